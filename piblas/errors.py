@@ -1,0 +1,112 @@
+"""The exception family of piblas: everything it raises on purpose is a :class:`PiblasError`."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+__all__ = [
+    "PiblasError",
+    "DecodeError",
+    "AssemblerError",
+    "BlasError",
+    "DeviceError",
+    "DeviceTimeout",
+    "OutOfDeviceMemory",
+    "EmulatorFault",
+]
+
+
+class PiblasError(Exception):
+    """Base of every error that piblas raises on purpose."""
+
+
+class DecodeError(PiblasError, ValueError):
+    """A 64-bit word is no instruction of the QPU, or a field value does not fit its field.
+
+    ``reason`` says which field is at fault; ``word`` is the word, or None when encoding.
+    """
+
+    def __init__(self, reason: str, word: Optional[int] = None) -> None:
+        self.reason = reason
+        self.word = word
+        super().__init__(reason if word is None else f"{word:016x}: {reason}")
+
+
+class AssemblerError(PiblasError):
+    """A generator asked for something that the QPU cannot do.
+
+    Attributes: ``where`` ("file:line" of the generator, or None), ``instruction`` (text) and
+    ``rule`` (the id of the hazard row, or None).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: Optional[str] = None,
+        instruction: Optional[str] = None,
+        rule: Optional[str] = None,
+    ) -> None:
+        self.where = where
+        self.instruction = instruction
+        self.rule = rule
+        text = message if rule is None else f"{rule}: {message}"
+        if instruction:
+            text = f"{text} [{instruction}]"
+        super().__init__(f"{where}: {text}" if where else text)
+
+
+class BlasError(PiblasError, ValueError):
+    """A BLAS call got an argument that it cannot take; nothing was written.
+
+    Attributes: ``routine``, ``argument`` (its name) and ``value``.
+    """
+
+    def __init__(self, routine: str, argument: str, value: Any, message: str) -> None:
+        self.routine = routine
+        self.argument = argument
+        self.value = value
+        super().__init__(f"{routine}: argument {argument} = {value!r}: {message}")
+
+
+class DeviceError(PiblasError, RuntimeError):
+    """A device could not be opened or used."""
+
+
+class DeviceTimeout(DeviceError):
+    """A launch did not end in time; ``details`` says where each QPU stood, when known."""
+
+    def __init__(self, message: str, details: Optional[str] = None) -> None:
+        self.details = details
+        super().__init__(message if not details else f"{message}\n{details}")
+
+
+class OutOfDeviceMemory(DeviceError, MemoryError):
+    """The device has no room for a buffer of the wanted size."""
+
+
+class EmulatorFault(DeviceError):
+    """A program did something on the emulator whose result the chip does not define.
+
+    Attributes: ``qpu``, ``pc`` (index of the instruction word), ``instruction`` (disassembled),
+    ``unit`` ("tmu", "vdw", ...), ``address`` (bus address, or None) and ``reason``.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        qpu: int,
+        pc: int,
+        instruction: str,
+        unit: str,
+        address: Optional[int] = None,
+    ) -> None:
+        self.reason = reason
+        self.qpu = qpu
+        self.pc = pc
+        self.instruction = instruction
+        self.unit = unit
+        self.address = address
+        at = "" if address is None else f" at bus address {address:#010x}"
+        super().__init__(f"QPU {qpu}, pc {pc} [{instruction}]: {unit}: {reason}{at}")
