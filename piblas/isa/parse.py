@@ -20,7 +20,7 @@ import re
 from typing import Dict, List, Optional, Tuple
 
 from ..errors import DecodeError
-from . import fields, modes, ops, regs
+from . import modes, ops, regs
 from .instr import Instr, decode, encode
 
 __all__ = ["parse", "parse_plain"]
@@ -194,7 +194,8 @@ def _load(word: _Word, part: str) -> None:
 def _per_element(word: _Word, kind: int, text: str) -> int:
     values = [int(item) for item in text.strip("[] ").split()]
     low_high = {0: (0, 0), 1: (1, 0)}
-    low_high.update({-2: (0, 1), -1: (1, 1)} if kind == modes.LOAD_SIGNED else {2: (0, 1), 3: (1, 1)})
+    signed = kind == modes.LOAD_SIGNED
+    low_high.update({-2: (0, 1), -1: (1, 1)} if signed else {2: (0, 1), 3: (1, 1)})
     if len(values) != 16 or any(value not in low_high for value in values):
         raise word.fail(f"a per-element load takes 16 values of {sorted(low_high)}")
     imm = 0

@@ -145,7 +145,9 @@ _SIZE_CODE = {8: 0, 16: 1, 32: 2}
 _SUB_BITS = {8: 2, 16: 1, 32: 0}
 
 
-def vpm_address(y: int, x: int = 0, *, size: int = 32, horizontal: bool = True, sub: int = 0) -> int:
+def vpm_address(
+    y: int, x: int = 0, *, size: int = 32, horizontal: bool = True, sub: int = 0
+) -> int:
     """The ADDR field of a generic access: row ``y``, column ``x`` (vertical only), and the
     half-word or byte ``sub`` of 16- and 8-bit accesses (p. 53-55)."""
     if size not in _SUB_BITS:
@@ -256,7 +258,7 @@ def vdw_store(
     horizontal: bool = True,
     modew: int = 0,
 ) -> int:
-    """Word for vpm_wr_setup: DMA store of ``units`` rows (1..128) of ``depth`` elements (1..128)."""
+    """Word for vpm_wr_setup: store ``units`` rows (1..128) of ``depth`` elements (1..128)."""
     return pack("vdw", units=units, depth=depth, horiz=int(horizontal), y=y, x=x, modew=modew)
 
 

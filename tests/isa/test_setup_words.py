@@ -72,7 +72,8 @@ def test_unpack_gives_back_what_pack_took(kind):
 
 
 @pytest.mark.parametrize(
-    "kind, top", [("vpm_read", 0), ("vpm_write", 0), ("vdr", 8), ("vdr_stride", 9), ("vdw", 8)]
+    "kind, top",
+    [("vpm_read", 0), ("vpm_write", 0), ("vdr", 8), ("vdr_stride", 9), ("vdw", 8)]
     + [("vdw_stride", 12)],
 )
 def test_kinds_are_told_apart_by_the_top_bits(kind, top):

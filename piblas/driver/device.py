@@ -1,0 +1,254 @@
+"""The device contract: allocate, load, execute, close.
+
+A program is a sequence of 64-bit instruction words, a launch a program and one stream of uniforms
+per QPU, and memory is a set of buffers with bus addresses.  Every implementation takes the same
+words, the same uniforms and the same memory layout::
+
+    with piblas.driver.open_device("emulator") as dev:
+        buf = dev.alloc(nbytes)
+        prog = dev.load(words)
+        report = dev.execute(prog, uniforms, timeout=10.0)
+"""
+
+from __future__ import annotations
+
+import abc
+import struct
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ..errors import DeviceError
+
+__all__ = [
+    "Buffer",
+    "Device",
+    "LoadedProgram",
+    "RunReport",
+    "Uniforms",
+    "Words",
+    "open_device",
+    "program_words",
+    "uniform_words",
+]
+
+Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int]]
+Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
+
+
+@dataclass
+class RunReport:
+    """What one launch did.
+
+    On the emulator, ``instructions``, ``per_qpu`` and ``bytes`` are exact counts.  ``cycles``,
+    ``seconds`` and ``stalls`` need a clock; where the device has none they are None, never a guess.
+    ``issue_cycles`` is a lower bound of ``cycles``: four clocks for each instruction of the QPU
+    that issued most.
+
+    ``bytes`` maps a path to a number of bytes: "tmu" (words returned), "uniforms", "vpm_dma_load",
+    "vpm_dma_store" and "sdram_write"; "l2" (lines that L2 handed out) and "sdram_read" (lines that
+    L2 fetched, and DMA loads) are there only where caches are modelled.
+
+    ``kernel`` is for the caller to fill in.
+    """
+
+    n_qpus: int
+    clock_hz: Optional[float] = None
+    seconds: Optional[float] = None
+    cycles: Optional[int] = None
+    instructions: Optional[int] = None
+    issue_cycles: Optional[int] = None
+    stalls: Optional[Mapping[str, int]] = None
+    bytes: Optional[Mapping[str, int]] = None
+    per_qpu: Tuple[Mapping[str, int], ...] = ()
+    interrupts: Tuple[int, ...] = ()
+    kernel: Optional[str] = None
+
+
+class Buffer(abc.ABC):
+    """A piece of device memory that both the CPU and the QPUs see."""
+
+    @property
+    @abc.abstractmethod
+    def bus_address(self) -> int:
+        """Where a QPU sees the first byte; a multiple of 4096."""
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """The size that was asked for."""
+
+    @abc.abstractmethod
+    def array(
+        self,
+        dtype: Any,
+        shape: Union[int, Sequence[int], None] = None,
+        offset: int = 0,
+        order: str = "C",
+    ) -> np.ndarray:
+        """A writable view of ``shape`` items of ``dtype`` from byte ``offset`` on, not a copy.
+
+        Without a shape: all whole items to the end of the buffer.
+        """
+
+    @abc.abstractmethod
+    def clean(self) -> None:
+        """Make what the CPU wrote visible to the QPUs."""
+
+    @abc.abstractmethod
+    def invalidate(self) -> None:
+        """Make what the QPUs wrote visible to the CPU."""
+
+    @abc.abstractmethod
+    def free(self) -> None:
+        """Give the memory back; doing so twice is harmless, any other use raises DeviceError."""
+
+
+class LoadedProgram(abc.ABC):
+    """Code in device memory."""
+
+    @property
+    @abc.abstractmethod
+    def bus_address(self) -> int:
+        """Where a QPU finds the first instruction word."""
+
+    @property
+    @abc.abstractmethod
+    def n_words(self) -> int:
+        """Number of instruction words."""
+
+    @abc.abstractmethod
+    def free(self) -> None:
+        """Give the code's memory back."""
+
+
+class Device(abc.ABC):
+    """Something that runs QPU programs; a context manager.  Any thread may call the methods."""
+
+    name: str = "device"
+
+    @property
+    @abc.abstractmethod
+    def n_qpus(self) -> int:
+        """How many QPUs a launch may use."""
+
+    @property
+    @abc.abstractmethod
+    def clock_hz(self) -> float:
+        """The clock of the V3D block."""
+
+    @abc.abstractmethod
+    def alloc(self, nbytes: int) -> Buffer:
+        """A new buffer; :class:`~piblas.errors.OutOfDeviceMemory` if there is no room."""
+
+    @abc.abstractmethod
+    def load(self, words: Words) -> LoadedProgram:
+        """Copy instruction words to device memory."""
+
+    @abc.abstractmethod
+    def execute(
+        self,
+        program: Union[LoadedProgram, int],
+        uniforms: Uniforms,
+        timeout: float = 10.0,
+        clear_caches: bool = True,
+    ) -> RunReport:
+        """Run a program (or the code at a bus address) on ``len(uniforms)`` QPUs and wait.
+
+        Entry q of ``uniforms`` is QPU q's stream: a 1-D array or a list of ints and floats (floats
+        become float32 patterns), copied to device memory for the launch; or an int, the bus address
+        of a stream that is there already.  ``clear_caches`` clears the caches of the QPUs first.
+        """
+
+    @abc.abstractmethod
+    def execute_list(
+        self,
+        control_bus_address: int,
+        count: int,
+        timeout: float = 10.0,
+        clear_caches: bool = True,
+    ) -> RunReport:
+        """Launch ``count`` pairs of words {uniforms address, code address} in device memory.
+
+        This is the layout of the firmware's launch call; pair q runs on QPU q.  That call returns
+        at the first host interrupt; this one waits until every program has ended, and
+        ``RunReport.interrupts`` says which QPUs raised the interrupt.
+        """
+
+    @abc.abstractmethod
+    def clear_caches(self) -> None:
+        """Clear the caches of the QPUs."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Free everything; doing so twice is harmless, any other use raises DeviceError."""
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def program_words(words: Words) -> np.ndarray:
+    """Instruction words as a 1-D uint64 array."""
+    if isinstance(words, (bytes, bytearray, memoryview)):
+        raw = bytes(words)
+        if len(raw) % 8:
+            raise DeviceError(f"a program of {len(raw)} bytes is no sequence of 64-bit words")
+        array = np.frombuffer(raw, dtype="<u8").astype(np.uint64)
+    else:
+        array = np.asarray(words, dtype=np.uint64)
+    if array.ndim != 1 or array.size == 0:
+        raise DeviceError(
+            f"a program is a sequence of one or more 64-bit words, not of shape {array.shape}"
+        )
+    return array
+
+
+def _uniform_word(value: Any, qpu: int) -> int:
+    if isinstance(value, (float, np.floating)):
+        return int(struct.unpack("<I", struct.pack("<f", value))[0])
+    if isinstance(value, (int, np.integer)) and -(1 << 31) <= int(value) < 1 << 32:
+        return int(value) & 0xFFFFFFFF
+    raise DeviceError(f"uniforms of QPU {qpu}: {value!r} is no 32-bit word")
+
+
+def uniform_words(stream: Any, qpu: int) -> np.ndarray:
+    """One QPU's uniforms as uint32 words."""
+    if isinstance(stream, np.ndarray) and stream.dtype in (np.uint32, np.int32, np.float32):
+        if stream.ndim != 1:
+            raise DeviceError(f"uniforms of QPU {qpu} have {stream.ndim} dimensions, not 1")
+        return np.ascontiguousarray(stream).view(np.uint32)
+    try:
+        values: List[Any] = list(stream)
+    except TypeError:
+        raise DeviceError(f"uniforms of QPU {qpu}: {stream!r} is no sequence of words") from None
+    return np.array([_uniform_word(value, qpu) for value in values], dtype=np.uint32)
+
+
+def open_device(name: str = "auto", **options: Any) -> Device:
+    """Open the device called "qpu", "emulator" or "auto" (a Pi's GPU); options go to it.
+
+    "auto" never means the emulator: where there is no GPU it raises DeviceError, and the caller
+    decides what to do.
+    """
+    openers: Dict[str, Any] = {"auto": _open_qpu, "qpu": _open_qpu, "emulator": _open_emulator}
+    if name not in openers:
+        raise DeviceError(f"there is no device {name!r}: choose auto, qpu or emulator")
+    device: Device = openers[name](**options)
+    return device
+
+
+def _open_emulator(**options: Any) -> Device:
+    from .emulated import Emulator
+
+    return Emulator(**options)
+
+
+def _open_qpu(**options: Any) -> Device:
+    raise DeviceError(
+        "no VideoCore IV GPU: piblas has no driver for the QPUs of a board yet; "
+        'open_device("emulator") runs the same programs on an emulated one'
+    )

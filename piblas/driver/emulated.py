@@ -1,0 +1,335 @@
+"""The device contract over the emulated chip.
+
+Every buffer starts on a page of 4096 bytes and is followed by a page that belongs to nobody, so an
+access beyond its end faults under ``strict``.  Code and staged uniforms come from the other end of
+memory than the caller's buffers, so that a freed buffer is not at once somebody else's.
+
+Timing is not modelled yet: a launch reports exact counts, and None for cycles and seconds whatever
+``timing`` says.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ..errors import DeviceError, OutOfDeviceMemory
+from .device import (
+    Buffer,
+    Device,
+    LoadedProgram,
+    RunReport,
+    Uniforms,
+    Words,
+    program_words,
+    uniform_words,
+)
+from .heap import Heap
+
+__all__ = ["Emulator"]
+
+_PAGE = 4096
+TIMINGS = ("off", "pessimistic", "calibrated", "optimistic")
+
+
+class _EmulatedBuffer(Buffer):
+    def __init__(self, device: "Emulator", page: int, nbytes: int) -> None:
+        self._device = device
+        self._page = page
+        self._nbytes = nbytes
+        self._freed = False
+
+    def _check(self) -> None:
+        if self._freed:
+            raise DeviceError("this buffer was freed")
+        self._device._check_open()
+
+    @property
+    def bus_address(self) -> int:
+        self._check()
+        return self._device._base + self._page * _PAGE
+
+    @property
+    def nbytes(self) -> int:
+        return self._nbytes
+
+    def array(
+        self,
+        dtype: Any,
+        shape: Union[int, Sequence[int], None] = None,
+        offset: int = 0,
+        order: str = "C",
+    ) -> np.ndarray:
+        self._check()
+        kind = np.dtype(dtype)
+        if shape is None:
+            shape = (max(self._nbytes - offset, 0) // kind.itemsize,)
+        sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        need = int(np.prod(sizes, dtype=np.int64)) * kind.itemsize
+        if offset < 0 or any(size < 0 for size in sizes) or offset + need > self._nbytes:
+            raise DeviceError(
+                f"an array of {need} bytes at offset {offset} does not fit a buffer of "
+                f"{self._nbytes} bytes"
+            )
+        start = self._page * _PAGE + offset
+        raw = self._device.machine.cpu.view(np.uint8)[start : start + need]
+        return np.ndarray(sizes, kind, raw, order=order)  # type: ignore[call-overload, no-any-return]
+
+    def clean(self) -> None:
+        self._check()
+        with self._device._lock:
+            self._device.machine.clean(self._page, self._nbytes)
+
+    def invalidate(self) -> None:
+        self._check()
+        with self._device._lock:
+            self._device.machine.invalidate(self._page, self._nbytes)
+
+    def free(self) -> None:
+        with self._device._lock:
+            if not self._freed and not self._device._closed:
+                self._device._release(self)
+            self._freed = True
+
+
+class _EmulatedProgram(LoadedProgram):
+    def __init__(self, buffer: Buffer, n_words: int) -> None:
+        self._buffer = buffer
+        self._n_words = n_words
+
+    @property
+    def bus_address(self) -> int:
+        return self._buffer.bus_address
+
+    @property
+    def n_words(self) -> int:
+        return self._n_words
+
+    def free(self) -> None:
+        self._buffer.free()
+
+
+class Emulator(Device):
+    """An emulated VideoCore IV.
+
+    - ``memory``: bytes of device memory; ``n_qpus``: 1 to 12, QPU q is in slice q // 4.
+    - ``clock_hz``: turns the time-out into instructions (four clocks each, at least).
+    - ``timing``: "off", "pessimistic", "calibrated" or "optimistic"; there is no clock yet, so all
+      of them count instructions only.
+    - ``strict``: fault where the chip's result is undefined, or where an access leaves the buffers.
+    - ``incoherent``: the CPU's view, the caches and memory are kept apart as on the chip.
+    - ``seed``: memory, VPM and registers start as noise, and turns of the QPUs vary in length.
+    - ``trap_uninitialised``: fault on reads of words that nobody has written.
+    - ``announce``: gets a line of text when something takes long (the first compilation).
+    """
+
+    name = "emulator"
+
+    def __init__(
+        self,
+        memory: int = 256 << 20,
+        n_qpus: int = 12,
+        clock_hz: float = 250e6,
+        timing: str = "off",
+        strict: bool = True,
+        incoherent: bool = False,
+        seed: Optional[int] = None,
+        *,
+        trap_uninitialised: bool = False,
+        quantum: int = 128,
+        announce: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        try:
+            from ..emu import layout
+            from ..emu.machine import Machine, prepare
+        except ImportError as error:
+            raise DeviceError(
+                f'the emulator needs numba ({error}): pip install "piblas[emulator]"'
+            ) from error
+        if not 1 <= n_qpus <= layout.MAX_QPUS:
+            raise DeviceError(f"n_qpus = {n_qpus}: a VideoCore IV has 1 to {layout.MAX_QPUS}")
+        if timing not in TIMINGS:
+            raise DeviceError(f"timing = {timing!r}: choose one of {', '.join(TIMINGS)}")
+        if not 2 * _PAGE <= memory <= layout.MAX_MEMORY:
+            raise DeviceError(f"memory = {memory}: choose {2 * _PAGE} to {layout.MAX_MEMORY} bytes")
+        if not clock_hz > 0:
+            raise DeviceError(f"clock_hz = {clock_hz} is no frequency")
+        if quantum < 1:
+            raise DeviceError(f"quantum = {quantum}: a turn has at least one instruction")
+        if seed is not None and not 0 <= seed < 1 << 30:
+            raise DeviceError(f"seed = {seed}: choose 0 to 2**30 - 1")
+        prepare(announce)
+        self._base = layout.BASE
+        self._n_qpus = n_qpus
+        self._clock_hz = float(clock_hz)
+        self.timing = timing
+        self._lock = threading.RLock()
+        self._closed = False
+        self._buffers: "weakref.WeakSet[_EmulatedBuffer]" = weakref.WeakSet()
+        self.machine = Machine(
+            memory,
+            n_qpus,
+            strict=strict,
+            incoherent=incoherent,
+            trap_uninitialised=trap_uninitialised,
+            seed=seed,
+            quantum=quantum,
+        )
+        # Page 0 stays unused, so that nothing lies right below the first buffer.
+        self._heap = Heap(1, memory // _PAGE)
+
+    @property
+    def n_qpus(self) -> int:
+        return self._n_qpus
+
+    @property
+    def clock_hz(self) -> float:
+        return self._clock_hz
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError("this device was closed")
+
+    # --- memory --------------------------------------------------------------------------------
+
+    def alloc(self, nbytes: int) -> Buffer:
+        return self._alloc(nbytes, self._heap.take)
+
+    def _alloc(self, nbytes: int, take: Callable[[int], Optional[int]]) -> Buffer:
+        self._check_open()
+        if nbytes < 1:
+            raise DeviceError(f"a buffer of {nbytes} bytes: the smallest has 1")
+        pages = -(-int(nbytes) // _PAGE)
+        with self._lock:
+            page = take(pages)
+            if page is None:
+                raise OutOfDeviceMemory(
+                    f"no room for {nbytes} bytes: {self._heap.free * _PAGE} bytes are free, "
+                    f"{self._heap.largest * _PAGE} in one piece"
+                )
+            self.machine.open_range(page, int(nbytes))
+            return _EmulatedBuffer(self, page, int(nbytes))
+
+    def _release(self, buffer: _EmulatedBuffer) -> None:
+        self.machine.close_range(buffer._page, buffer._nbytes)
+        self._heap.give_back(buffer._page, -(-buffer._nbytes // _PAGE))
+
+    def load(self, words: Words) -> LoadedProgram:
+        code = program_words(words)
+        padded = -(-code.size // 8) * 8
+        # The chip fetches whole lines, so the rest of the last line is memory of the program, too.
+        buffer = self._alloc(8 * padded, self._heap.take_last)
+        target = buffer.array("<u8", padded)
+        target[: code.size] = code
+        target[code.size :] = 0
+        buffer.clean()
+        return _EmulatedProgram(buffer, code.size)
+
+    def clear_caches(self) -> None:
+        self._check_open()
+        with self._lock:
+            self.machine.clear_caches()
+
+    # --- launches ------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        program: Union[LoadedProgram, int],
+        uniforms: Uniforms,
+        timeout: float = 10.0,
+        clear_caches: bool = True,
+    ) -> RunReport:
+        self._check_open()
+        with self._lock:
+            launches, staged = self._stage(program, uniforms)
+            try:
+                return self._launch(launches, timeout, clear_caches)
+            finally:
+                for buffer in staged:
+                    buffer.free()
+
+    def _stage(
+        self, program: Union[LoadedProgram, int], uniforms: Uniforms
+    ) -> Tuple[List[Tuple[int, int]], List[Buffer]]:
+        """What each QPU is launched with, and the buffers that hold its uniforms for the launch."""
+        if not 1 <= len(uniforms) <= self._n_qpus:
+            raise DeviceError(
+                f"uniforms for {len(uniforms)} QPUs: this device has 1 to {self._n_qpus}"
+            )
+        code = program if isinstance(program, int) else program.bus_address
+        launches: List[Tuple[int, int]] = []
+        staged: List[Buffer] = []
+        try:
+            for qpu, stream in enumerate(uniforms):
+                if isinstance(stream, (int, np.integer)):
+                    launches.append((int(stream), code))
+                    continue
+                words = uniform_words(stream, qpu)
+                if words.size == 0:
+                    launches.append((0, code))
+                    continue
+                buffer = self.alloc(4 * words.size)
+                staged.append(buffer)
+                buffer.array(np.uint32)[:] = words
+                buffer.clean()
+                launches.append((buffer.bus_address, code))
+        except BaseException:
+            for buffer in staged:
+                buffer.free()
+            raise
+        return launches, staged
+
+    def execute_list(
+        self,
+        control_bus_address: int,
+        count: int,
+        timeout: float = 10.0,
+        clear_caches: bool = True,
+    ) -> RunReport:
+        self._check_open()
+        if not 1 <= count <= self._n_qpus:
+            raise DeviceError(
+                f"a list of {count} launches: this device has 1 to {self._n_qpus} QPUs"
+            )
+        with self._lock:
+            words = self.machine.words(control_bus_address, 2 * count)
+            if words is None:
+                raise DeviceError(
+                    f"the list of launches at {control_bus_address:#010x} is outside device memory"
+                )
+            pairs = [(int(words[2 * q]), int(words[2 * q + 1])) for q in range(count)]
+            return self._launch(pairs, timeout, clear_caches)
+
+    def _launch(
+        self, launches: Sequence[Tuple[int, int]], timeout: float, clear_caches: bool
+    ) -> RunReport:
+        machine = self.machine
+        if not timeout > 0:
+            raise DeviceError(f"timeout = {timeout}: a launch needs more than 0 seconds")
+        limit = max(1, int(min(timeout * self._clock_hz / 4, 2.0**62)))
+        if clear_caches:
+            machine.clear_caches()
+        try:
+            machine.start(launches, limit)
+            machine.finish(f"no end after {timeout:g} s of the chip's time")
+        except BaseException:
+            machine.reset()
+            raise
+        per_qpu = machine.counters()
+        issued = [row["instructions"] for row in per_qpu]
+        return RunReport(
+            n_qpus=len(launches),
+            clock_hz=self._clock_hz,
+            instructions=sum(issued),
+            issue_cycles=4 * max(issued),
+            bytes=machine.traffic(),
+            per_qpu=per_qpu,
+            interrupts=machine.interrupts,
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True

@@ -1,0 +1,442 @@
+"""The emulated chip: its state, launches, faults, and a view of every register.
+
+The machine owns the arrays of :class:`~piblas.emu.layout.State` and calls the compiled loop
+(:mod:`piblas.emu.scheduler`) in slices, so that Ctrl-C works; it decodes pages of code when the
+loop asks for them.  Nothing here depends on wall time: a launch with the same inputs always does
+the same.
+
+Start of a launch: registers, accumulators, flags and TMU queues are fresh (zeros, or noise under
+``seed``); semaphores, mutex, VPM contents and the stride of DMA stores are as the last launch left
+them.  A launch that fails resets those, too.  Memory is never touched.
+
+User programs run alone on a QPU: a thread switch comes back to the same program, with all registers
+its own, and without its accumulators and flags (guide, p. 20-21).  ``strict`` faults where such a
+program goes on to use them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import DecodeError, DeviceError, DeviceTimeout, EmulatorFault
+from ..isa.disasm import disassemble
+from ..isa.instr import decode
+from ..isa.modes import SMALL_IMMS
+from . import layout as x
+from . import memory, scheduler
+from .decode import decode_rows
+
+__all__ = ["Machine", "prepare"]
+
+log = logging.getLogger("piblas.emu")
+
+SLICE = 2_000_000
+"""Instructions of one call of compiled code."""
+
+_ROWS_OF_PAGE = x.PAGE // 8
+_COUNTERS = {
+    "instructions": x.Q_COUNT,
+    "uniforms": x.N_UNIFORMS,
+    "tmu_requests": x.N_TMU,
+    "tmu_peak": x.N_TMU_PEAK,
+    "sfu": x.N_SFU,
+    "vpm_reads": x.N_VPM_READ,
+    "vpm_writes": x.N_VPM_WRITE,
+    "dma_loads": x.N_VDR,
+    "dma_stores": x.N_VDW,
+}
+_QPU_START = {
+    x.Q_HAZ_A: -2,
+    x.Q_HAZ_B: -2,
+    x.Q_BRANCHED: -1,
+    x.Q_UNIF_AT: -1,
+    x.Q_NOSWAP_AT: -1,
+    x.Q_WR_SETUP: -1,
+    x.Q_RD_SETUP: -1,
+    x.Q_RD_NEXT: -1,
+    x.Q_VDR_SETUP: -1,
+    x.Q_VDR_PITCH: -1,
+    x.Q_VDW_SETUP: -1,
+}
+
+
+class Machine:
+    """A VideoCore IV with ``nbytes`` of memory and ``n_qpus`` QPUs."""
+
+    def __init__(
+        self,
+        nbytes: int,
+        n_qpus: int = x.MAX_QPUS,
+        *,
+        strict: bool = True,
+        incoherent: bool = False,
+        trap_uninitialised: bool = False,
+        seed: Optional[int] = None,
+        quantum: int = 128,
+    ) -> None:
+        pages = nbytes // x.PAGE
+        tables = x.MAX_SLICES if incoherent else 1
+        self.n_qpus = n_qpus
+        self.seed = seed
+        self.debugger: Optional[Callable[["Machine", int], None]] = None
+        words = np.zeros(pages * x.PAGE // 4, dtype=np.uint32)
+        # Not zeros_like, which would touch every page.
+        self.cpu = np.zeros(words.shape, dtype=np.uint32) if incoherent else words
+        self._state = x.State(
+            R=np.zeros(n_qpus * x.QPU_WORDS, dtype=np.uint32),
+            Q=np.zeros((n_qpus, x.Q_WIDTH), dtype=np.int64),
+            G=np.zeros(x.G_WIDTH, dtype=np.int64),
+            T=np.zeros(n_qpus * 2 * 8 * 16, dtype=np.uint32),
+            V=np.zeros(x.VPM_STORE_ROWS * 16, dtype=np.uint32),
+            M=words,
+            M8=words.view(np.uint8),
+            L=np.zeros(pages, dtype=np.int32),
+            U=np.zeros((_ROWS_OF_PAGE, x.U_WIDTH), dtype=np.int32),
+            W=np.zeros((_ROWS_OF_PAGE, 2), dtype=np.uint32),
+            P=np.full(tables * pages, -1, dtype=np.int32),
+            CT=np.zeros(x.C_WIDTH, dtype=np.int64),
+            CD=np.zeros(x.C_LINES * 16, dtype=np.uint32),
+        )
+        g = self._state.G
+        g[x.G_STRICT], g[x.G_INCOHERENT] = strict, incoherent
+        g[x.G_TRAP] = trap_uninitialised
+        g[x.G_SIZE] = pages * x.PAGE
+        g[x.G_QUANTUM] = quantum
+        self._blocks: Dict[Tuple[int, int], int] = {}
+        self._code: List[int] = [0] * n_qpus
+        self._touched = 0
+        self._registers = self._fresh_registers()
+        self.reset()
+        self.clear_caches()
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def _noise(self, stream: int, size: int) -> np.ndarray:
+        if self.seed is None:
+            return np.zeros(size, dtype=np.uint32)
+        rng = np.random.default_rng((self.seed, stream))
+        return rng.integers(0, 1 << 32, size, dtype=np.uint32)
+
+    def _fresh_registers(self) -> np.ndarray:
+        registers = self._noise(1, self.n_qpus * x.QPU_WORDS).reshape(self.n_qpus, x.SLOTS, 16)
+        registers[:, x.SLOT_ELEMENT] = np.arange(16)
+        registers[:, x.SLOT_QPU] = np.arange(self.n_qpus)[:, None]
+        for row in SMALL_IMMS:
+            registers[:, x.SLOT_CONST + row.code] = row.bits
+        return registers.reshape(-1)
+
+    def reset(self) -> None:
+        """Everything but memory and caches as after power-up."""
+        s = self._state
+        s.V[:] = self._noise(2, s.V.size)
+        s.Q[:, x.Q_VDW_STRIDE] = 0
+        s.G[x.G_SEMAPHORE :] = 0
+        s.G[x.G_MUTEX] = -1
+        self._reset_qpus()
+
+    def _reset_qpus(self) -> None:
+        s = self._state
+        stride = s.Q[:, x.Q_VDW_STRIDE].copy()
+        s.Q[:] = 0
+        s.Q[:, x.Q_VDW_STRIDE] = stride
+        for index, value in _QPU_START.items():
+            s.Q[:, index] = value
+        s.R[:] = self._registers
+        if self.seed is not None:
+            flags = self._noise(3, 3 * self.n_qpus).reshape(-1, 3) & 0xFFFF
+            s.Q[:, [x.Q_Z, x.Q_N, x.Q_C]] = flags
+        s.G[x.G_VDR_OWNER] = s.G[x.G_VDW_OWNER] = -1
+        s.G[x.G_CURRENT] = s.G[x.G_LEFT] = s.G[x.G_INTERRUPTS] = 0
+        s.G[x.G_MOVED] = 1
+        s.G[x.G_NOISE] = 0 if self.seed is None else self.seed + 1
+        for index in (x.G_BYTES_LOADED, x.G_BYTES_STORED, x.G_L2_LINES, x.G_SDRAM_LINES):
+            s.G[index] = 0
+
+    def clear_caches(self) -> None:
+        """Empty all caches."""
+        self._state.CT[: x.C_AGE] = -1
+        self._state.CT[x.C_AGE :] = 0
+
+    # --- memory ----------------------------------------------------------------------------------
+
+    def open_range(self, page: int, nbytes: int) -> None:
+        """Make ``nbytes`` from a page on a buffer with fresh contents."""
+        s = self._state
+        pages = -(-nbytes // x.PAGE)
+        self._forget_code(page, pages)
+        s.L[page : page + pages] = x.PAGE
+        s.L[page + pages - 1] = nbytes - (pages - 1) * x.PAGE
+        first, last = page * x.PAGE // 4, (page + pages) * x.PAGE // 4
+        if s.G[x.G_TRAP]:
+            memory.fill_poison(s.M, first, last)
+        elif self.seed is not None:
+            s.M[first:last] = self._noise(4 + page, last - first)
+        else:
+            s.M[first : min(last, self._touched)] = 0
+        self._touched = max(self._touched, last)
+        if self.cpu is not s.M:
+            self.cpu[first:last] = s.M[first:last]
+
+    def close_range(self, page: int, nbytes: int) -> None:
+        """The buffer is gone."""
+        pages = -(-nbytes // x.PAGE)
+        self._forget_code(page, pages)
+        self._state.L[page : page + pages] = 0
+
+    def _forget_code(self, page: int, pages: int) -> None:
+        """Decode pages anew when they are fetched next."""
+        self._state.P.reshape(-1, len(self._state.L))[:, page : page + pages] = -1
+
+    def clean(self, page: int, nbytes: int) -> None:
+        """What the CPU wrote reaches memory."""
+        part = slice(page * x.PAGE // 4, -(-(page * x.PAGE + nbytes) // 4))
+        if self.cpu is not self._state.M:
+            self._state.M[part] = self.cpu[part]
+
+    def invalidate(self, page: int, nbytes: int) -> None:
+        """What is in memory reaches the CPU."""
+        part = slice(page * x.PAGE // 4, -(-(page * x.PAGE + nbytes) // 4))
+        if self.cpu is not self._state.M:
+            self.cpu[part] = self._state.M[part]
+
+    def words(self, address: int, count: int) -> Optional[np.ndarray]:
+        """Words of memory, as the chip sees it; None where it ends."""
+        offset = address - x.BASE
+        if offset < 0 or offset % 4 or offset + 4 * count > self._state.M.size * 4:
+            return None
+        return self._state.M[offset // 4 : offset // 4 + count]
+
+    # --- code ------------------------------------------------------------------------------------
+
+    def _block(self, table: int, page: int) -> int:
+        """The first of the rows for a page of code."""
+        key = table, page
+        if key not in self._blocks:
+            first = _ROWS_OF_PAGE * len(self._blocks)
+            s = self._state
+            if first + _ROWS_OF_PAGE > len(s.U):
+                bigger = 2 * len(s.U)
+                u, w = np.zeros((bigger, x.U_WIDTH), np.int32), np.zeros((bigger, 2), np.uint32)
+                u[:first], w[:first] = s.U[:first], s.W[:first]
+                self._state = s._replace(U=u, W=w)
+            self._blocks[key] = first
+        return self._blocks[key]
+
+    def _decode(self) -> None:
+        """Decode what the compiled loop asked for."""
+        table = int(self._state.G[x.G_DECODE_TABLE])
+        offset = int(self._state.G[x.G_DECODE_ADDR]) - x.BASE
+        page = offset // x.PAGE
+        first = self._block(table, page)
+        s = self._state
+        if s.G[x.G_INCOHERENT]:
+            if s.P[table * len(s.L) + page] < 0:
+                s.U[first : first + _ROWS_OF_PAGE, x.U_CLASS] = x.CLASS_NONE
+            line = int(s.G[x.G_DECODE_ADDR]) >> 6
+            entry = x.C_CODE + table * x.CODE_LINES
+            entry += int(np.flatnonzero(s.CT[entry : entry + x.CODE_LINES] == line)[0])
+            words, at, count = s.CD[16 * entry : 16 * entry + 16], offset % x.PAGE // 64 * 8, 8
+        else:
+            words, at, count = s.M[page * 1024 : page * 1024 + 1024], 0, _ROWS_OF_PAGE
+        present = np.arange(at + 1, at + count + 1) * 8 <= s.L[page]
+        rows = slice(first + at, first + at + count)
+        s.U[rows] = decode_rows(words.view("<u8"), present)
+        s.W[rows] = words.reshape(-1, 2)
+        s.P[table * len(s.L) + page] = first
+
+    def _check_code(self) -> None:
+        """Forget decoded pages that the host has changed since."""
+        s = self._state
+        if s.G[x.G_INCOHERENT]:
+            return  # the instruction cache keeps track of the lines itself
+        for (_, page), first in self._blocks.items():
+            if s.P[page] >= 0:
+                decoded = s.W[first : first + _ROWS_OF_PAGE].reshape(-1)
+                if not np.array_equal(decoded, s.M[page * 1024 : page * 1024 + 1024]):
+                    s.P[page] = -1
+
+    def instruction(self, qpu: int) -> Tuple[int, str]:
+        """Index in the program and text of a QPU's next instruction."""
+        pc = int(self._state.Q[qpu, x.Q_PC])
+        words = self.words(pc & ~7, 2)
+        text = "?" if words is None else disassemble(int(words[0]) | int(words[1]) << 32)
+        return (pc - self._code[qpu]) // 8, text
+
+    # --- launches --------------------------------------------------------------------------------
+
+    def start(self, launches: Sequence[Tuple[int, int]], limit: int = 1 << 62) -> None:
+        """Put programs on QPUs: (uniforms address, code address) for QPU 0, 1, ..."""
+        if not _keeps_denormals():
+            raise DeviceError(
+                "this thread flushes denormals to zero (some library has switched that on), "
+                "so the emulator's arithmetic would be wrong"
+            )
+        self._reset_qpus()
+        self._check_code()
+        s = self._state
+        s.G[x.G_NQPUS] = len(launches)
+        s.G[x.G_LIMIT] = limit
+        for qpu, (uniforms, code) in enumerate(launches):
+            s.Q[qpu, x.Q_STATE] = 1
+            s.Q[qpu, x.Q_PC] = self._code[qpu] = code
+            s.Q[qpu, x.Q_UNIF] = uniforms
+
+    def finish(self, timeout_text: str = "") -> None:
+        """Run until every program has ended."""
+        while True:
+            status = self._run(SLICE, -1)
+            if status == x.END_ALL:
+                return
+            if status == x.END_DEADLOCK:
+                raise DeviceTimeout("every QPU waits for another one", self.whereabouts())
+            if status == x.END_LIMIT:
+                raise DeviceTimeout(timeout_text or "instruction limit", self.whereabouts())
+
+    def step(self, qpu: int) -> bool:
+        """Run one instruction of one QPU; False if its program has ended or it has to wait."""
+        status = self._run(1, qpu)
+        self._state.Q[qpu, x.Q_WAIT] = status if status <= x.LAST_WAIT else x.OK
+        return status == x.END_STEP
+
+    def _run(self, budget: int, only: int) -> int:
+        s = self._state
+        s.G[x.G_DEBUGGER] = self.debugger is not None
+        while True:
+            status = int(scheduler.run(self._state, budget, only))
+            if status >= x.FIRST_FAULT:
+                raise self._fault(status)
+            if status == x.END_DECODE:
+                self._decode()
+            elif status == x.END_BREAKPOINT:
+                qpu = only if only >= 0 else int(s.G[x.G_CURRENT])
+                if self.debugger is not None:
+                    self.debugger(self, qpu)
+                s.Q[qpu, x.Q_PASS] = 1
+            else:
+                return status
+
+    def _fault(self, status: int) -> EmulatorFault:
+        name, unit, reason = x.FAULTS[status - x.FIRST_FAULT]
+        g = self._state.G
+        qpu, address = int(g[x.G_FAULT_QPU]), int(g[x.G_FAULT_ADDR])
+        index, text = self.instruction(qpu)
+        if name == "RESERVED":
+            words = self.words(int(self._state.Q[qpu, x.Q_PC]), 2)
+            assert words is not None
+            try:
+                decode(int(words[0]) | int(words[1]) << 32)
+            except DecodeError as error:
+                reason = f"reserved encoding: {error.reason}"
+        return EmulatorFault(
+            reason,
+            qpu=qpu,
+            pc=index,
+            instruction=text,
+            unit=unit,
+            address=None if address < 0 else address & 0xFFFFFFFF,
+        )
+
+    def whereabouts(self) -> str:
+        """One line for each QPU whose program has not ended."""
+        lines = []
+        for qpu in range(int(self._state.G[x.G_NQPUS])):
+            if self._state.Q[qpu, x.Q_STATE]:
+                index, text = self.instruction(qpu)
+                wait = x.WAIT_TEXT.get(int(self._state.Q[qpu, x.Q_WAIT]))
+                doing = f"waits for {wait}" if wait else "running"
+                lines.append(f"QPU {qpu}, pc {index} [{text}]: {doing}")
+        return "\n".join(lines)
+
+    # --- what there is to see --------------------------------------------------------------------
+
+    def registers(self, qpu: int) -> Dict[str, np.ndarray]:
+        """Copies of the registers: "ra0".. and "rb0".. (32 each), "r0".."r5"; 16 words each."""
+        slots = self._state.R.reshape(self.n_qpus, x.SLOTS, 16)[qpu]
+        names = [f"ra{n}" for n in range(32)] + [f"rb{n}" for n in range(32)]
+        names += [f"r{n}" for n in range(6)]
+        return {name: slots[index].copy() for index, name in enumerate(names)}
+
+    def flags(self, qpu: int) -> Dict[str, np.ndarray]:
+        """The flags "z", "n", "c": 16 booleans each."""
+        row = self._state.Q[qpu]
+        bits = np.arange(16)
+        pairs = (("z", x.Q_Z), ("n", x.Q_N), ("c", x.Q_C))
+        return {name: (int(row[index]) >> bits & 1).astype(bool) for name, index in pairs}
+
+    def running(self, qpu: int) -> bool:
+        """Whether a QPU's program has not ended yet."""
+        return bool(self._state.Q[qpu, x.Q_STATE])
+
+    @property
+    def vpm(self) -> np.ndarray:
+        """A copy of the 64 rows of the VPM."""
+        return self._state.V.reshape(-1, 16)[: x.VPM_ROWS].copy()
+
+    @property
+    def semaphores(self) -> np.ndarray:
+        """The counts of the 16 semaphores."""
+        return self._state.G[x.G_SEMAPHORE : x.G_SEMAPHORE + 16].copy()
+
+    @property
+    def interrupts(self) -> Tuple[int, ...]:
+        """QPUs that have raised the host interrupt in this launch."""
+        word = int(self._state.G[x.G_INTERRUPTS])
+        return tuple(qpu for qpu in range(self.n_qpus) if word >> qpu & 1)
+
+    def counters(self) -> Tuple[Dict[str, int], ...]:
+        """What each QPU of the launch has done, exactly."""
+        rows = self._state.Q[: int(self._state.G[x.G_NQPUS])]
+        return tuple({name: int(row[i]) for name, i in _COUNTERS.items()} for row in rows)
+
+    def traffic(self) -> Dict[str, int]:
+        """Bytes by path; see :class:`piblas.driver.RunReport`."""
+        g, q = self._state.G, self._state.Q
+        bytes_of = {
+            "tmu": 64 * int(q[:, x.N_TMU].sum()),
+            "uniforms": 4 * int(q[:, x.N_UNIFORMS].sum()),
+            "vpm_dma_load": int(g[x.G_BYTES_LOADED]),
+            "vpm_dma_store": int(g[x.G_BYTES_STORED]),
+            "sdram_write": int(g[x.G_BYTES_STORED]),
+        }
+        if g[x.G_INCOHERENT]:
+            bytes_of["l2"] = 64 * int(g[x.G_L2_LINES])
+            bytes_of["sdram_read"] = 64 * int(g[x.G_SDRAM_LINES]) + bytes_of["vpm_dma_load"]
+        return bytes_of
+
+
+def _keeps_denormals() -> bool:
+    """Whether arithmetic of this thread handles denormals."""
+    return bool((np.full(1, 1.2e-38, dtype=np.float32) * np.float32(0.25))[0] != 0)
+
+
+_prepared = False
+_prepare_lock = threading.Lock()
+
+
+def prepare(announce: Optional[Callable[[str], None]] = None) -> None:
+    """Compile the emulator or fetch it from numba's cache, once in a process.
+
+    ``announce`` gets a line of text if that takes longer than a second; without it the line goes to
+    the log "piblas.emu".
+    """
+    global _prepared
+    with _prepare_lock:
+        if _prepared:
+            return
+        say = announce or log.info
+        text = "compiling the emulator, once on this machine, about 30 seconds"
+        timer = threading.Timer(1.0, say, (text,))
+        timer.daemon = True
+        timer.start()
+        try:
+            machine = Machine(x.PAGE, 1)
+            machine.start([])
+            machine.finish()
+            memory.fill_poison(np.zeros(1, dtype=np.uint32), 0, 1)
+        finally:
+            timer.cancel()
+        _prepared = True

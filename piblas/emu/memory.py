@@ -1,0 +1,189 @@
+"""Memory as the units of the chip reach it, and the caches on the way (guide, p. 13-14).
+
+Memory is one flat array behind bus address :data:`~piblas.emu.layout.BASE`.  ``L`` says for each
+4096-byte page how many of its bytes, from its start, belong to a buffer: buffers start on pages and
+never share one, so one comparison decides whether an access is inside.
+
+With ``incoherent`` set, lines of 64 bytes are held as on the chip until something evicts or clears
+them: TMU cache (4 KiB, direct mapped, one per TMU), instruction cache (4 KiB, 4 ways, one per
+slice), L2 (32 KiB, 4 ways, least recently used); the uniforms cache is undocumented and taken as
+4 KiB, direct mapped, one per slice.  All are read only: clearing one loses nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .layout import (
+    BASE, CODE_LINES, CODE_WAYS, C_AGE, C_CODE, C_L2, C_TMU, C_UNIF, FAULT, G_CLOCK, G_FAULT,
+    G_FAULT_ADDR, G_FAULT_QPU, G_INCOHERENT, G_L2_LINES, G_SDRAM_LINES, G_SIZE, G_STRICT, G_TRAP,
+    L2_SETS, L2_WAYS, N_UNIFORMS, OK, PER_QPU, Q_COUNT, Q_UNIF, Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES,
+    UNIF_LINES,
+)  # fmt: skip
+
+
+@njit
+def fault(S, q, code, address):
+    """Note a fault and return its code."""
+    S.G[G_FAULT] = code
+    S.G[G_FAULT_QPU] = q
+    S.G[G_FAULT_ADDR] = address
+    return code
+
+
+@njit
+def live(S, address, nbytes):
+    """Whether ``nbytes`` (1..4096) bytes from a bus address on belong to a buffer."""
+    offset = address - BASE
+    if offset < 0 or offset + nbytes > S.G[G_SIZE]:
+        return False
+    page = offset >> 12
+    end = (offset & 4095) + nbytes
+    if end <= 4096:
+        return end <= S.L[page]
+    return S.L[page] == 4096 and end - 4096 <= S.L[page + 1]
+
+
+@njit
+def poison(address):
+    """The pattern of a word that was never written."""
+    x = (address >> 2) * 0x9E3779B1 & 0xFFFFFFFF
+    x ^= x >> 15
+    x = x * 0x85EBCA77 & 0xFFFFFFFF
+    return x ^ x >> 13
+
+
+@njit
+def fill_poison(M, first, last):
+    """Poison the words first..last-1 of memory."""
+    for index in range(first, last):
+        M[index] = poison(BASE + 4 * index)
+
+
+# --- caches --------------------------------------------------------------------------------------
+
+
+@njit
+def _l2_line(S, line):
+    """Index of the L2 entry that holds the 64-byte line number ``line``, fetched if need be."""
+    G, CT = S.G, S.CT
+    G[G_CLOCK] += 1
+    G[G_L2_LINES] += 1
+    first = C_L2 + (line & (L2_SETS - 1)) * L2_WAYS
+    victim = first
+    for entry in range(first, first + L2_WAYS):
+        if CT[entry] == line:
+            CT[C_AGE + entry] = G[G_CLOCK]
+            return entry
+        if CT[C_AGE + entry] < CT[C_AGE + victim]:
+            victim = entry
+    G[G_SDRAM_LINES] += 1
+    CT[victim] = line
+    CT[C_AGE + victim] = G[G_CLOCK]
+    word = 16 * (line - (BASE >> 6))
+    for i in range(16):
+        S.CD[16 * victim + i] = S.M[word + i]
+    return victim
+
+
+@njit
+def _fill(S, entry, line):
+    """Put a line into a first-level entry."""
+    source = 16 * _l2_line(S, line)
+    S.CT[entry] = line
+    for i in range(16):
+        S.CD[16 * entry + i] = S.CD[source + i]
+
+
+@njit
+def _through(S, entry, address):
+    """The word at an address that maps to a direct-mapped entry."""
+    line = address >> 6
+    if S.CT[entry] != line:
+        _fill(S, entry, line)
+    return np.int64(S.CD[16 * entry + (address >> 2 & 15)])
+
+
+@njit
+def code_entry(S, q, address):
+    """The entry of the instruction cache that holds an address; -1 - entry if just fetched."""
+    G, CT = S.G, S.CT
+    G[G_CLOCK] += 1
+    line = address >> 6
+    sets = CODE_LINES // CODE_WAYS
+    first = C_CODE + q // PER_QPU * CODE_LINES + (line & (sets - 1)) * CODE_WAYS
+    victim = first
+    for entry in range(first, first + CODE_WAYS):
+        if CT[entry] == line:
+            CT[C_AGE + entry] = G[G_CLOCK]
+            return entry
+        if CT[C_AGE + entry] < CT[C_AGE + victim]:
+            victim = entry
+    _fill(S, victim, line)
+    CT[C_AGE + victim] = G[G_CLOCK]
+    return -1 - victim
+
+
+# --- reads ---------------------------------------------------------------------------------------
+
+
+@njit
+def _inside(S, address):
+    offset = address - BASE
+    return 0 <= offset and offset + 4 <= S.G[G_SIZE]
+
+
+@njit
+def tmu_word(S, q, tmu, address):
+    """The word that a TMU returns for an aligned address inside memory."""
+    if S.G[G_INCOHERENT]:
+        cache = (q // PER_QPU * 2 + tmu) * TMU_LINES
+        return _through(S, C_TMU + cache + (address >> 6 & (TMU_LINES - 1)), address)
+    return np.int64(S.M[(address - BASE) >> 2])
+
+
+@njit
+def unif_address(Q, q):
+    """Address of the next uniform: a rewritten one holds from the third instruction on."""
+    if Q[q, Q_UNIF_AT] >= 0 and Q[q, Q_COUNT] - Q[q, Q_UNIF_AT] >= 3:
+        Q[q, Q_UNIF] = Q[q, Q_UNIF_NEW]
+        Q[q, Q_UNIF_AT] = -1
+    return Q[q, Q_UNIF]
+
+
+@njit
+def next_uniform(S, q):
+    """Pop a uniform: (status, word).
+
+    Less than 3 instructions after a rewrite the old stream still answers: the two words that the
+    FIFO had fetched ahead.
+    """
+    Q, G = S.Q, S.G
+    address = unif_address(Q, q)
+    if G[G_STRICT]:
+        if Q[q, Q_UNIF_AT] >= 0:
+            return fault(S, q, FAULT.UNIF_EARLY, address), 0
+        if address & 3:
+            return fault(S, q, FAULT.UNIF_ALIGN, address), 0
+        if not live(S, address, 4):
+            return fault(S, q, FAULT.UNIF, address), 0
+    address &= ~3
+    Q[q, Q_UNIF] = address + 4
+    Q[q, N_UNIFORMS] += 1
+    if not _inside(S, address):
+        return OK, 0
+    if G[G_INCOHERENT]:
+        entry = C_UNIF + q // PER_QPU * UNIF_LINES + (address >> 6 & (UNIF_LINES - 1))
+        word = _through(S, entry, address)
+    else:
+        word = np.int64(S.M[(address - BASE) >> 2])
+    if G[G_TRAP] and word == poison(address):
+        return fault(S, q, FAULT.UNINITIALISED, address), 0
+    return OK, word
+
+
+@njit
+def inside(S, address):
+    """Whether the word at an address is inside memory, in a buffer or not."""
+    return _inside(S, address)

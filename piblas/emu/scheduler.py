@@ -1,0 +1,229 @@
+"""The compiled loop: QPUs take turns until all have ended, or something needs the host.
+
+A turn ends after a number of instructions, or when the QPU has to wait.  A whole round in which no
+QPU issues is a deadlock, because everything that a QPU can wait for is done by another QPU.
+Instructions that only compute on registers run right here; everything else goes to
+:func:`piblas.emu.qpu.careful`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from . import alu, lanes, memory, ports, qpu
+from .flat import pointer, rows
+from .layout import (
+    BASE, CLASS_FAST, CLASS_MOVE, CLASS_NONE, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE,
+    END_LIMIT, END_STEP, FAULT, FIRST_FAULT, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE, G_INCOHERENT,
+    G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT, OK, PER_QPU,
+    QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X, SLOT_Y, State,
+    U_CLASS, U_DA, U_DM, U_FILES, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB, U_SC, U_SD, U_WIDTH,
+)  # fmt: skip
+
+_FADD, _FMUL = alu.FADD, alu.M_FMUL
+_q_rows, _u_rows, _w_rows = rows(Q_WIDTH), rows(U_WIDTH), rows(2)
+
+
+@njit
+def _row(S, q, pc):
+    """The decoded row of an address: -1 if the decoder is wanted, -2 if there is no memory."""
+    G = S.G
+    offset = pc - BASE
+    if offset < 0 or offset + 8 > G[G_SIZE] or offset & 7:
+        return -2
+    table = 0
+    if G[G_INCOHERENT]:
+        table = q // PER_QPU
+        entry = memory.code_entry(S, q, pc)
+        first = S.P[table * (G[G_SIZE] >> 12) + (offset >> 12)]
+        if entry < 0:
+            # A line that was fetched anew may differ from what was decoded.
+            entry = -1 - entry
+            same = first >= 0
+            if same:
+                row = first + (offset >> 3 & 504)
+                for i in range(16):
+                    same = same and S.W[row + (i >> 1), i & 1] == S.CD[16 * entry + i]
+            if not same:
+                if first >= 0:
+                    for i in range(8):
+                        S.U[first + (offset >> 3 & 504) + i, U_CLASS] = CLASS_NONE
+                G[G_DECODE_ADDR], G[G_DECODE_TABLE] = pc, table
+                return -1
+    first = S.P[table * (G[G_SIZE] >> 12) + (offset >> 12)]
+    if first >= 0:
+        row = first + (offset >> 3 & 511)
+        if S.U[row, U_CLASS] != CLASS_NONE:
+            return row
+    G[G_DECODE_ADDR], G[G_DECODE_TABLE] = pc, table
+    return -1
+
+
+@njit
+def _move(S, base, row, x, y):
+    """Results of a word that rotates or writes r5."""
+    R, U = S.R, S.U
+    amount = U[row, U_ROT]
+    if amount:
+        if amount == 16:
+            amount = np.int64(R[base + 16 * R5]) & 15
+        y = alu.rotate(R, base, y, amount)
+    files = U[row, U_FILES]
+    lanes.store(R, base + U[row, U_DA], x)
+    lanes.store(R, base + U[row, U_DM], y)
+    if files & 16:
+        lanes.store(R, base + 16 * R5, lanes.splat(lanes.first(y)))
+    elif files > 1:
+        lanes.store(R, base + 16 * SLOT_X, x)
+        lanes.store(R, base + 16 * SLOT_Y, y)
+        if files & 6:
+            ports.write_r5(R, base, files & 2 != 0, base + 16 * SLOT_X, 0xFFFF)
+        if files & 8:
+            ports.write_r5(R, base, True, base + 16 * SLOT_Y, 0xFFFF)
+
+
+@njit
+def _turn(S, q, limit):
+    """Up to ``limit`` instructions of one QPU: (number issued, OK or why it stopped)."""
+    R, Q, U, P = S.R, S.Q, S.U, S.P
+    incoherent = S.G[G_INCOHERENT] != 0
+    base = q * QPU_WORDS
+    pages = S.G[G_SIZE] >> 12
+    pc, br = Q[q, Q_PC], Q[q, Q_BR]
+    special = Q[q, Q_SPECIAL]
+    done = 0
+    while done < limit:
+        row = -1
+        offset = pc - BASE
+        if not incoherent and 0 <= offset >> 12 < pages and offset & 7 == 0:
+            row = P[offset >> 12]
+            if row >= 0:
+                row += offset >> 3 & 511
+                if U[row, U_CLASS] == CLASS_NONE:
+                    row = -1
+        if row < 0:
+            Q[q, Q_PC] = pc
+            row = _row(S, q, pc)
+            if row < 0:
+                Q[q, Q_BR] = br
+                if row == -1:
+                    return done, END_DECODE
+                return done, memory.fault(S, q, FAULT.FETCH_ALIGN if pc & 7 else FAULT.FETCH, pc)
+        kind = U[row, U_CLASS]
+        if kind <= CLASS_MOVE and special == 0 and br != 1:
+            op_add, op_mul = U[row, U_OP_ADD], U[row, U_OP_MUL]
+            a, b = lanes.load(R, base + U[row, U_SA]), lanes.load(R, base + U[row, U_SB])
+            c, d = lanes.load(R, base + U[row, U_SC]), lanes.load(R, base + U[row, U_SD])
+            if op_add == _FADD:
+                x = lanes.fadd(a, b)
+            else:
+                x = alu.add_result(op_add, a, b)
+            if op_mul == _FMUL:
+                y = lanes.fmul(c, d)
+            else:
+                y = alu.mul_result(op_mul, c, d)
+            if kind == CLASS_FAST:
+                lanes.store(R, base + U[row, U_DA], x)
+                lanes.store(R, base + U[row, U_DM], y)
+            else:
+                _move(S, base, row, x, y)
+            pc += 8
+            if br > 0:
+                br -= 1
+            done += 1
+            Q[q, Q_COUNT] += 1
+            continue
+        Q[q, Q_PC], Q[q, Q_BR] = pc, br
+        status = qpu.careful(S, q, row)
+        if status != OK:
+            return done, status
+        pc, br, special = Q[q, Q_PC], Q[q, Q_BR], Q[q, Q_SPECIAL]
+        done += 1
+        if Q[q, Q_STATE] == 0:
+            break
+    Q[q, Q_PC], Q[q, Q_BR] = pc, br
+    return done, OK
+
+
+@njit
+def _quantum(G):
+    """Instructions of a turn; with noise on, a number that varies from turn to turn."""
+    if G[G_NOISE] == 0:
+        return G[G_QUANTUM]
+    G[G_NOISE] = G[G_NOISE] * 1103515245 + 12345 & 0x7FFFFFFF | 1 << 31
+    return 1 + (G[G_NOISE] >> 16) % (2 * G[G_QUANTUM])
+
+
+def _make_run(stamp):
+    @njit(cache=True, nogil=True)
+    def run(arrays, budget, only):
+        """Run all QPUs for about ``budget`` instructions, or one instruction of QPU ``only``."""
+        S = State(
+            pointer(arrays.R), _q_rows(arrays.Q), pointer(arrays.G), pointer(arrays.T),
+            pointer(arrays.V), pointer(arrays.M), pointer(arrays.M8), pointer(arrays.L),
+            _u_rows(arrays.U), _w_rows(arrays.W), pointer(arrays.P), pointer(arrays.CT),
+            pointer(arrays.CD),
+        )  # fmt: skip
+        G, Q = S.G, S.Q
+        spent = -len(stamp) * 0
+        if only >= 0:
+            if Q[only, Q_STATE] == 0:
+                return END_ALL
+            done, status = _turn(S, only, 1)
+            return END_STEP if status == OK else status
+        while True:
+            q = G[G_CURRENT]
+            if q >= G[G_NQPUS]:
+                alive = False
+                for i in range(G[G_NQPUS]):
+                    alive = alive or Q[i, Q_STATE] != 0
+                if not alive:
+                    return END_ALL
+                if G[G_MOVED] == 0:
+                    return END_DEADLOCK
+                G[G_CURRENT], G[G_LEFT], G[G_MOVED] = 0, 0, 0
+                if spent >= budget:
+                    return END_BUDGET
+                continue
+            if Q[q, Q_STATE] != 0:
+                if G[G_LEFT] == 0:
+                    G[G_LEFT] = _quantum(G)
+                room = G[G_LIMIT] - Q[q, Q_COUNT]
+                if room <= 0:
+                    return END_LIMIT
+                done, status = _turn(S, q, min(G[G_LEFT], room))
+                spent += done
+                G[G_LEFT] -= done
+                if done:
+                    G[G_MOVED] = 1
+                if FIRST_FAULT <= status or LAST_WAIT < status:
+                    return status
+                Q[q, Q_WAIT] = status
+                if status == OK and Q[q, Q_STATE] != 0 and G[G_LEFT] > 0:
+                    continue  # only the limit stopped it
+                if Q[q, Q_STATE] == 0:
+                    G[G_MOVED] = 1
+            G[G_CURRENT] = q + 1
+            G[G_LEFT] = 0
+
+    return run
+
+
+def _stamp():
+    """A digest of the sources that the compiled loop comes from.
+
+    numba's cache looks only at the file of the function that it keeps; as a captured value, the
+    digest makes a change in any of the files a new function.
+    """
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.glob("*.py")) + sorted((package.parent / "isa").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+run = _make_run(_stamp())

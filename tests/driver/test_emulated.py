@@ -1,0 +1,259 @@
+"""The emulator as a device: buffers, programs, launches, errors."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from piblas.driver import Emulator
+from piblas.emu import machine as machine_module
+from piblas.errors import DeviceError, EmulatorFault, OutOfDeviceMemory
+from piblas.isa.instr import encode
+from piblas.isa.parse import parse
+
+END = ["nop; thrend", "nop", "nop"]
+COPY = [
+    "mov t0s, unif",
+    "ldi -, vpm_wr_setup, 0x00001a00",
+    "nop; ldtmu0",
+    "mov vpm, r4",
+    "ldi -, vpm_wr_setup, 0x80904000",
+    "ldi -, vpm_wr_setup, 0xc0000000",
+    "mov vdw_addr, unif",
+    "mov -, vdw_wait",
+    "nop",
+    *END,
+]
+"""Spreads the word at the first uniform's address over 64 bytes at the second's."""
+
+
+def words(lines):
+    return [encode(parse(line)) for line in lines]
+
+
+@pytest.fixture
+def device():
+    with Emulator(memory=1 << 20) as dev:
+        yield dev
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"n_qpus": 0}, "n_qpus = 0: a VideoCore IV has 1 to 12"),
+        ({"n_qpus": 13}, "n_qpus = 13"),
+        ({"timing": "fast"}, "timing = 'fast': choose one of off, pessimistic"),
+        ({"memory": 4096}, "memory = 4096: choose 8192 to"),
+        ({"memory": 1 << 30}, "memory = 1073741824"),
+        ({"clock_hz": 0}, "clock_hz = 0 is no frequency"),
+        ({"quantum": 0}, "quantum = 0"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_options(options, message):
+    with pytest.raises(DeviceError, match=message):
+        Emulator(**options)
+
+
+@pytest.mark.parametrize("timing", ["off", "pessimistic", "calibrated", "optimistic"])
+def test_no_timing_invents_a_number(timing):
+    with Emulator(memory=1 << 20, timing=timing) as dev:
+        report = dev.execute(dev.load(words(END)), [[]])
+        assert (report.instructions, report.cycles, report.seconds) == (3, None, None)
+
+
+def test_without_numba(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "piblas.emu.machine", None)
+    with pytest.raises(DeviceError, match=r'the emulator needs numba .*"piblas\[emulator\]"'):
+        Emulator()
+
+
+def test_views_of_a_buffer(device):
+    buf = device.alloc(100)
+    assert buf.bus_address % 4096 == 0 and buf.bus_address >> 30 == 3
+    assert buf.nbytes == 100
+    whole = buf.array(np.uint8)
+    whole[:] = np.arange(100)
+    assert buf.array(np.uint32).shape == (25,)
+    part = buf.array("<u2", (2, 3), offset=10)
+    assert part.tolist() == [[10 | 11 << 8, 12 | 13 << 8, 14 | 15 << 8],
+                             [16 | 17 << 8, 18 | 19 << 8, 20 | 21 << 8]]  # fmt: skip
+    fortran = buf.array(np.uint8, (2, 3), order="F")
+    assert fortran.tolist() == [[0, 2, 4], [1, 3, 5]]
+    fortran[1, 2] = 77
+    assert whole[5] == 77
+    assert buf.array(np.float32, (0, 7), offset=100).size == 0
+    for bad in (dict(shape=26), dict(shape=25, offset=1), dict(shape=-1), dict(offset=-4)):
+        with pytest.raises(DeviceError, match="does not fit a buffer of 100 bytes"):
+            buf.array(np.uint32, **bad)
+
+
+def test_a_freed_buffer_is_of_no_use(device):
+    buf = device.alloc(64)
+    buf.free()
+    buf.free()
+    for use in (lambda: buf.bus_address, lambda: buf.array("u1"), buf.clean, buf.invalidate):
+        with pytest.raises(DeviceError, match="this buffer was freed"):
+            use()
+
+
+def test_a_closed_device_is_of_no_use():
+    dev = Emulator(memory=1 << 20)
+    buf = dev.alloc(64)
+    program = dev.load(words(END))
+    dev.close()
+    dev.close()
+    for use in (
+        lambda: dev.alloc(4),
+        lambda: dev.load(words(END)),
+        lambda: dev.execute(program, [[]]),
+        lambda: dev.execute_list(0, 1),
+        dev.clear_caches,
+        lambda: buf.array("u1"),
+    ):
+        with pytest.raises(DeviceError, match="this device was closed"):
+            use()
+    buf.free()
+
+
+def test_memory_runs_out_with_sizes_in_the_message(device):
+    with pytest.raises(DeviceError, match="a buffer of 0 bytes"):
+        device.alloc(0)
+    with pytest.raises(OutOfDeviceMemory, match="no room for 1048576 bytes: 10444"):
+        device.alloc(1 << 20)
+    first = device.alloc(500_000)
+    second = device.alloc(500_000)
+    with pytest.raises(OutOfDeviceMemory, match="no room for 50000 bytes"):
+        device.alloc(50_000)
+    first.free()
+    assert device.alloc(500_000).bus_address < second.bus_address
+
+
+def test_fresh_memory_is_zero_even_where_somebody_was(device):
+    buf = device.alloc(8192)
+    address = buf.bus_address
+    buf.array("u1")[:] = 1
+    buf.free()
+    again = device.alloc(8192)
+    assert again.bus_address == address
+    assert not again.array("u1").any()
+
+
+def test_launch_arguments(device):
+    program = device.load(words(END))
+    for streams in ([], [[]] * 13):
+        with pytest.raises(DeviceError, match=f"uniforms for {len(streams)} QPUs"):
+            device.execute(program, streams)
+    with pytest.raises(DeviceError, match="timeout = 0: a launch needs more than 0 seconds"):
+        device.execute(program, [[]], timeout=0)
+    with pytest.raises(DeviceError, match="a list of 0 launches"):
+        device.execute_list(0xC4001000, 0)
+    with pytest.raises(DeviceError, match="the list of launches at 0x00001000 is outside"):
+        device.execute_list(0x1000, 1)
+
+
+def test_uniforms_from_arrays_lists_and_device_memory(device):
+    source, out, stream = device.alloc(64), device.alloc(256), device.alloc(64)
+    source.array(np.float32)[:] = 2.5
+    program = device.load(words(COPY))
+    assert program.n_words == len(COPY)
+    pairs = [[source.bus_address, out.bus_address + 64 * q] for q in range(3)]
+    stream.array(np.uint32)[:2] = pairs[2]
+    device.execute(program, [pairs[0], np.array(pairs[1], np.uint32), stream.bus_address])
+    assert out.array(np.float32, 48).tolist() == [2.5] * 48
+    program.free()
+    with pytest.raises(DeviceError, match="this buffer was freed"):
+        device.execute(program, pairs)
+
+
+def test_launch_by_the_firmwares_list(device):
+    source, out, control = device.alloc(64), device.alloc(128), device.alloc(64)
+    source.array(np.uint32)[:] = 11
+    program = device.load(words(["mov host_int, 1", *COPY]))
+    table = control.array(np.uint32)
+    for q in range(2):
+        table[2 * q : 2 * q + 2] = control.bus_address + 32 + 8 * q, program.bus_address
+        table[8 + 2 * q : 10 + 2 * q] = source.bus_address, out.bus_address + 64 * q
+    control.clean()
+    report = device.execute_list(control.bus_address, 2)
+    assert out.array(np.uint32).tolist() == [11] * 32
+    assert report.interrupts == (0, 1)
+
+
+def test_memory_survives_a_fault_and_the_device_goes_on(device):
+    source, out = device.alloc(64), device.alloc(64)
+    source.array(np.uint32)[:] = 3
+    bad = device.load(words(["sema_up 4", "mov -, mutex", "mov t0s, 0", *END]))
+    with pytest.raises(EmulatorFault, match=r"QPU 0, pc 2 \[mov t0s, 0\]: tmu: .* 0x00000000"):
+        device.execute(bad, [[]])
+    assert not device.machine.semaphores.any()
+    device.execute(device.load(words(COPY)), [[source.bus_address, out.bus_address]])
+    assert out.array(np.uint32).tolist() == [3] * 16
+
+
+def test_semaphores_keep_their_counts(device):
+    device.execute(device.load(words(["sema_up 4", "nop", *END])), [[], []])
+    assert device.machine.semaphores.tolist() == [0, 0, 0, 0, 2] + [0] * 11
+
+
+def test_threads_share_a_device(device):
+    program = device.load(words(COPY))
+    wrong = []
+
+    def work(value):
+        for _ in range(10):
+            source, out = device.alloc(64), device.alloc(64)
+            source.array(np.uint32)[:] = value
+            device.execute(program, [[source.bus_address, out.bus_address]])
+            if out.array(np.uint32).tolist() != [value] * 16:
+                wrong.append(value)
+            source.free()
+            out.free()
+
+    threads = [threading.Thread(target=work, args=(value,)) for value in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_interrupted_launch_leaves_the_device_usable(device, monkeypatch):
+    real = machine_module.scheduler.run
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(machine_module.scheduler, "run", interrupted)
+    loop = device.load(words(["br.always rel -32", "nop", "nop", "nop"]))
+    with pytest.raises(KeyboardInterrupt):
+        device.execute(loop, [[]], timeout=1e6)
+    report = device.execute(device.load(words(END)), [[]])
+    assert report.instructions == 3
+
+
+def test_compiling_is_announced_when_it_takes_long(monkeypatch):
+    import time
+
+    lines = []
+    monkeypatch.setattr(machine_module, "_prepared", False)
+    real = machine_module.Machine.finish
+    monkeypatch.setattr(machine_module.Machine, "finish", lambda m: (time.sleep(1.2), real(m)))
+    machine_module.prepare(lines.append)
+    assert lines == ["compiling the emulator, once on this machine, about 30 seconds"]
+
+
+def test_a_thread_that_flushes_denormals_is_refused(device, monkeypatch):
+    monkeypatch.setattr(machine_module, "_keeps_denormals", lambda: False)
+    with pytest.raises(DeviceError, match="this thread flushes denormals to zero"):
+        device.execute(device.load(words(END)), [[]])

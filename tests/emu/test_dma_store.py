@@ -1,0 +1,172 @@
+"""DMA stores (VDW) from the VPM into memory: modes, strides, sub-blocks (guide, p. 57-58)."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from vpm_lines import Window
+
+from piblas.isa.setup_words import vdw_store, vdw_stride
+
+SIZE = 1 << 17
+STORE = [
+    "mov vpm_wr_setup, unif",
+    "mov vpm_wr_setup, unif",
+    "mov vdw_addr, unif",
+    "mov -, vdw_wait",
+]
+
+
+@pytest.fixture(scope="module")
+def window(lab):
+    window = Window(lab, seed=16)
+    window.memory = lab.device.alloc(SIZE)
+    yield window
+    window.memory.free()
+    window.close()
+
+
+def stored(window, setup, stride, offset, blockmode=False):
+    memory = window.memory.array(np.uint8, (SIZE,))
+    memory[:] = np.arange(SIZE) * 7 % 251
+    word = vdw_stride(stride, blockmode=blockmode)
+    window.after(STORE, {}, [word, setup, window.memory.bus_address + offset])
+    return memory.copy()
+
+
+def expected(window, units, depth, place, stride, offset, size=4):
+    """``place(u, d)`` is the byte index in the VPM; all other bytes of memory are untouched."""
+    want = (np.arange(SIZE) * 7 % 251).astype(np.uint8)
+    vpm = window.bytes()
+    for unit in range(units):
+        for index in range(depth):
+            at = offset + unit * (size * depth + stride) + size * index
+            start = place(unit, index)
+            want[at : at + size] = vpm[start : start + size]
+    return want
+
+
+def horizontal_cases():
+    rng = random.Random(3)
+    cases = [(64, 16, 0, 0), (1, 16, 63, 0), (1, 1, 0, 15), (16, 16, 48, 0), (64, 1, 0, 3)]
+    while len(cases) < 14:
+        units, depth = rng.randint(1, 64), rng.randint(1, 16)
+        y, x = rng.randint(0, 63), rng.randint(0, 15)
+        if y + units <= 64 and x + depth <= 16:
+            cases.append((units, depth, y, x))
+    return cases
+
+
+def vertical_cases():
+    rng = random.Random(4)
+    cases = [(16, 64, 0, 0), (1, 16, 16, 5), (1, 1, 63, 15), (16, 16, 32, 0)]
+    while len(cases) < 14:
+        units, depth = rng.randint(1, 16), rng.randint(1, 64)
+        y, x = rng.randint(0, 63), rng.randint(0, 15)
+        if x + units <= 16 and y + depth <= 64:
+            cases.append((units, depth, y, x))
+    return cases
+
+
+@pytest.mark.parametrize("units, depth, y, x", horizontal_cases())
+def test_horizontal_words(window, units, depth, y, x):
+    for stride in (0, 4, 60, 1000):
+        got = stored(window, vdw_store(units, depth, y, x), stride, 128)
+        want = expected(window, units, depth, lambda u, d: 4 * ((y + u) * 16 + x + d), stride, 128)
+        assert np.array_equal(got, want), stride
+
+
+@pytest.mark.parametrize("units, depth, y, x", vertical_cases())
+def test_vertical_words(window, units, depth, y, x):
+    for stride in (0, 8, 512):
+        got = stored(window, vdw_store(units, depth, y, x, horizontal=False), stride, 64)
+        want = expected(window, units, depth, lambda u, d: 4 * ((y + d) * 16 + x + u), stride, 64)
+        assert np.array_equal(got, want), stride
+
+
+@pytest.mark.parametrize("stride", [8188, 8192, 20000, 32768, 65532])
+def test_stride_has_16_bits(window, stride):
+    got = stored(window, vdw_store(2, 16, 5), stride, 0)
+    want = expected(window, 2, 16, lambda u, d: 4 * ((5 + u) * 16 + d), stride, 0)
+    assert np.array_equal(got, want)
+
+
+def test_block_mode_packs_units_one_after_another(window):
+    got = stored(window, vdw_store(8, 4, 6), 16, 0, blockmode=True)
+    want = expected(window, 8, 4, lambda u, d: 4 * (6 * 16 + 4 * u + d), 16, 0)
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("sub", [0, 1])
+@pytest.mark.parametrize("units, depth, y", [(1, 16, 4), (3, 30, 10), (4, 1, 0)])
+def test_halves(window, sub, units, depth, y):
+    for stride in (0, 6):
+        got = stored(window, vdw_store(units, depth, y, modew=2 + sub), stride, 32)
+        want = expected(
+            window, units, depth, lambda u, d: 64 * (y + u) + 2 * (sub + d), stride, 32, 2
+        )
+        assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("sub", [0, 1, 2, 3])
+@pytest.mark.parametrize("units, depth, y", [(1, 16, 4), (3, 60, 10), (4, 1, 0), (2, 7, 5)])
+def test_bytes(window, sub, units, depth, y):
+    for stride in (0, 3):
+        got = stored(window, vdw_store(units, depth, y, modew=4 + sub), stride, 33)
+        want = expected(window, units, depth, lambda u, d: 64 * (y + u) + sub + d, stride, 33, 1)
+        assert np.array_equal(got, want)
+
+
+def test_halves_may_start_at_any_even_address(window):
+    got = stored(window, vdw_store(1, 5, 2, modew=2), 0, 30)
+    assert np.array_equal(got, expected(window, 1, 5, lambda u, d: 64 * 2 + 2 * d, 0, 30, 2))
+
+
+def test_the_stride_word_lasts_until_the_next_one(window):
+    memory = window.memory.array(np.uint8, (SIZE,))
+    memory[:] = np.arange(SIZE) * 7 % 251
+    body = ["mov vpm_wr_setup, unif"]
+    body += ["mov vpm_wr_setup, unif", "mov vdw_addr, unif", "mov -, vdw_wait"] * 2
+    base = window.memory.bus_address
+    stream = [vdw_stride(36), vdw_store(2, 4, 0), base, vdw_store(2, 4, 8), base + 4096]
+    body += ["ldi vpm_wr_setup, -, 0xc0000000"]
+    window.after(body, {}, stream)
+    want = expected(window, 2, 4, lambda u, d: 4 * (u * 16 + d), 36, 0)
+    vpm = window.bytes()
+    for unit in range(2):
+        at = 4096 + 52 * unit
+        want[at : at + 16] = vpm[64 * (8 + unit) : 64 * (8 + unit) + 16]
+    assert np.array_equal(memory, want)
+
+
+def test_a_store_takes_what_was_written_just_before(window):
+    body = ["ldi vpm_wr_setup, -, 0x1a0b", "mov vpm, elem_num", "ldi vpm_wr_setup, -, 0x80904580"]
+    body += ["ldi vpm_wr_setup, -, 0xc0000000", "mov vdw_addr, unif", "mov -, vdw_wait"]
+    window.after(body, {}, [window.memory.bus_address])
+    assert window.memory.array(np.uint32, (16,)).tolist() == list(range(16))
+
+
+def test_the_address_is_that_of_element_0(window):
+    memory = window.memory.array(np.uint8, (SIZE,))
+    memory[:] = np.arange(SIZE) * 7 % 251
+    body = ["mov vpm_wr_setup, unif", "mov vpm_wr_setup, unif", "mov vdw_addr, r1"]
+    body += ["mov -, vdw_wait"]
+    address = [window.memory.bus_address + 256 * e for e in range(16)]
+    window.after(body, {"r1": address}, [vdw_stride(0), vdw_store(1, 16, 3)])
+    assert np.array_equal(memory, expected(window, 1, 16, lambda u, d: 4 * (48 + d), 0, 0))
+
+
+def test_busy_reads_zero_after_the_wait(window):
+    body = ["mov vpm_wr_setup, unif", "mov vdw_addr, unif", "mov -, vdw_wait", "mov r0, vdw_busy"]
+    stream = [vdw_store(1, 16), window.memory.bus_address]
+    assert (window.vectors(body, ["r0"], stream)["r0"] == 0).all()
+
+
+def test_a_load_after_a_waited_store_sees_it(window):
+    body = ["mov vpm_wr_setup, unif", "mov vdw_addr, unif", "mov -, vdw_wait"]
+    body += ["ldi vpm_rd_setup, -, 0x83011000", "mov vdr_addr, unif", "mov -, vdr_wait"]
+    base = window.memory.bus_address
+    got = window.after(body, {}, [vdw_store(1, 16, 37), base, base])
+    assert np.array_equal(got.view(np.uint32)[:16], window.rows[37])

@@ -1,0 +1,164 @@
+"""Conditions of register writes and the rules by which flags change (guide, p. 27-28, 33)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference as ref
+
+from piblas.isa import modes
+
+# Operands of "add" that give every reachable combination of Z, N and C, spread over 16 elements.
+A = [0x80000000, 0, 0x80000000, 1, 0x7FFFFFFF, 0xFFFFFFFF, 5, 0xFFFFFFFF] * 2
+B = [0x80000000, 0, 0xFFFFFFFF, 1, 0x00000001, 0xFFFFFFFF, 3, 0x00000001] * 2
+Z = [int((x + y) & ref.M32 == 0) for x, y in zip(A, B)]
+N = [(x + y) >> 31 & 1 for x, y in zip(A, B)]
+C = [(x + y) >> 32 for x, y in zip(A, B)]
+SET = ["add.sf -, r0, r1"]
+INPUTS = {"r0": A, "r1": B}
+CONDS = list(modes.CONDITIONS)
+
+
+def chosen(cond):
+    return np.array([ref.holds(cond, *flags) for flags in zip(Z, N, C)])
+
+
+def test_the_operands_reach_every_combination():
+    assert set(zip(Z, N, C)) == {(1, 0, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0), (0, 1, 0), (0, 1, 1)}
+
+
+def flags_of(got):
+    return [got[key][0].tolist() for key in "znc"]
+
+
+def test_flags_of_the_operands(lab):
+    assert flags_of(lab.vectors(SET, INPUTS, flags=True)) == [Z, N, C]
+
+
+@pytest.mark.parametrize("cond", CONDS)
+@pytest.mark.parametrize(
+    "line, target",
+    [
+        ("mov.{} r2, r3", "r2"),
+        ("mov.{} ra2, r3", "ra2"),
+        ("mov.{} rb2, r3", "rb2"),
+        ("m_mov.{} r2, r3", "r2"),
+        ("m_mov.{} ra2, r3", "ra2"),
+        ("m_mov.{} rb2, r3", "rb2"),
+        ("ldi r2.{}, -, 0x77", "r2"),
+        ("ldi -, rb2.{}, 0x77", "rb2"),
+        ("ldi_unsigned ra2.{}, -, [3 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3]", "ra2"),
+    ],
+)
+def test_a_condition_gates_the_write_of_each_element(lab, cond, line, target):
+    value = 3 if "unsigned" in line else 0x77
+    got = lab.vectors(SET + [line.format(cond)], {**INPUTS, "r3": value, target: 0x11}, [target])[
+        target
+    ][0]
+    assert np.array_equal(got, np.where(chosen(cond), value, 0x11))
+
+
+@pytest.mark.parametrize("cond_add", CONDS)
+def test_the_two_units_have_conditions_of_their_own(lab, cond_add):
+    body = SET + ["nop"]
+    outputs = []
+    for index, cond_mul in enumerate(CONDS):
+        body += [f"mov.{cond_add} ra{index}, r3; m_mov.{cond_mul} rb{index}, r0"]
+        outputs += [f"ra{index}", f"rb{index}"]
+    clear = {name: 0x11 for name in outputs}
+    got = lab.vectors(body, {**INPUTS, "r3": 0x77, **clear}, outputs)
+    for index, cond_mul in enumerate(CONDS):
+        assert np.array_equal(got[f"ra{index}"][0], np.where(chosen(cond_add), 0x77, 0x11))
+        assert np.array_equal(got[f"rb{index}"][0], np.where(chosen(cond_mul), A, 0x11))
+
+
+def test_conditions_see_the_flags_from_before_the_word(lab):
+    body = SET + ["sub.sf.zs r2, r0, r0; m_mov.cs r3, r1"]
+    got = lab.vectors(body, {**INPUTS, "r2": 7, "r3": 9}, ["r2", "r3"])
+    assert np.array_equal(got["r2"][0], np.where(chosen("zs"), 0, 7))
+    assert np.array_equal(got["r3"][0], np.where(chosen("cs"), B, 9))
+
+
+def test_flags_come_from_the_add_unit_if_it_has_an_op(lab):
+    got = lab.vectors(["add.sf r2, r0, r1; m_mov r3, r2"], {**INPUTS, "r2": 5}, flags=True)
+    assert flags_of(got) == [Z, N, C]
+
+
+def test_flags_come_from_the_mul_unit_if_the_add_unit_has_none(lab):
+    values = [0, 1, 0x80000000, 0xFFFFFFFF] * 4
+    got = lab.vectors(SET + ["m_mov.sf r2, r3"], {**INPUTS, "r3": values}, flags=True)
+    assert flags_of(got) == [[1, 0, 0, 0] * 4, [0, 0, 1, 1] * 4, [0] * 16]
+
+
+def test_an_add_op_that_is_never_written_still_owns_the_flags(lab):
+    body = SET + ["mov.sf.never -, r3; m_mov r2, r3"]
+    assert flags_of(lab.vectors(body, {**INPUTS, "r3": 0}, flags=True)) == [Z, N, C]
+
+
+@pytest.mark.parametrize("cond", CONDS[1:])
+@pytest.mark.parametrize("unit", ["", "m_"])
+def test_flags_change_only_where_the_condition_holds(lab, cond, unit):
+    body = SET + [f"{unit}mov.sf.{cond} -, r3"]
+    got = lab.vectors(body, {**INPUTS, "r3": 0x80000000}, flags=True)
+    take = chosen(cond)
+    assert got["z"][0].tolist() == np.where(take, 0, Z).tolist()
+    assert got["n"][0].tolist() == np.where(take, 1, N).tolist()
+    assert got["c"][0].tolist() == np.where(take, 0, C).tolist()
+
+
+def test_flags_stay_without_the_flag_bit(lab):
+    body = SET + ["sub r2, r0, r0; m_mov r3, r0"]
+    assert flags_of(lab.vectors(body, INPUTS, flags=True)) == [Z, N, C]
+
+
+def test_zero_and_negative_look_at_bits_of_floats_too(lab):
+    got = lab.vectors(["fmin.sf r2, r0, r0"], {"r0": 0x80000000}, ["r2"], flags=True)
+    assert [got[key][0, 0] for key in "zn"] == [0, 1]
+
+
+def test_a_pack_mode_does_not_change_what_flags_see(lab):
+    got = lab.vectors(["add.sf ra2.8a, r0, r1"], {**INPUTS, "ra2": 0}, ["ra2"], flags=True)
+    assert flags_of(got) == [Z, N, C]
+
+
+@pytest.mark.parametrize("value, want", [(0, (1, 0, 0)), (5, (0, 0, 0)), (0x80000001, (0, 1, 0))])
+def test_flags_of_a_load(lab, value, want):
+    got = lab.vectors(SET + [f"ldi.sf r2, -, {value:#x}"], INPUTS, ["r2"], flags=True)
+    assert [got[key][0].tolist() for key in "znc"] == [[flag] * 16 for flag in want]
+    assert (got["r2"] == value).all()
+
+
+def test_flags_of_a_load_of_single_elements(lab):
+    body = SET + ["ldi_signed.sf r2, -, [0 1 -2 -1 0 1 -2 -1 0 1 -2 -1 0 1 -2 -1]"]
+    got = lab.vectors(body, INPUTS, ["r2"], flags=True)
+    assert got["z"][0].tolist() == [1, 0, 0, 0] * 4
+    assert got["n"][0].tolist() == [0, 0, 1, 1] * 4
+    assert got["c"][0].tolist() == [0] * 16
+
+
+def test_flags_of_a_conditional_load(lab):
+    got = lab.vectors(SET + ["ldi.sf r2.ns, -, 0"], {**INPUTS, "r2": 3}, ["r2"], flags=True)
+    assert got["z"][0].tolist() == np.where(N, 1, Z).tolist()
+    assert got["n"][0].tolist() == [0] * 16
+    assert np.array_equal(got["r2"][0], np.where(N, 0, 3))
+
+
+def test_a_semaphore_word_sets_flags_and_registers_like_a_load(lab):
+    body = SET + ["sema_up.sf 3, r2, - !imm=0x80000003", "sema_down 3"]
+    got = lab.vectors(body, INPUTS, ["r2"], flags=True)
+    assert (got["r2"] == 0x80000003).all()
+    assert [got[key][0].tolist() for key in "znc"] == [[0] * 16, [1] * 16, [0] * 16]
+
+
+def test_a_taken_branch_with_an_odd_register_field_sets_flags_from_its_link(loose):
+    body = ["add.sf -, r0, r1", "br.always rel @on, r2, - !raddr_a=1", "nop", "nop", "nop", "on:"]
+    got = loose.vectors(body, {"r0": 0, "r1": 0}, ["r2"], flags=True)
+    link = int(got["r2"][0, 0])
+    assert link
+    assert (got["z"] == 0).all() and (got["n"] == link >> 31).all()
+
+
+def test_a_branch_not_taken_with_an_odd_register_field_keeps_flags(loose):
+    body = ["add.sf -, r0, r1", "br.all_ns rel @on, r2, - !raddr_a=1", "nop", "nop", "nop", "on:"]
+    got = loose.vectors(body, INPUTS, ["r0"], flags=True)
+    assert flags_of(got) == [Z, N, C]
