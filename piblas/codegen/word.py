@@ -1,0 +1,324 @@
+"""Merge operations on physical registers into one instruction word.
+
+A word has one add and one mul operation, one signal, one read address of each register file (a
+small immediate takes the place of file B's), one pack and one unpack mode, and ``ws``, which says
+which unit writes which file (guide, p. 26-32).  ``Need`` is what an operation asks of a word;
+``Word.add`` takes an operation if all of its needs agree with what is there.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+from ..isa import hazards, modes, ops, regs
+from ..isa.instr import NOP, Instr
+from .code import ALU, BRANCH, END, LOAD, RAW, SIGNAL, Operation
+from .operand import Const, Loc, Port
+
+__all__ = ["Need", "Word", "need_of"]
+
+_NULL = regs.NOP_ADDR
+
+
+class Need:
+    """What one operation takes of a word; -1 and None stand for "nothing".
+
+    The stages before have made sure that the operation alone fits a word.
+    """
+
+    __slots__ = (
+        "op",
+        "units",
+        "a",
+        "b",
+        "imm",
+        "flex",
+        "muxes",
+        "unpack_a",
+        "unpack_r4",
+        "pm",
+        "pack",
+        "file",
+        "addr",
+        "is_float",
+        "whole",
+        "events",
+    )
+
+    def __init__(self, op: Operation) -> None:
+        self.op = op
+        self.units: Tuple[str, ...] = tuple(row.unit for row in op.choices)
+        self.a = self.b = self.imm = -1
+        self.flex: Tuple[int, ...] = ()
+        self.muxes: List[int] = []  # 0..7; -1 - address for a read through either file
+        self.unpack_a = self.unpack_r4 = -1
+        self.pm: Optional[int] = None
+        self.pack = 0
+        self.file = ""
+        self.addr = _NULL
+        self.is_float = any(row.float_in for row in op.choices)
+        self.whole = op.kind not in (ALU, SIGNAL)
+        if op.kind == ALU:
+            self._sources()
+        if op.kind in (ALU, LOAD, BRANCH):
+            self._destination()
+        word = Word()
+        word.add(self, self.units[0] if self.units else "")
+        self.events = hazards.events(word.instr())
+
+    def _port(self, file: str, addr: int) -> None:
+        if file == "AB":
+            if addr not in self.flex:
+                self.flex += (addr,)
+            self.muxes.append(-1 - addr)
+            return
+        name = "a" if file == "A" else "b"
+        assert getattr(self, name) in (-1, addr) and not (file == "B" and self.imm >= 0), self.op
+        setattr(self, name, addr)
+        self.muxes.append(regs.MUX_A if file == "A" else regs.MUX_B)
+
+    def _sources(self) -> None:
+        op = self.op
+        if op.rotate:
+            self.imm = op.rotate
+        for src, unpack in zip(op.srcs, op.unpacks):
+            if isinstance(src, Loc):
+                if src.index >= 64:
+                    self.muxes.append(src.addr)
+                    if src.addr == 4:
+                        assert self.unpack_r4 in (-1, unpack), op
+                        self.unpack_r4 = unpack
+                        if unpack:
+                            self.pm = 1
+                    continue
+                self._port(src.file, src.addr)
+                if src.file == "A":
+                    assert self.unpack_a in (-1, unpack), op
+                    self.unpack_a = unpack
+                    if unpack:
+                        self.pm = 0
+            elif isinstance(src, Const):
+                assert src.code is not None
+                assert self.b < 0 and self.imm in (-1, src.code), op
+                self.imm = src.code
+                self.muxes.append(regs.MUX_B)
+            else:
+                assert isinstance(src, Port) and src.read
+                self._port(src.read[1], src.read[0])
+                if src.read[1] == "A":
+                    self.unpack_a = 0
+
+    def _destination(self) -> None:
+        op = self.op
+        if isinstance(op.dst, Loc):
+            if op.dst.index < 64:
+                self.file, self.addr = op.dst.file, op.dst.addr
+            else:
+                self.addr = 32 + op.dst.addr
+        elif isinstance(op.dst, Port):
+            assert op.dst.write
+            self.addr, file = op.dst.write
+            self.file = "" if file == "AB" else file
+        if op.pack:
+            pm, self.pack = op.pack
+            assert self.pm in (None, pm), op
+            self.pm = pm
+
+
+def need_of(op: Operation) -> Need:
+    return Need(op)
+
+
+class Word:
+    """An instruction word in the making."""
+
+    __slots__ = (
+        "parts",
+        "adding",
+        "muling",
+        "signal",
+        "a",
+        "b",
+        "imm",
+        "flex",
+        "unpack_a",
+        "unpack_r4",
+        "pm",
+        "pack",
+        "ws",
+        "whole",
+    )
+
+    def __init__(self) -> None:
+        self.parts: List[Need] = []
+        self.adding: Optional[Need] = None
+        self.muling: Optional[Need] = None
+        self.signal = modes.SIG_NONE
+        self.a = self.b = self.imm = -1
+        self.flex: Tuple[int, ...] = ()
+        self.unpack_a = self.unpack_r4 = -1
+        self.pm: Optional[int] = None
+        self.pack = 0
+        self.ws = -1
+        self.whole = False
+
+    def add(self, need: Need, unit: str) -> bool:
+        """Take an operation on a unit; False, and nothing changed, if the word has no room."""
+        if need.whole or self.whole:
+            if self.parts:
+                return False
+            self.whole = True
+            self.parts.append(need)
+            return True
+        op = need.op
+        if op.kind == SIGNAL:
+            if self.signal != modes.SIG_NONE or self.imm >= 0:
+                return False
+            self.signal = op.signal
+            self.parts.append(need)
+            return True
+        if not unit:  # a nop
+            self.parts.append(need)
+            return True
+        if unit == ops.ADD:
+            other = self.muling
+            if self.adding is not None or (other is not None and other.op.sf):
+                return False
+        else:
+            other = self.adding
+            if self.muling is not None or (op.sf and other is not None):
+                return False
+        a, b, imm, flex = self.a, self.b, self.imm, self.flex
+        if need.a >= 0:
+            if a not in (-1, need.a):
+                return False
+            a = need.a
+        if need.b >= 0:
+            if b not in (-1, need.b):
+                return False
+            b = need.b
+        if need.imm >= 0:
+            if imm not in (-1, need.imm) or self.signal != modes.SIG_NONE:
+                return False
+            imm = need.imm
+        if imm >= 0 and b >= 0:
+            return False
+        if need.flex:
+            flex += tuple(addr for addr in need.flex if addr not in flex)
+        if flex:
+            left = sum(1 for addr in flex if addr != a and addr != b)
+            if left > (a < 0) + (b < 0 and imm < 0):
+                return False
+        unpack_a, unpack_r4 = self.unpack_a, self.unpack_r4
+        if need.unpack_a >= 0:
+            if unpack_a not in (-1, need.unpack_a):
+                return False
+            if need.unpack_a and unpack_a >= 0 and other is not None:
+                if other.is_float != need.is_float:
+                    return False  # which of the two conversions applies is not known
+            unpack_a = need.unpack_a
+        if need.unpack_r4 >= 0:
+            if unpack_r4 not in (-1, need.unpack_r4):
+                return False
+            unpack_r4 = need.unpack_r4
+        pm = self.pm
+        if need.pm is not None:
+            if pm not in (None, need.pm):
+                return False
+            pm = need.pm
+        if need.pack and self.pack:
+            return False
+        ws = self.ws
+        if need.file:
+            want = int((need.file == "B") == (unit == ops.ADD))
+            if ws not in (-1, want):
+                return False
+            ws = want
+        if unit == ops.ADD:
+            self.adding = need
+        else:
+            self.muling = need
+        self.a, self.b, self.imm, self.flex = a, b, imm, flex
+        self.unpack_a, self.unpack_r4, self.pm, self.ws = unpack_a, unpack_r4, pm, ws
+        self.pack = self.pack or need.pack
+        self.parts.append(need)
+        return True
+
+    def copy(self) -> "Word":
+        twin = Word.__new__(Word)
+        for name in Word.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.parts = list(self.parts)
+        return twin
+
+    # --- encoding ------------------------------------------------------------------------------
+
+    def instr(self) -> Instr:
+        """The instruction; the offset of a branch to a label is left to the linker."""
+        if self.whole:
+            return self._whole(self.parts[0])
+        if not self.parts:
+            return NOP
+        values = {"sig": modes.SIG_SMALL_IMM if self.imm >= 0 else self.signal}
+        a, b = self.a, self.b
+        where = {}
+        for addr in self.flex:
+            if addr == a or (addr != b and a < 0):
+                a, where[addr] = addr, regs.MUX_A
+            else:
+                b, where[addr] = addr, regs.MUX_B
+        if a >= 0:
+            values["raddr_a"] = a
+        if self.imm >= 0:
+            values["small_imm"] = self.imm
+        elif b >= 0:
+            values["raddr_b"] = b
+        if self.pm is not None:
+            values["pm"] = self.pm
+            values["pack"] = self.pack
+            values["unpack"] = max(self.unpack_r4 if self.pm else self.unpack_a, 0)
+        values["ws"] = max(self.ws, 0)
+        for unit, need in ((ops.ADD, self.adding), (ops.MUL, self.muling)):
+            if need is None:
+                continue
+            row = next(row for row in need.op.choices if row.unit == unit)
+            muxes = [mux if mux >= 0 else where[-1 - mux] for mux in need.muxes]
+            values[f"op_{unit}"] = row.code
+            values[f"waddr_{unit}"] = need.addr
+            values[f"cond_{unit}"] = need.op.cond
+            values[f"{unit}_a"], values[f"{unit}_b"] = muxes[0], muxes[-1]
+            if need.op.sf:
+                values["sf"] = 1
+        return Instr(**values)
+
+    @staticmethod
+    def _whole(need: Need) -> Instr:
+        op = need.op
+        if op.kind == RAW:
+            assert op.instr is not None
+            return op.instr
+        if op.kind == END:
+            return NOP.but(sig=3)
+        ws = int(need.file == "B")
+        if op.kind == BRANCH:
+            reg = op.srcs[0] if op.srcs else None
+            return Instr.branch(
+                cond_br=op.cond_br,
+                rel=int(op.rel),
+                reg=int(reg is not None),
+                raddr_a=reg.addr if isinstance(reg, Loc) else 0,
+                ws=ws,
+                waddr_add=need.addr,
+                imm=op.imm,
+            )
+        silent = op.dst is None
+        return Instr.load(
+            op.imm,
+            load_kind=op.load_kind,
+            ws=ws,
+            waddr_add=need.addr,
+            cond_add=modes.COND_NEVER if silent else op.cond,
+            sf=int(op.sf),
+            pm=need.pm or 0,
+            pack=need.pack,
+        )

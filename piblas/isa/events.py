@@ -1,0 +1,260 @@
+"""What an instruction word does, as a set of *events* packed into an integer.
+
+Events are registers read and written, units touched, signals, flags.  They are the common ground of
+the rules (:mod:`piblas.isa.hazards`), of the dependence graph and of the checker: what a field of a
+word means for other words is written down here and nowhere else (guide, p. 28-38).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+from . import modes, ops, regs
+from .instr import Instr
+
+__all__ = ["Event", "EVENTS", "mask", "event_names", "events"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A group of ``count`` event bits from ``offset`` on; matched groups compare bit by bit."""
+
+    name: str
+    offset: int
+    count: int
+
+    @property
+    def mask(self) -> int:
+        return ((1 << self.count) - 1) << self.offset
+
+
+EVENTS: Dict[str, Event] = {}
+_next_bit = 0
+for _name, _count in (
+    ("read_file", 64),  # A0..A31, B0..B31
+    ("write_file", 64),
+    ("read_acc", 4),  # r0..r3
+    ("write_acc", 4),
+    ("rotate_acc", 4),  # the accumulators that a rotated op takes
+    ("read_14", 1),
+    ("write_14", 1),
+    ("read_r4", 1),
+    ("load_r4", 1),
+    ("write_sfu", 4),
+    ("read_r5", 1),
+    ("write_r5", 1),
+    ("rotate_by_r5", 1),
+    ("read_flags", 1),
+    ("write_flags", 1),
+    ("uniform", 1),
+    ("varying", 1),
+    ("write_unif_addr", 1),
+    ("request_tmu0", 1),
+    ("config_tmu0", 3),
+    ("request_tmu1", 1),
+    ("config_tmu1", 3),
+    ("pop_tmu0", 1),
+    ("pop_tmu1", 1),
+    ("noswap", 1),
+    ("tlb_read", 1),
+    ("tlb_write", 1),
+    ("write_tlb_z", 1),
+    ("read_ms_flags", 1),
+    ("read_mutex", 1),
+    ("write_mutex", 1),
+    ("semaphore", 1),
+    ("read_vpm", 1),
+    ("write_vpm", 1),
+    ("rd_setup", 1),
+    ("wr_setup", 1),
+    ("vdr_start", 1),
+    ("vdw_start", 1),
+    ("vdr_wait", 1),
+    ("vdw_wait", 1),
+    ("dma_busy", 1),
+    ("vpm_read_setup", 1),  # rd_setup by a load immediate that is known to set up VPM reads
+    ("vdw_setup", 1),  # wr_setup by a load immediate that is known to set up a DMA store
+    ("vdr_setup", 1),
+    ("host_int", 1),
+    ("branch", 1),
+    ("thrend", 1),
+    ("thrsw", 1),
+    ("lthrsw", 1),
+    ("scoreboard", 1),
+    ("bkpt", 1),
+    ("fragment", 1),
+):
+    EVENTS[_name] = Event(_name, _next_bit, _count)
+    _next_bit += _count
+
+_BIT = {name: 1 << event.offset for name, event in EVENTS.items()}
+
+
+def mask(names: str) -> int:
+    """The bits of the events named in a space-separated list."""
+    bits = 0
+    for name in names.split():
+        bits |= EVENTS[name].mask
+    return bits
+
+
+def event_names(bits: int) -> List[str]:
+    """The names of the event groups in a set, for messages."""
+    return [name for name, event in EVENTS.items() if bits & event.mask]
+
+
+_READ_BITS: Dict[Tuple[str, int], int] = {}
+_WRITE_BITS: Dict[Tuple[str, int], int] = {}
+
+
+def _fill_address_bits() -> None:
+    for file, base in (("A", 0), ("B", 32)):
+        for addr in range(32):
+            _READ_BITS[file, addr] = 1 << (EVENTS["read_file"].offset + base + addr)
+            _WRITE_BITS[file, addr] = 1 << (EVENTS["write_file"].offset + base + addr)
+        _READ_BITS[file, 14] |= _BIT["read_14"]
+        _WRITE_BITS[file, 14] |= _BIT["write_14"]
+    reads = {
+        "uniform": "uniform",
+        "varying": "varying",
+        "vpm": "read_vpm",
+        "vdr_wait": "vdr_wait",
+        "vdw_wait": "vdw_wait",
+        "mutex": "read_mutex",
+    }
+    for port in regs.READS:
+        for file, name in (("A", port.name_a), ("B", port.name_b)):
+            if name is None:
+                continue
+            bits = _BIT[reads[port.effect]] if port.effect else 0
+            if port.effect == "varying":
+                bits |= _BIT["write_r5"]
+            if name == "ms_flags":
+                bits |= _BIT["read_ms_flags"]
+            if name in ("vdr_busy", "vdw_busy"):
+                bits |= _BIT["dma_busy"]
+            _READ_BITS[file, port.addr] = bits
+    writes = {
+        "r5": "write_r5",
+        "noswap": "noswap",
+        "host_int": "host_int",
+        "unif_addr": "write_unif_addr",
+        "fragment": "fragment",
+        "tlb": "tlb_write",
+        "vpm": "write_vpm",
+        "vdr": "vdr_start",
+        "vdw": "vdw_start",
+        "mutex": "write_mutex",
+    }
+    for port in regs.WRITES:
+        for file, name in (("A", port.name_a), ("B", port.name_b)):
+            if name is None:
+                continue
+            bits = _BIT[writes[port.effect]] if port.effect in writes else 0
+            if port.effect == "acc":
+                bits = _BIT["write_acc"] << (port.addr - 32)
+            elif port.effect == "setup":
+                bits = _BIT["rd_setup" if file == "A" else "wr_setup"]
+            elif port.effect == "sfu":
+                bits = _BIT["write_sfu"] << (port.addr - 52)
+            elif port.effect == "tmu":
+                number, part = divmod(port.addr - 56, 4)
+                if part:
+                    bits = _BIT[f"config_tmu{number}"] << (part - 1)
+                else:
+                    bits = _BIT[f"request_tmu{number}"]
+            if name == "tlb_z":
+                bits |= _BIT["write_tlb_z"]
+            _WRITE_BITS[file, port.addr] = bits
+
+
+_fill_address_bits()
+
+_SIGNAL_BITS = [0] * 16
+for _code, _names in (
+    (0, "bkpt"),
+    (2, "thrsw"),
+    (3, "thrend"),
+    (4, "scoreboard"),
+    (5, "scoreboard"),
+    (6, "lthrsw"),
+    (7, "load_r4 tlb_read"),
+    (8, "load_r4 tlb_read"),
+    (9, "load_r4 tlb_read thrend"),
+    (10, "load_r4 pop_tmu0"),
+    (11, "load_r4 pop_tmu1"),
+    (12, "load_r4 tlb_read"),
+    (15, "branch"),
+):
+    _SIGNAL_BITS[_code] = mask(_names)
+
+_READ_ACC = _BIT["read_acc"]
+_ROTATE_ACC = _BIT["rotate_acc"]
+_MUX_BITS = tuple(_READ_ACC << mux for mux in range(4)) + (
+    _BIT["read_r4"],
+    _BIT["read_r5"],
+    0,
+    0,
+)
+
+
+def events(instr: Instr) -> int:
+    """Everything that an instruction does, as a set of event bits.
+
+    A register file address counts as read when a mux selects it; an address with a side effect
+    counts whenever it stands in the word (guide, p. 37).
+    """
+    bits = _SIGNAL_BITS[instr.sig]
+    nop = regs.NOP_ADDR
+    if instr.waddr_add != nop:
+        bits |= _WRITE_BITS.get((instr.file_add, instr.waddr_add), 0)
+    if instr.waddr_mul != nop:
+        bits |= _WRITE_BITS.get((instr.file_mul, instr.waddr_mul), 0)
+    if instr.sig == modes.SIG_BRANCH:
+        if instr.reg:
+            bits |= _READ_BITS["A", instr.raddr_a]
+            if instr.raddr_a & 1:
+                bits |= _BIT["write_flags"]
+        if instr.cond_br != modes.BRANCH_ALWAYS:
+            bits |= _BIT["read_flags"]
+        return bits
+    if instr.sf:
+        bits |= _BIT["write_flags"]
+    if instr.cond_add > modes.COND_ALWAYS or instr.cond_mul > modes.COND_ALWAYS:
+        bits |= _BIT["read_flags"]
+    if instr.sig == modes.SIG_LDI:
+        if instr.load_kind == modes.LOAD_SEMAPHORE:
+            bits |= _BIT["semaphore"]
+        elif instr.load_kind == modes.LOAD_32:
+            if bits & _BIT["rd_setup"]:
+                bits |= _BIT["vdr_setup" if instr.imm >> 31 else "vpm_read_setup"]
+            if bits & _BIT["wr_setup"] and instr.imm >> 31:
+                bits |= _BIT["vdw_setup"]
+        return bits
+    a, b = instr.raddr_a, instr.raddr_b
+    small = instr.sig == modes.SIG_SMALL_IMM
+    muxes: Tuple[int, ...] = ()
+    if instr.op_add:
+        unary = ops.ADD_BY_CODE[instr.op_add].nsrc == 1
+        muxes = (instr.add_a,) if unary else (instr.add_a, instr.add_b)
+    if instr.op_mul:
+        muxes += (instr.mul_a, instr.mul_b)
+    for mux in muxes:
+        bits |= _MUX_BITS[mux]
+    if a >= 32:
+        bits |= _READ_BITS.get(("A", a), 0)
+    elif regs.MUX_A in muxes:
+        bits |= _READ_BITS["A", a]
+    if not small:
+        if b >= 32:
+            bits |= _READ_BITS.get(("B", b), 0)
+        elif regs.MUX_B in muxes:
+            bits |= _READ_BITS["B", b]
+    elif instr.small_imm >= modes.ROTATE_BY_R5:
+        for mux in (instr.mul_a, instr.mul_b):
+            if mux < 4:
+                bits |= _ROTATE_ACC << mux
+        if instr.small_imm == modes.ROTATE_BY_R5:
+            bits |= _BIT["rotate_by_r5"] | _BIT["read_r5"]
+    return bits

@@ -1,0 +1,302 @@
+"""What scheduling and packing achieve, and what they must leave alone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from plain_qpu import Machine
+
+from piblas.codegen import Assembler
+from piblas.isa.disasm import to_text
+
+
+def outer_product(asm, rows=16, vectors=3):
+    """A step of a matrix product: rotations into r5, products, sums."""
+    sums = [
+        [asm.reg(f"c{r}_{v}", file="A" if v == vectors - 1 or r % 2 and not v else "B")
+         for v in range(vectors)]
+        for r in range(rows)
+    ]  # fmt: skip
+    column, product = asm.reg("column", file="acc"), asm.reg("product")
+    row = [asm.reg("row0", file="acc"), asm.reg("row1", file="acc"), asm.r4]
+    return sums, column, product, row
+
+
+def block_of_48(loop: bool):
+    asm = Assembler("block")
+    sums, column, product, row = outer_product(asm)
+    count = asm.reg("count")
+    asm.mov(count, asm.unif)
+    for reg in [column, row[0], row[1]] + [reg for line in sums for reg in line]:
+        asm.mov(reg, asm.unif)
+    asm.mov(asm.t0s, column)
+    asm.ldtmu(0)
+    asm.label("block")
+    for r, line in enumerate(sums):
+        asm.rotate(asm.r5rep, column, -r % 16)
+        for v, reg in enumerate(line):
+            asm.fmul(product, asm.r5, row[v])
+            asm.fadd(reg, reg, product)
+    if loop:
+        asm.sub(count, count, 1, sf=True)
+        asm.branch("block", cond="any_zc")
+    asm.label("rest")
+    for line in sums:
+        for reg in line:
+            asm.mov(asm.vpm, reg)
+    asm.end()
+    return asm
+
+
+def test_48_multiply_adds_and_16_rotations_take_65_words():
+    """64 operations of the mul unit and the last sum: nothing is lost."""
+    program = block_of_48(loop=False).finish()
+    assert program.labels["rest"] - program.labels["block"] == 65
+
+
+def test_loop_of_48_multiply_adds_takes_66_words():
+    program = block_of_48(loop=True).finish()
+    assert program.labels["rest"] - program.labels["block"] <= 66
+
+
+def test_building_600_words_takes_less_than_150_ms():
+    def build():
+        asm = Assembler("long")
+        sums, column, product, row = outer_product(asm)
+        for reg in [column, row[0], row[1]] + [reg for line in sums for reg in line]:
+            asm.mov(reg, asm.unif)
+        asm.mov(asm.t0s, column)
+        asm.ldtmu(0)
+        for _ in range(9):
+            for r, line in enumerate(sums):
+                asm.rotate(asm.r5rep, column, -r % 16)
+                for v, reg in enumerate(line):
+                    asm.fmul(product, asm.r5, row[v])
+                    asm.fadd(reg, reg, product)
+        for line in sums:
+            for reg in line:
+                asm.mov(asm.vpm, reg)
+        asm.end()
+        return asm.finish()
+
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        assert build().length >= 600
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.150
+
+
+def lines_of(write, schedule=True):
+    asm = Assembler("test")
+    write(asm)
+    asm.end()
+    program = asm.finish(schedule=schedule)
+    return [to_text(instr) for instr in program.instrs[: program.length - 3]]
+
+
+def test_add_mul_and_signal_share_a_word():
+    def write(asm):
+        asm.mov(asm.t0s, asm.r0)
+        asm.fadd(asm.r1, asm.r1, asm.r2)
+        asm.fmul(asm.r3, asm.r3, asm.r2)
+        asm.ldtmu(0)
+        asm.mov(asm.r0, asm.r4)
+
+    lines = lines_of(write)
+    assert len(lines) == 3
+    assert any(line.count(";") >= 1 for line in lines)
+
+
+def test_moves_take_the_free_unit():
+    def write(asm):
+        for i in range(4):
+            asm.fmul(getattr(asm, f"ra{i}"), asm.r0, asm.r1)
+            asm.mov(getattr(asm, f"rb{i}"), asm.r2)
+
+    assert len(lines_of(write)) == 4
+
+
+def test_temporaries_take_turns_in_the_accumulators():
+    def write(asm):
+        asm.mov(asm.ra31, 0)
+        for _ in range(8):
+            t = asm.reg("t")
+            asm.fmul(t, asm.unif, 2.0)
+            asm.fadd(asm.ra31, asm.ra31, t)
+        asm.mov(asm.vpm, asm.ra31)
+
+    lines = lines_of(write)
+    assert {line.split("fmul r")[1][0] for line in lines if "fmul r" in line} > {"0", "1"}
+
+
+def test_delay_slots_are_filled():
+    def write(asm):
+        asm.sub(asm.r0, asm.r0, 1, sf=True)
+        for i in range(3):
+            asm.add(getattr(asm, f"r{i + 1}"), asm.r0, i)
+        asm.branch("out", cond="all_zs")
+        asm.label("out")
+
+    lines = lines_of(write)
+    assert [line.split()[0] for line in lines] == ["sub.sf", "br.all_zs", "add", "add", "add"]
+
+
+def test_delay_slots_without_work_are_nops():
+    lines = lines_of(lambda asm: (asm.branch("out"), asm.label("out")))
+    assert lines == ["br.always rel +0", "nop", "nop", "nop"]
+
+
+def test_branch_waits_for_its_flags_and_register():
+    def write(asm):
+        asm.mov(asm.ra2, asm.unif)
+        asm.branch_reg(asm.ra2, targets=["out"])
+        asm.label("out")
+
+    assert lines_of(write)[:3] == ["mov ra2, unif", "nop", "br.always abs 0x00000000 + ra2"]
+
+
+def test_without_reordering_every_operation_has_a_word():
+    def write(asm):
+        asm.mov(asm.ra1, asm.r0)
+        asm.add(asm.r1, asm.ra1, 1)
+        asm.fmul(asm.r2, asm.r0, asm.r0)
+
+    assert lines_of(write, schedule=False) == [
+        "mov ra1, r0",
+        "nop",
+        "add r1, ra1, 1",
+        "fmul r2, r0, r0",
+    ]
+
+
+def test_loop_end_keeps_its_distance_to_the_loop_start():
+    """The last word of the loop writes what the first one reads."""
+    asm = Assembler("test")
+    x = asm.reg("x", file="A")
+    asm.mov(x, 5)
+    asm.label("loop")
+    asm.sub(x, x, 1, sf=True)
+    asm.branch("loop", cond="any_zc")
+    asm.mov(asm.vpm, x)
+    asm.end()
+    program = asm.finish()
+    assert Machine(program.words, []).run() == [("write 48", [0] * 16)]
+
+
+def order(write, *names):
+    """The positions at which words with these texts stand."""
+    lines = lines_of(write)
+    return [next(i for i, line in enumerate(lines) if name in line) for name in names]
+
+
+def is_sorted(write, *names):
+    found = order(write, *names)
+    return found == sorted(found) and len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    "write, names",
+    [
+        (  # uniforms are read in order, whatever waits for them
+            lambda a: (a.mov(a.r0, a.unif), a.fmul(a.r1, a.unif, a.r2), a.fadd(a.r1, a.unif, a.r1)),
+            ("mov r0, unif", "fmul r1, unif", "fadd r1, unif"),
+        ),
+        (  # what was written before a store starts comes before it
+            lambda a: (a.mov(a.vpm, a.r0), a.mov(a.vdw_addr, a.r1), a.read(a.vdw_wait)),
+            ("vpm, r0", "vdw_addr, r1", "vdw_wait"),
+        ),
+        (
+            lambda a: (a.ldi(a.vpm_wr_setup, 0x1A00), a.mov(a.vpm, a.r0)),
+            ("vpm_wr_setup", "vpm, r0"),
+        ),
+        (  # nothing of the VPM or TMU crosses the mutex
+            lambda a: (a.mov(a.vpm, a.r0), a.mov(a.mutex, 0), a.read(a.mutex), a.mov(a.vpm, a.r1)),
+            ("vpm, r0", "mutex, 0", "-, mutex", "vpm, r1"),
+        ),
+        (  # nor a semaphore
+            lambda a: (a.mov(a.t0s, a.r0), a.sema_up(1), a.mov(a.t0s, a.r1), a.ldtmu(0), a.ldtmu(0)),
+            ("t0s, r0", "sema_up 1", "t0s, r1"),
+        ),
+        (  # a lookup of what was stored waits for the end of the store
+            lambda a: (a.mov(a.vdw_addr, a.r1), a.read(a.vdw_wait), a.mov(a.t0s, a.r0), a.ldtmu(0)),
+            ("vdw_addr, r1", "vdw_wait", "t0s, r0"),
+        ),
+        (  # a lookup of what will be overwritten comes first
+            lambda a: (a.mov(a.t0s, a.r0), a.mov(a.vdw_addr, a.r1), a.read(a.vdw_wait), a.ldtmu(0)),
+            ("t0s, r0", "vdw_addr, r1", "vdw_wait"),
+        ),
+        (
+            lambda a: (a.mov(a.vdr_addr, a.r1), a.read(a.vdr_wait), a.ldi(a.vpm_rd_setup, 0x101A00),
+                       a.mov(a.r0, a.vpm)),
+            ("vdr_addr", "vdr_wait", "vpm_rd_setup", "r0, vpm"),
+        ),
+        (  # the interrupt is the last thing
+            lambda a: (a.mov(a.vpm, a.r0), a.mov(a.t0s, a.r0), a.ldtmu(0), a.mov(a.host_int, 1)),
+            ("vpm, r0", "ldtmu0", "host_int, 1"),
+        ),
+        (  # noswap is set before a TMU is used
+            lambda a: (a.mov(a.tmu_noswap, 1), a.mov(a.t1s, a.r0), a.ldtmu(1)),
+            ("tmu_noswap", "t1s", "ldtmu1"),
+        ),
+        (
+            lambda a: (a.mov(a.unif_addr, a.r0), a.mov(a.r1, a.unif)),
+            ("unif_addr", "r1, unif"),
+        ),
+    ],
+)  # fmt: skip
+def test_order_of_peripherals(write, names):
+    assert is_sorted(write, *names)
+
+
+def test_vpm_read_and_later_write_may_share_a_word():
+    def write(asm):
+        asm.ldi(asm.vpm_rd_setup, 0x00201A00)
+        asm.mov(asm.r0, asm.vpm)
+        asm.mov(asm.vpm, asm.r1)
+        asm.mov(asm.vpm, asm.vpm)
+
+    lines = lines_of(write)
+    assert len(lines) == 3 and sorted(lines[1].replace("m_", "").split("; ")) == [
+        "mov r0, vpm",
+        "mov vpm, r1",
+    ]
+
+
+def test_r4_is_read_before_the_next_load():
+    def write(asm):
+        asm.mov(asm.t0s, asm.r0)
+        asm.mov(asm.t0s, asm.r1)
+        asm.ldtmu(0, asm.ra0)
+        asm.ldtmu(0, asm.ra1)
+
+    lines = lines_of(write)
+    assert [line for line in lines if "r4" in line] == ["mov ra0, r4; ldtmu0", "mov ra1, r4"]
+
+
+def test_unpack_modes_do_not_leak_into_a_shared_word():
+    """Both operations read file A, one of them unpacked: they need two words."""
+
+    def write(asm):
+        asm.add(asm.r0, asm.ra1.unpack("16a"), asm.r2)
+        asm.mul24(asm.r1, asm.ra1, asm.r2)
+
+    assert len(lines_of(write)) == 2
+
+
+def test_float_and_integer_readers_of_an_unpacked_value_stay_apart():
+    def write(asm):
+        asm.fadd(asm.r0, asm.ra1.unpack("16a"), asm.r2)
+        asm.mul24(asm.r1, asm.ra1.unpack("16a"), asm.r2)
+
+    assert len(lines_of(write)) == 2
+
+
+def test_flags_of_the_mul_unit_need_an_idle_add_unit():
+    def write(asm):
+        asm.mul24(asm.r0, asm.r1, asm.r2, sf=True)
+        asm.add(asm.r3, asm.r1, asm.r2)
+
+    lines = lines_of(write)
+    assert len(lines) == 2 and any(line == "mul24.sf r0, r1, r2" for line in lines)
