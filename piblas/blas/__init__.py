@@ -1,0 +1,1 @@
+"""What users call: the BLAS routines, and where each call runs."""

@@ -1,0 +1,87 @@
+"""What the boards can do: the figures behind the cost model, with their sources.
+
+No board has run this project's kernels yet.  Every figure is therefore somebody else's measurement
+or an estimate derived from one, and stands here as data so that measurements on a real board can
+replace it without touching code.
+
+``copy``   MiB/s of a CPU copy into memory that the CPU maps uncached, which is what every kernel
+           offers: librpimemmgr's README (134, 173, 268, 275 on Pi 1, 2, 3, 3+), measured; cached
+           copies are 3 to 5 times as fast.  The Zero takes the Pi 1's and the Zero 2 the Pi 3's
+           figure (same memory system), an assumption.
+``clock``  V3D clock in MHz: Raspberry Pi documentation, overclocking options in config.txt.  For
+           the Pi 3 the documentation has said both 300 and 400: the lower stands here.
+``cpu``    GFLOPS of sgemm on the CPU, an estimate except where noted:
+           Pi 1   HPL in double reaches 0.267 with OpenBLAS at 900 MHz (raspi.madavi.de/2015/07),
+                  and the VFP11 does at best twice that in single;
+           Pi 2   1 to 3 for the stock 32-bit BLAS, 4 to 6 with NEON: 3;
+           Pi 3   stock 32-bit NumPy 3.3 in double on one core (piwheels, issue 31), so 6.6; 64-bit
+                  OpenBLAS 4.5 flop a clock and core, measured on a like core (OpenBLAS pull
+                  request 2643), so about 21 with 4 cores at 1.2 GHz and 18 at 1.0 GHz.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Dict, NamedTuple, Optional, Tuple
+
+__all__ = ["BOARDS", "Board", "LAUNCH_SECONDS", "CPU_CALL_SECONDS", "GEMM_SHARE_OF_PEAK", "detect"]
+
+#: One launch through the mailbox (userland, hello_fft/gpu_fft.txt: "about 100 us").
+LAUNCH_SECONDS = 100e-6
+#: Checks and call overhead of a small SciPy BLAS call on such a core: a guess.
+CPU_CALL_SECONDS = 5e-6
+#: What published QPU sgemm kernels sustain of the 96 flop a clock of 12 QPUs: 8.3 of 24 GFLOPS at
+#: 250 MHz (PyVideoCore, as its authors report), a lower bound for this project's own kernel until
+#: its own time is known.
+GEMM_SHARE_OF_PEAK = 0.34
+FLOPS_PER_CLOCK = 96  # 12 QPUs x 4 lanes a clock x (one add + one mul)
+
+
+class Board(NamedTuple):
+    name: str
+    model: str
+    clock: float
+    copy: float
+    cpu: float
+
+    @property
+    def peak(self) -> float:
+        """GFLOPS of all 12 QPUs."""
+        return FLOPS_PER_CLOCK * self.clock / 1e3
+
+
+_ROWS: Tuple[Board, ...] = (
+    Board("pi0", "Raspberry Pi Zero, Zero W", clock=300, copy=134, cpu=0.45),
+    Board("pi1", "Raspberry Pi 1", clock=250, copy=134, cpu=0.4),
+    Board("pi2", "Raspberry Pi 2", clock=250, copy=173, cpu=3.0),
+    Board("pi3", "Raspberry Pi 3, 64-bit system", clock=300, copy=268, cpu=21.0),
+    Board("pi3-32", "Raspberry Pi 3, 32-bit system", clock=300, copy=268, cpu=6.6),
+    Board("zero2", "Raspberry Pi Zero 2 W, 64-bit system", clock=300, copy=268, cpu=18.0),
+    Board("zero2-32", "Raspberry Pi Zero 2 W, 32-bit system", clock=300, copy=268, cpu=5.5),
+)
+BOARDS: Dict[str, Board] = {board.name: board for board in _ROWS}
+
+#: Beginnings of the device tree's model text, longest first.
+_MODELS: Tuple[Tuple[str, str], ...] = (
+    ("Raspberry Pi Zero 2", "zero2"),
+    ("Raspberry Pi Zero", "pi0"),
+    ("Raspberry Pi Model", "pi1"),
+    ("Raspberry Pi Compute Module Rev", "pi1"),
+    ("Raspberry Pi 2", "pi2"),
+    ("Raspberry Pi 3", "pi3"),
+    ("Raspberry Pi Compute Module 3", "pi3"),
+)
+
+
+def detect(path: str = "/proc/device-tree/model") -> Optional[Board]:
+    """The board that this is, or None where the device tree names no Pi with a VideoCore IV."""
+    try:
+        with open(path, "rb") as file:
+            model = file.read().rstrip(b"\0\n").decode("ascii", "replace")
+    except OSError:
+        return None
+    for start, name in _MODELS:
+        if model.startswith(start):
+            narrow = struct.calcsize("P") == 4 and name + "-32" in BOARDS
+            return BOARDS[name + "-32" if narrow else name]
+    return None

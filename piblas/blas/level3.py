@@ -1,0 +1,129 @@
+"""Level 3: matrix-matrix routines, with the signatures and semantics of ``scipy.linalg.blas``."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+
+from ..errors import BlasError, DeviceError, OutOfDeviceMemory
+from . import args, cpu, devices, dispatch, record
+
+__all__ = ["sgemm"]
+
+_LARGEST = np.finfo(np.float32).max
+NOT_FINITE = "an operand holds Inf or NaN, which QPUs do not treat as IEEE 754 does"
+OVERFLOW = "the result overflows, which QPUs do not treat as IEEE 754 does"
+NO_PRODUCT = "nothing to multiply"
+
+
+def sgemm(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """alpha * op(a) @ op(b) + beta * c in single precision.
+
+    Parameters are those of ``scipy.linalg.blas.sgemm``: op(x) is x, or its transpose where
+    ``trans_a`` or ``trans_b`` is 1 or 2; operands are converted to float32; vectors count as
+    columns.  The result is a Fortran-ordered float32 array.  It is ``c`` itself if ``overwrite_c``
+    is set and ``c`` is float32, Fortran-ordered and writeable; in any other case ``c`` keeps its
+    contents.  With ``beta`` = 0 ``c`` is not read, with ``alpha`` = 0 neither ``a`` nor ``b``;
+    without ``c`` it counts as zero.
+
+    Error on the QPUs, element by element, with u = 2**-23 (their arithmetic truncates):
+    ``gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|)``, gamma(i) = i u / (1 - i u), and, because
+    QPUs take numbers below 2**-126 for zero, a term of about that size for each operation; see
+    ``piblas.kernels.gemm.error_bound``.  Operands with Inf or NaN, and results that overflow, are
+    computed on the CPU, so that they are what IEEE 754 makes of them.
+
+    The QPUs give the same bits for the same call, whatever ran before and however many QPUs the
+    device has.
+
+    A wrong argument raises :class:`piblas.BlasError`; whatever is raised, ``c`` is unchanged.
+    """
+    name = "sgemm"
+    transposed_a = args.trans(name, "trans_a", trans_a)
+    transposed_b = args.trans(name, "trans_b", trans_b)
+    alpha = args.scalar(name, "alpha", alpha)
+    a = args.matrix(name, "a", a)
+    b = args.matrix(name, "b", b)
+    if transposed_a:
+        a = a.T
+    if transposed_b:
+        b = b.T
+    (m, k), n = a.shape, b.shape[1]
+    if b.shape[0] != k:
+        raise BlasError(
+            name, "b", b.shape, f"op(a) is {m} x {k}, so op(b) has to have {k} rows"
+        )
+    beta = args.scalar(name, "beta", 0.0 if beta is None else beta)
+    overwrite = args.flag(name, "overwrite_c", overwrite_c)
+    result, out = args.result(name, "c", c, (m, n), beta != 0, overwrite)
+    if m == 0 or n == 0 or k == 0 or alpha == 0:
+        record.count("cpu", NO_PRODUCT)
+        cpu.scale(out, beta)
+        return result
+    target, device = devices.current()
+    call = dispatch.Call(name, {"m": m, "n": n, "k": k})
+    choice = dispatch.choose(call, target, devices.board())
+    if choice.backend != "cpu" and not _finite(alpha, a, b, beta, out):
+        choice = dispatch.choose(
+            dispatch.Call(name, call.sizes, bar=NOT_FINITE), target, devices.board()
+        )
+        record.log.info("sgemm on the CPU: %s", NOT_FINITE)
+    reason: Optional[str] = choice.reason
+    if choice.backend != "cpu":
+        reason = _on_device(choice, target, device, alpha, a, b, beta, out)
+    if reason is not None:
+        record.count("cpu", reason)
+        cpu.sgemm(alpha, a, b, beta, out)
+    return result
+
+
+def _finite(alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray) -> bool:
+    operands = (alpha, beta, a, b, c) if beta != 0 else (alpha, a, b)
+    return all(bool(np.isfinite(operand).all()) for operand in operands)
+
+
+def _on_device(
+    choice: dispatch.Choice,
+    target: dispatch.Target,
+    device: Any,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+) -> Optional[str]:
+    """Run the kernel; None if c holds the result, else why the CPU has to compute it."""
+    from . import qpu  # here, because building kernels is nothing that a CPU-only process needs
+
+    # With beta = 0 the old contents are needed neither here nor on the CPU.
+    work = c if beta == 0 else c.copy(order="F")
+    try:
+        with devices.lock(device):
+            report = qpu.sgemm(device, alpha, a, b, beta, work)
+    except DeviceError as error:
+        if target.demanded:
+            raise
+        reason = f"the GPU failed: {type(error).__name__}"
+        if isinstance(error, OutOfDeviceMemory):
+            record.log.warning("sgemm goes to the CPU: %s", error)
+        else:
+            devices.set_aside(f"{reason}: {error}")
+        return reason
+    record.report(report)
+    # An overflow may also have stopped at the largest number: the chip's sum is not measured there.
+    if not (np.abs(work) < _LARGEST).all():
+        record.log.info("sgemm on the CPU after all: %s", OVERFLOW)
+        return OVERFLOW
+    record.count(choice.backend, choice.reason)
+    if work is not c:
+        c[...] = work
+    return None

@@ -1,0 +1,95 @@
+"""Runs a routine's kernel on a device: stage the operands, launch, bring the result back.
+
+Each function leaves the caller's arrays alone until the result is complete, so that an exception
+(no memory, a time-out, a fault) changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from typing import Any, Dict, Iterator, Tuple
+
+import numpy as np
+
+from ..driver.device import Buffer, Device, RunReport
+from ..kernels import gemm
+
+__all__ = ["sgemm"]
+
+# Programs that a device holds already.  Weak, so that a closed device takes its programs along.
+_programs: "weakref.WeakKeyDictionary[Device, Dict[Tuple[str, Any], Any]]"
+_programs = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _loaded(device: Device, spec: Any, options: Any) -> Any:
+    with _lock:
+        loaded = _programs.setdefault(device, {})
+        key = (spec.name, options)
+        if key not in loaded:
+            loaded[key] = device.load(spec.program(options).words)
+        return loaded[key]
+
+
+@contextlib.contextmanager
+def _buffers(device: Device, *sizes: int) -> Iterator[Tuple[Buffer, ...]]:
+    """Buffers of these many bytes for the length of a call."""
+    with contextlib.ExitStack() as stack:
+        buffers = []
+        for size in sizes:
+            buffer = device.alloc(size)
+            stack.callback(buffer.free)
+            buffers.append(buffer)
+        yield tuple(buffers)
+
+
+def sgemm(
+    device: Device,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    timeout: float = 60.0,
+) -> RunReport:
+    """c = alpha * a @ b + beta * c on the QPUs of ``device``.
+
+    ``a`` is (m, k), ``b`` (k, n), both float32 with any strides; ``c`` is (m, n) float32,
+    Fortran-ordered, and written only when the launch has succeeded.  m, n, k >= 1.
+
+    The kernel works on rows, so it computes the transpose: c.T = alpha * b.T @ a.T + beta * c.T.
+    """
+    m, k = a.shape
+    n = b.shape[1]
+    options = gemm.SPEC.options(beta=beta != 0)
+    program = _loaded(device, gemm.SPEC, options)
+    p, q = gemm.packed_words(options, n, m, k)
+    with _buffers(device, 4 * p.words, 4 * q.words, 4 * m * n) as (p_buf, q_buf, d_buf):
+        gemm.pack(p, b, p_buf.array(np.float32, (p.words,)))
+        gemm.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
+        d = d_buf.array(np.float32, (n, m))
+        if options.beta:
+            d[...] = c.T
+        # The result too: a dirty line of it, written back later, would overwrite the QPUs' stores.
+        for buffer in (p_buf, q_buf, d_buf):
+            buffer.clean()
+        streams = gemm.uniforms(
+            options,
+            n,
+            m,
+            k,
+            alpha,
+            beta,
+            p_buf.bus_address,
+            q_buf.bus_address,
+            d_buf.bus_address,
+            m,
+            device.n_qpus,
+        )
+        report = device.execute(program, streams, timeout=timeout)
+        d_buf.invalidate()
+        c.T[...] = d
+    report.kernel = gemm.SPEC.name
+    return report

@@ -1,0 +1,52 @@
+"""The command ``piblas``: each sub-command is a few lines over the library.
+
+Exit codes: 0 done, 1 failed (with a message on stderr), 2 wrong arguments, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from typing import List, Optional
+
+from ..errors import PiblasError
+from . import check, demo, info, programs, run
+
+__all__ = ["main"]
+
+DESCRIPTION = "Single-precision BLAS on the VideoCore IV QPUs of the Raspberry Pi Zero, 1, 2, 3."
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="piblas", description=DESCRIPTION)
+    top.add_argument("-v", "--verbose", action="store_true", help="show the library's log")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands.required = True
+    for module in (demo, info, programs, check, run):
+        module.add_commands(commands)
+    return top
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run a command line; returns the exit code."""
+    args = parser().parse_args(argv)
+    if args.verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger("piblas").setLevel(logging.DEBUG)
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except (PiblasError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our output has gone; a second complaint at exit helps nobody.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print(f"piblas {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"piblas {args.command}: interrupted", file=sys.stderr)
+        return 130

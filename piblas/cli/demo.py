@@ -1,0 +1,146 @@
+"""``piblas demo``: one matrix product on the emulated chip, checked against float64."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+import piblas
+
+from ..blas import devices
+from ..blas.args import matrix
+from ..errors import PiblasError
+from ..kernels import spec
+from ..kernels.gemm import error_bound
+from . import console
+from .info import size
+
+__all__ = ["add_commands"]
+
+DEFAULT_SIZE = 256
+
+
+def add_commands(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="a matrix product on the emulated QPUs, checked against float64",
+        description="Multiply two matrices by QPU machine code on the emulated VideoCore IV, check "
+        "the product against float64 and say what it would cost on the chip.",
+    )
+    demo.add_argument("--size", type=size, help=f"multiply N x N matrices ({DEFAULT_SIZE})")
+    demo.add_argument("--a", metavar="FILE.npy", help="left matrix")
+    demo.add_argument("--b", metavar="FILE.npy", help="right matrix")
+    demo.add_argument("--out", metavar="FILE.npy", help="save the product")
+    demo.add_argument("--listing", action="store_true", help="print the kernel's listing as well")
+    demo.add_argument("--json", action="store_true", help="print one JSON object")
+    demo.set_defaults(run=run_demo, parser=demo)
+
+
+def _load(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise PiblasError(f"{path}: no .npy file of numbers ({error})") from error
+
+
+def _operands(args: argparse.Namespace) -> Tuple[np.ndarray, np.ndarray, str]:
+    if (args.a is None) != (args.b is None):
+        args.parser.error("--a and --b go together")
+    if args.a is not None:
+        if args.size is not None:
+            args.parser.error("--size makes the matrices that --a and --b would load")
+        return _load(args.a), _load(args.b), f"{args.a} and {args.b}"
+    n = DEFAULT_SIZE if args.size is None else args.size
+    if n == 0:
+        args.parser.error("--size 0 leaves nothing to multiply")
+    rng = np.random.default_rng(2835)
+    a, b = (rng.standard_normal((n, n), dtype=np.float32) for _ in range(2))
+    return a, b, "standard normal random numbers"
+
+
+def residual(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Dict[str, Any]:
+    """How far ``c`` is from a @ b in float64, beside the bound of the QPUs' arithmetic."""
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    error = np.abs(c - exact)
+    bound = error_bound(1.0, a, b, 0.0, c)
+    ratio = np.divide(error, bound, out=np.zeros_like(error), where=bound > 0)
+    size_of_product = np.linalg.norm(exact)
+    return {
+        "residual": float(np.linalg.norm(error) / (size_of_product or 1.0)),
+        "largest_error": float(error.max()),
+        "largest_share_of_bound": float(ratio.max()),
+        "ok": bool((error <= bound).all()),
+    }
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    a, b, source = _operands(args)
+    a, b = matrix("demo", "a", a), matrix("demo", "b", b)
+    with console.progress("opening the emulated chip") as say, console.follow_log(say):
+        with piblas.use("emulator"), piblas.profile() as profile:
+            devices.current()  # opens it, which compiles it once: no part of the time below
+            say("running the matrix product on the emulated QPUs")
+            begin = time.perf_counter()
+            c = piblas.sgemm(1.0, a, b)
+            wall = time.perf_counter() - begin
+        if not profile.reports:
+            raise PiblasError(
+                "nothing ran on the emulated QPUs: the product is empty, or holds Inf or NaN"
+            )
+        say("checking the product against float64")
+        check = residual(a, b, c)
+    report = profile.reports[-1]
+    if args.out:
+        np.save(args.out, c)
+    facts = {
+        "a": a.shape,
+        "b": b.shape,
+        "c": c.shape,
+        "source": source,
+        "inner": a.shape[1],
+        **check,
+        "kernel": report.kernel,
+        "instructions": int(report.instructions),
+        "instructions_per_qpu": [int(qpu["instructions"]) for qpu in report.per_qpu],
+        "clock_hz": report.clock_hz,
+        "least_seconds_on_chip": report.issue_cycles / report.clock_hz,
+        "emulation_seconds": wall,
+    }
+    print(json.dumps(facts) if args.json else _text(facts))
+    if args.listing:
+        print(spec.get(report.kernel).build(beta=False).listing())
+    return 0 if check["ok"] else 1
+
+
+def _text(facts: Dict[str, Any]) -> str:
+    shapes = {name: " x ".join(map(str, facts[name])) for name in "abc"}
+    per_qpu = facts["instructions_per_qpu"]
+    flops = 2 * facts["c"][0] * facts["c"][1] * facts["inner"]
+    least = facts["least_seconds_on_chip"]
+    rows = [
+        (
+            "residual",
+            f"{facts['residual']:.2e} |C - exact| / |exact|, "
+            f"largest error {facts['largest_error']:.2e}, "
+            f"at most {facts['largest_share_of_bound']:.1%} of its bound: "
+            + ("ok" if facts["ok"] else "FAIL"),
+        ),
+        ("kernel", f"{facts['kernel']}, {facts['instructions']:,} instructions issued"),
+        (
+            "per QPU",
+            f"{min(per_qpu):,} to {max(per_qpu):,} instructions on {len(per_qpu)} QPUs",
+        ),
+        (
+            "on the chip",
+            f"at least {1e3 * least:.3f} ms, at most {flops / least / 1e9:.2f} GFLOPS, "
+            f"at {facts['clock_hz'] / 1e6:g} MHz",
+        ),
+        ("", "if nothing ever stalled: a bound by issue alone, there is no clock model yet"),
+        ("emulation", f"{facts['emulation_seconds']:.2f} s on this computer"),
+    ]
+    head = f"C ({shapes['c']}) = A ({shapes['a']}) times B ({shapes['b']}), {facts['source']}"
+    return head + "\n" + console.table(rows)

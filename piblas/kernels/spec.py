@@ -1,0 +1,77 @@
+"""The registry of kernels: what can be built, with which options.
+
+A kernel is a generator ``generate(asm, options)`` and a frozen dataclass of its options, whose
+defaults are the kernel as shipped.  Built programs are cached by their options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Callable, Dict, Generic, List, TypeVar
+
+from ..codegen import Assembler, Program
+
+__all__ = ["KernelSpec", "register", "names", "get"]
+
+Options = TypeVar("Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelSpec(Generic[Options]):
+    """A kernel: its name, the BLAS routines it serves, its generator and its default options."""
+
+    name: str
+    routines: tuple
+    generate: Callable[[Assembler, Any], None]
+    defaults: Options
+    summary: str
+
+    def options(self, **changes: Any) -> Options:
+        """The default options with some of them changed; unknown names raise TypeError."""
+        return dataclasses.replace(self.defaults, **changes)  # type: ignore[type-var]
+
+    def build(self, **changes: Any) -> Program:
+        """The program for these options, built once a process."""
+        return build(self, self.options(**changes))
+
+    def program(self, options: Options) -> Program:
+        """The program for an options object, built once a process."""
+        return build(self, options)
+
+
+@functools.lru_cache(maxsize=None)
+def build(spec: KernelSpec, options: Any) -> Program:
+    """Generate, lower, allocate, schedule, check and link; cached by kernel and options."""
+    asm = Assembler(spec.name)
+    spec.generate(asm, options)
+    return asm.finish()
+
+
+_REGISTRY: Dict[str, KernelSpec] = {}
+
+
+def register(spec: KernelSpec) -> KernelSpec:
+    """Add a kernel to the registry and return it."""
+    if spec.name in _REGISTRY:
+        raise ValueError(f"there is a kernel {spec.name!r} already")
+    _REGISTRY[spec.name] = spec
+    return spec
+
+
+def _load() -> None:
+    from . import gemm  # noqa: F401  (registers its kernels)
+
+
+def names() -> List[str]:
+    """The names of all kernels."""
+    _load()
+    return sorted(_REGISTRY)
+
+
+def get(name: str) -> KernelSpec:
+    """The kernel of that name; KeyError with the known names if there is none."""
+    _load()
+    if name not in _REGISTRY:
+        raise KeyError(f"no kernel is called {name!r}; there are {', '.join(sorted(_REGISTRY))}")
+    return _REGISTRY[name]

@@ -1,0 +1,168 @@
+"""sgemm on the emulated QPUs against float64: random shapes, orders, strides and values.
+
+Every operand lies inside a larger array of guard words, which have to stay as they were; GPU memory
+starts as noise and the emulator faults on any access outside the buffers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import piblas
+from piblas.kernels import reference
+from piblas.kernels.gemm import error_bound
+
+F32 = np.float32
+GUARD = F32(-7.125e17)
+CASES_PER_SEED = 50
+
+
+def check_residual(got, alpha, a, b, beta, c):
+    """``got`` is within the documented bound of alpha * a @ b + beta * c."""
+    error = np.abs(got - reference.sgemm(alpha, a, b, beta, c))
+    bound = error_bound(alpha, a, b, beta, c)
+    if not (error <= bound).all():
+        worst = np.unravel_index(np.argmax(error - bound), error.shape)
+        pytest.fail(f"at {worst}: error {error[worst]}, bound {bound[worst]}")
+
+
+def values(rng, shape):
+    kind = rng.integers(6)
+    x = rng.standard_normal(shape)
+    if kind == 0:  # magnitudes over 40 powers of ten
+        x *= 10.0 ** rng.uniform(-20, 10, shape)
+    elif kind == 1:  # products near and below the smallest normal number
+        x *= 2.0**-64
+    elif kind == 2:  # denormals among them
+        x *= np.where(rng.random(shape) < 0.3, 2.0**-130, 1.0)
+    elif kind == 3:
+        x = rng.integers(-3, 4, shape)
+    return x.astype(F32)
+
+
+class Guarded:
+    """A matrix somewhere inside an array of guard words, in either order, maybe with strides."""
+
+    def __init__(self, rng, shape):
+        steps = [int(rng.choice([1, 1, 1, 2, 3, -1])) for _ in shape]
+        before = [int(rng.integers(1, 4)) for _ in shape]
+        outer = [
+            offset + abs(step) * size + int(rng.integers(1, 4))
+            for offset, step, size in zip(before, steps, shape)
+        ]
+        self.outer = np.full(outer, GUARD, F32, order=rng.choice(["C", "F"]))
+        inner = tuple(
+            slice(offset, offset + abs(step) * size, abs(step))
+            for offset, step, size in zip(before, steps, shape)
+        )
+        flip = tuple(slice(None, None, 1 if step > 0 else -1) for step in steps)
+        self.mask = np.ones(outer, bool)
+        self.mask[inner] = False
+        self.matrix = self.outer[inner][flip]
+        assert self.matrix.shape == tuple(shape)
+        self.matrix[...] = values(rng, shape)
+        self.before = self.matrix.copy()
+
+    def check(self, changed=False):
+        assert (self.outer[self.mask] == GUARD).all()
+        if not changed:
+            np.testing.assert_array_equal(self.matrix, self.before)
+
+
+def size(rng):
+    """0 to 200: small ones and the neighbours of a vector's length more often."""
+    if rng.random() < 0.4:
+        return int(rng.choice([0, 1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49]))
+    return int(rng.integers(0, 201))
+
+
+def one_case(rng):
+    m, n, k = size(rng), size(rng), size(rng)
+    trans_a, trans_b = (int(x) for x in rng.integers(0, 3, 2))
+    alpha = float(F32(rng.choice([0.0, 1.0, -1.0, rng.standard_normal(), 1e-20])))
+    beta = float(F32(rng.choice([0.0, 0.0, 1.0, -1.0, rng.standard_normal()])))
+    a = Guarded(rng, (k, m) if trans_a else (m, k))
+    b = Guarded(rng, (n, k) if trans_b else (k, n))
+    c = Guarded(rng, (m, n))
+    if beta == 0 and rng.random() < 0.5:
+        c.matrix[...] = np.nan
+        c.before = c.matrix.copy()
+    overwrite = bool(rng.integers(2))
+    given = c.matrix
+    if overwrite and rng.random() < 0.5:
+        given = c.before.copy(order="F")
+    got = piblas.sgemm(alpha, a.matrix, b.matrix, beta, given, trans_a, trans_b, overwrite)
+    assert got.shape == (m, n) and got.dtype == F32 and got.flags.f_contiguous
+    shared = got is given
+    assert not (shared and not overwrite)
+    for operand in (a, b):
+        operand.check()
+    c.check(changed=given is c.matrix and shared)
+    op_a = a.before.T if trans_a else a.before
+    op_b = b.before.T if trans_b else b.before
+    check_residual(got, alpha, op_a, op_b, beta, c.before)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random(device, fresh, seed):
+    """500 cases in all."""
+    rng = np.random.default_rng(1000 + seed)
+    with piblas.use(device):
+        for _ in range(CASES_PER_SEED):
+            one_case(rng)
+    assert piblas.stats()["emulator"]["the emulator was asked for"] > CASES_PER_SEED // 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100))
+def test_random_many(device, fresh, seed):
+    rng = np.random.default_rng(5000 + seed)
+    with piblas.use(device):
+        for _ in range(CASES_PER_SEED):
+            one_case(rng)
+
+
+def test_same_call_same_bits(device, fresh):
+    """Whatever ran before."""
+    rng = np.random.default_rng(3)
+    a, b = values(rng, (70, 90)), values(rng, (90, 50))
+    with piblas.use(device):
+        first = piblas.sgemm(1.5, a, b)
+        one_case(rng)
+        second = piblas.sgemm(1.5, a, b)
+    np.testing.assert_array_equal(first.view(np.uint32), second.view(np.uint32))
+
+
+@pytest.mark.parametrize("n_qpus", [1, 5])
+def test_any_number_of_qpus_gives_the_same_bits(device, fresh, n_qpus):
+    rng = np.random.default_rng(6)
+    a, b, c = values(rng, (70, 90)), values(rng, (90, 130)), values(rng, (70, 130))
+    with piblas.use(device):
+        twelve = piblas.sgemm(1.5, a, b, -0.5, c)
+    with piblas.driver.Emulator(memory=8 << 20, n_qpus=n_qpus, seed=2) as few, piblas.use(few):
+        with piblas.profile() as profile:
+            got = piblas.sgemm(1.5, a, b, -0.5, c)
+    assert profile.reports[0].n_qpus == n_qpus
+    np.testing.assert_array_equal(got.view(np.uint32), twelve.view(np.uint32))
+
+
+def test_caches_apart(fresh):
+    """With the CPU's view, the caches and memory kept apart, as on the chip."""
+    rng = np.random.default_rng(8)
+    with piblas.driver.Emulator(memory=8 << 20, incoherent=True, seed=3) as chip:
+        with piblas.use(chip):
+            for _ in range(15):
+                one_case(rng)
+    assert piblas.stats()["emulator"]
+
+
+def test_the_check_bites():
+    """A product computed with operands rounded to 12 bits is outside the bound."""
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((2, 20, 20), dtype=F32)
+    c = np.zeros((20, 20), F32)
+    coarse = (a.view(np.uint32) & np.uint32(0xFFFFF000)).view(F32)
+    check_residual(a @ b, 1, a, b, 0, c)
+    with pytest.raises(pytest.fail.Exception, match="error .*, bound"):
+        check_residual(coarse @ b, 1, a, b, 0, c)

@@ -1,0 +1,68 @@
+"""Fixtures for all tests: the emulated device, golden texts, a clean default device."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+
+import pytest
+
+from piblas import config
+from piblas.blas import devices, record
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the golden texts with what the tests produce",
+    )
+
+
+@pytest.fixture(scope="session")
+def device():
+    """One strict emulator with noise-filled memory for the whole session."""
+    from piblas.driver import Emulator
+
+    with Emulator(memory=64 << 20, strict=True, seed=1) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def golden(request):
+    """``golden(name, text)`` compares a text with tests/golden/name, or rewrites that file."""
+    update = request.config.getoption("--update-golden")
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        if not path.exists():
+            pytest.fail(f"no {path}: run pytest --update-golden and look at what it writes")
+        kept = path.read_text()
+        if text != kept:
+            diff = difflib.unified_diff(
+                kept.splitlines(), text.splitlines(), str(path), "now", lineterm="", n=2
+            )
+            pytest.fail("\n".join(list(diff)[:60]))
+
+    return check
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """No PIBLAS_ setting, no earlier ``use``, no counts; afterwards as before."""
+    for row in config.SETTINGS:
+        monkeypatch.delenv(row.name, raising=False)
+    monkeypatch.setattr(devices, "_base", None)
+    monkeypatch.setattr(devices, "_blocks", [])
+    monkeypatch.setattr(devices, "_missing", {})
+    config.forget()
+    record.reset_stats()
+    yield
+    config.forget()
+    record.reset_stats()

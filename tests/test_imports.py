@@ -1,0 +1,99 @@
+"""Imports point downwards, and importing piblas touches nothing.  Read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import piblas
+
+ROOT = pathlib.Path(piblas.__file__).parent
+
+# What the modules of a package (or a top module) may import of piblas beside their own package.
+ALLOWED = {
+    "errors": set(),
+    "isa": {"errors"},
+    "codegen": {"isa", "errors", "config"},
+    "kernels": {"codegen", "isa", "errors"},
+    "emu": {"isa", "errors"},
+    "driver": {"emu", "isa", "errors", "config"},
+    "config": {"errors"},
+    "blas": {"kernels", "driver", "errors", "config"},
+    "vector": {"kernels", "codegen", "isa", "driver", "errors"},
+    "cli": {"", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors", "config"},
+    "__main__": {"cli"},
+    "": {"blas", "driver", "errors"},
+}
+# The optional dependencies, each with the one package that may import it.
+FOREIGN = {"numba": "emu", "llvmlite": "emu", "rich": "cli"}
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+
+def part(path: pathlib.Path) -> str:
+    """The package or top module that a source belongs to; "" for piblas/__init__.py."""
+    first = path.relative_to(ROOT).parts[0]
+    return "" if first == "__init__.py" else first.replace(".py", "")
+
+
+def imports(path: pathlib.Path):
+    """(line, full module name) of every import in a source, relative ones made absolute."""
+    package = ("piblas",) + path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield node.lineno, name.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join(base + ((node.module,) if node.module else ()))
+            for name in node.names:
+                # `from . import x` names the module x; `from .x import y` names x.
+                yield node.lineno, f"{module}.{name.name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_direction(path):
+    own = part(path)
+    assert own in ALLOWED, f"say in ALLOWED what {own} may import"
+    for line, name in imports(path):
+        names = name.split(".")
+        if names[0] != "piblas":
+            home = FOREIGN.get(names[0], own)
+            assert own == home, f"{path}:{line} imports {names[0]}, which belongs to {home}"
+            continue
+        target = names[1] if len(names) > 1 else ""
+        if target and not (ROOT / target).is_dir() and not (ROOT / f"{target}.py").exists():
+            target = ""  # a name of piblas itself
+        assert target == own or target in ALLOWED[own], f"{path}:{line} imports piblas.{target}"
+
+
+def test_the_rule_bites(tmp_path, monkeypatch):
+    """A kernel that imports the driver is found out."""
+    (tmp_path / "kernels").mkdir()
+    bad = tmp_path / "kernels" / "bad.py"
+    bad.write_text("from ..driver import device\n")
+    (tmp_path / "driver").mkdir()
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    assert list(imports(bad)) == [(1, "piblas.driver.device")]
+    with pytest.raises(AssertionError, match="imports piblas.driver"):
+        test_direction(bad)
+
+
+def test_importing_piblas_touches_nothing():
+    """No numba, no rich, no device: seen from a fresh interpreter."""
+    code = (
+        "import builtins, os, sys\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda e, a: opened.append(str(a[0])) if e == 'open' else None)\n"
+        "import piblas\n"
+        "print([m for m in ('numba', 'llvmlite', 'rich', 'ioctl_opt') if m in sys.modules])\n"
+        "print([p for p in opened if p.startswith(('/dev/', '/proc/device-tree'))\n"
+        "       and p not in ('/dev/null', '/dev/urandom')])\n"
+        "from piblas.blas import devices\n"
+        "print(devices._opened)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "[]", "{}"]

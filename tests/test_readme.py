@@ -1,0 +1,54 @@
+"""The README's commands are those that .ci/run runs; its figures are those that the code gives."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+from piblas import cli
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
+SIZES = (64, 256)
+
+
+def commands():
+    return re.findall(r"```sh\n(.*?)\n```", README.read_text(), re.DOTALL)
+
+
+def test_two_commands():
+    demo, tests = commands()
+    assert demo.startswith("python3 -m venv ") and demo.endswith("piblas demo")
+    assert tests.startswith("python3 -m venv ") and tests.endswith("-m pytest")
+
+
+def test_ci_runs_the_second():
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert script[-1] == commands()[1]
+
+
+def test_results(capsys, fresh, pytestconfig):
+    """The table between the markers is what ``piblas demo`` says; --update-golden writes it."""
+    rows = [
+        "| emulated, `piblas demo --size N` | instructions, 12 QPUs | by issue alone, 250 MHz |",
+        "|---|---|---|",
+    ]
+    for size in SIZES:
+        assert cli.main(["demo", "--size", str(size), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["clock_hz"] == 250e6
+        least = facts["least_seconds_on_chip"]
+        rows.append(
+            f"| sgemm {size} x {size} x {size} | {facts['instructions']:,} "
+            f"| at least {1e3 * least:.3f} ms, at most {2e-9 * size**3 / least:.2f} GFLOPS |"
+        )
+    now = "\n".join(rows) + "\n"
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    kept, after = rest.split(END)
+    if pytestconfig.getoption("--update-golden"):
+        README.write_text(before + BEGIN + now + END + after)
+        return
+    assert kept == now, "pytest --update-golden rewrites the table"
