@@ -88,7 +88,11 @@ class Assembler(Recorder):
         self._alu("mov", MOVE, dst, (src,), cond, sf, rotate, unit)
 
     def rotate(
-        self, dst: Operand, src: Source, n: Union[int, str, Operand], cond: str = "always",
+        self,
+        dst: Operand,
+        src: Source,
+        n: Union[int, str, Operand],
+        cond: str = "always",
         sf: bool = False,
     ) -> None:
         """Copy with element e going to element e + n (mod 16); ``n`` is 0..15 or ``asm.r5``."""
@@ -234,10 +238,10 @@ class Assembler(Recorder):
             encode(row)
         except DecodeError as error:
             fail(str(error), where)
+        if row.sig in (3, 9, modes.SIG_BRANCH) and not self._fixed:
+            fail("a branch or end as a word needs hand-placed code", where, to_text(row))
         self._emit(
-            Operation(
-                RAW, to_text(row), where, instr=row, signal=row.sig, cond_br=row.cond_br
-            )
+            Operation(RAW, to_text(row), where, instr=row, signal=row.sig, cond_br=row.cond_br)
         )
 
     def comment(self, text: str) -> None:

@@ -71,18 +71,11 @@ def check_program(program: Program) -> Program:
             fail(
                 f"{finding.message} (word {finding.index} of {program.name})",
                 (file, int(line)) if where else None,
-                _Text(finding.instruction),
+                finding.instruction,
                 finding.rule,
             )
     program.findings = findings
     return program
-
-
-class _Text(str):
-    """A text whose repr is itself."""
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 _E = {name: event.mask for name, event in EVENTS.items()}

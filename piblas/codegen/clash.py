@@ -97,14 +97,15 @@ def resolve(code: Code, placement: Placement) -> Tuple[Code, int]:
     return code, count
 
 
-def clashes_of(code: Code, placement: Placement) -> List[Tuple[Bundle, Operand, int]]:
+def clashes_of(code: Code, placement: Placement) -> List[Tuple[int, Bundle, int]]:
+    """The bundles that need a copy, with their weight and the file that is asked for twice."""
     found = []
-    for block in code.blocks:
+    for weight, block in zip(code.weights(), code.blocks):
         for bundle in block.bundles:
             if bundle.ops and bundle.ops[0].kind == ALU or len(bundle.ops) > 1:
                 clash = _clash(bundle, placement)
                 if clash is not None:
-                    found.append((bundle, *clash))
+                    found.append((weight, bundle, clash[1]))
     return found
 
 

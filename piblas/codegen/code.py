@@ -194,9 +194,7 @@ class Block:
 
     __slots__ = ("labels", "bundles")
 
-    def __init__(
-        self, labels: Iterable[str] = (), bundles: Optional[List[Bundle]] = None
-    ) -> None:
+    def __init__(self, labels: Iterable[str] = (), bundles: Optional[List[Bundle]] = None) -> None:
         self.labels = list(labels)
         self.bundles: List[Bundle] = bundles if bundles is not None else []
 
@@ -300,6 +298,15 @@ class Code:
             result.append(sorted(follow))
         return result
 
+    def weights(self) -> List[int]:
+        """How often each block may run, roughly: four times as often for each loop around it."""
+        depth = [0] * len(self.blocks)
+        for i, row in enumerate(self.successors()):
+            for k in row:
+                for inside in range(k, i + 1):
+                    depth[inside] += 1
+        return [4 ** min(count, 3) for count in depth]
+
     def __str__(self) -> str:
         lines = []
         for block in self.blocks:
@@ -325,7 +332,7 @@ def fail(message: str, where: Where, op: object = None, rule: Optional[str] = No
     raise AssemblerError(
         message,
         where=f"{where[0]}:{where[1]}" if where else None,
-        instruction=repr(op) if op is not None else None,
+        instruction=str(op) if op is not None else None,
         rule=rule,
     )
 

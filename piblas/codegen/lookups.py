@@ -1,4 +1,4 @@
-"""Which TMU lookup each pop receives, so that pops are not scheduled before their data can be there.
+"""Which TMU lookup each pop receives, so that pops are not scheduled long before their data.
 
 A pop stalls the QPU until its lookup is done, 9 to 20 words after the request (measured).  Results
 come in the order of the requests, hence a pop belongs to a request of its own block once the

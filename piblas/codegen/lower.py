@@ -79,7 +79,12 @@ class _Lowering:
             choices = _FLOAT_MOVE if is_float else _MOVE
             srcs = (src, src) if is_float else (src,)
             copy = Operation(
-                ALU, "fmin" if is_float else "mov", op.where, choices=choices, dst=temp, srcs=srcs,
+                ALU,
+                "fmin" if is_float else "mov",
+                op.where,
+                choices=choices,
+                dst=temp,
+                srcs=srcs,
                 unpacks=(unpack,) * len(srcs),
             )
         else:
@@ -152,9 +157,7 @@ class _Lowering:
                 _narrow(src, MASK_A, op, "an unpack mode needs a source in file A", None)
         for i, src in enumerate(srcs):
             # The mode holds for everything that the word reads from file A, or from r4.
-            plain_twin = not codes[i] and any(
-                codes[k] and srcs[k] is src for k in range(len(srcs))
-            )
+            plain_twin = not codes[i] and any(codes[k] and srcs[k] is src for k in range(len(srcs)))
             if plain_twin:
                 srcs[i] = self.copy(op, src, 0, MASK_ANY)
         return op.but(srcs=tuple(srcs), unpacks=tuple(codes))

@@ -7,7 +7,7 @@ methods of :class:`piblas.codegen.Assembler`.
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, Optional
+from typing import Any, Iterator, Optional
 
 from ..isa import setup_words
 from .asm import Assembler
@@ -47,12 +47,12 @@ def tmu_load(asm: Assembler, unit: int, dst: Operand, address: Source) -> None:
     asm.ldtmu(unit, dst)
 
 
-def vpm_read_setup(asm: Assembler, count: int, y: int = 0, **layout: int) -> None:
+def vpm_read_setup(asm: Assembler, count: int, y: int = 0, **layout: Any) -> None:
     """Let the next ``count`` reads of ``asm.vpm`` deliver vectors from row ``y`` on."""
     asm.ldi(asm.vpm_rd_setup, setup_words.vpm_read(count, y, **layout))
 
 
-def vpm_write_setup(asm: Assembler, y: int = 0, **layout: int) -> None:
+def vpm_write_setup(asm: Assembler, y: int = 0, **layout: Any) -> None:
     """Let writes of ``asm.vpm`` fill vectors from row ``y`` on."""
     asm.ldi(asm.vpm_wr_setup, setup_words.vpm_write(y, **layout))
 

@@ -37,7 +37,6 @@ class Recorder:
         self._fixed = 0
         self._comments: List[str] = []
 
-
     def _where(self) -> Where:
         frame = sys._getframe(1)
         while frame is not None:
@@ -145,14 +144,19 @@ class Recorder:
             )
         )
 
-    def _load(
-        self, dst: Operand, imm: int, kind: int, cond: str, sf: bool, name: str
-    ) -> None:
+    def _load(self, dst: Operand, imm: int, kind: int, cond: str, sf: bool, name: str) -> None:
         target, pack = self._destination(dst)
         self._emit(
             Operation(
-                LOAD, name, self._where(), dst=target, pack=pack, cond=self._cond(cond), sf=sf,
-                load_kind=kind, imm=imm,
+                LOAD,
+                name,
+                self._where(),
+                dst=target,
+                pack=pack,
+                cond=self._cond(cond),
+                sf=sf,
+                load_kind=kind,
+                imm=imm,
             )
         )
 
@@ -161,7 +165,10 @@ class Recorder:
             fail(f"there is no semaphore {number}", self._where())
         self._emit(
             Operation(
-                LOAD, "sema_down" if down else "sema_up", self._where(), imm=number | down,
+                LOAD,
+                "sema_down" if down else "sema_up",
+                self._where(),
+                imm=number | down,
                 load_kind=modes.LOAD_SEMAPHORE,
             )
         )
@@ -193,7 +200,15 @@ class Recorder:
         target = None if link is None else self._destination(link)[0]
         self._emit(
             Operation(
-                BRANCH, "branch", where, dst=target, srcs=srcs, cond_br=_BRANCH_CONDS[cond],
-                rel=rel, imm=offset & 0xFFFFFFFF, targets=targets, signal=modes.SIG_BRANCH,
+                BRANCH,
+                "branch",
+                where,
+                dst=target,
+                srcs=srcs,
+                cond_br=_BRANCH_CONDS[cond],
+                rel=rel,
+                imm=offset & 0xFFFFFFFF,
+                targets=targets,
+                signal=modes.SIG_BRANCH,
             )
         )

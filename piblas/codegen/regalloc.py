@@ -30,8 +30,10 @@ _GROUPS = (MASK_ACC, MASK_A, MASK_B)
 _ROUNDS = 40
 
 _SWAPS = 12
-_FIRM = 10
+_FIRM = 10000
 """Weight of a wish that cannot be met by a copy."""
+
+Meetings = Dict[int, List[Tuple[int, int, int]]]
 
 Hints = Dict[Operand, int]
 """Files that registers should keep out of."""
@@ -55,21 +57,21 @@ def allocate(code: Code) -> Tuple[Code, Dict[str, str]]:
 # --- placement ---------------------------------------------------------------------------------
 
 
-def _meetings(code: Code, live: Liveness) -> Dict[int, List[Tuple[int, int]]]:
-    """For each register the operands it shares a word with: (number or -1, files it cannot use).
+def _meetings(code: Code, live: Liveness) -> Meetings:
+    """For each register the operands it shares a word with: (number, file it takes, weight).
 
-    A number of -1 stands for an operand whose file is settled; the mask says which.
+    A number of -1 stands for an operand whose file is settled.
     """
-    table: Dict[int, List[Tuple[int, int]]] = {}
-    for block in code.blocks:
+    table: Meetings = {}
+    for weight, block in zip(code.weights(), code.blocks):
         for bundle in block.bundles:
             srcs = sources_of(bundle)
             settled = MASK_B if any(op.rotate for op in bundle.ops) else 0
             if len(srcs) > 1 or settled:
-                _meet(srcs, settled, live, table)
+                _meet(srcs, settled, weight, live, table)
             if len(bundle.ops) > 1:
-                for _ in range(_FIRM):
-                    _meet([op.dst for op in bundle.ops if op.dst is not None], 0, live, table)
+                dsts = [op.dst for op in bundle.ops if op.dst is not None]
+                _meet(dsts, 0, _FIRM, live, table)
     return table
 
 
@@ -85,29 +87,27 @@ def _rotated(code: Code) -> set:
     }
 
 
-def _meet(
-    srcs: List[Operand], settled: int, live: Liveness, table: Dict[int, List[Tuple[int, int]]]
-) -> None:
+def _meet(srcs: List[Operand], settled: int, weight: int, live: Liveness, table: Meetings) -> None:
     for one in srcs:
         if not isinstance(one, Reg):
             continue
         row = table.setdefault(live.number[one], [])
         if settled:
-            row.append((-1, settled))
+            row.append((-1, settled, weight))
         for other in srcs:
             if other is one:
                 continue
             if isinstance(other, Reg):
-                row.append((live.number[other], 0))
+                row.append((live.number[other], 0, weight))
             elif isinstance(other, Loc):
                 if other.index < 64:
-                    row.append((-1, MASK_A if other.file == "A" else MASK_B))
+                    row.append((-1, MASK_A if other.file == "A" else MASK_B, weight))
             else:
                 side = places(other) if not isinstance(other, Port) or other.read else 0
                 if isinstance(other, Port) and other.write and not other.read:
                     side = {"A": MASK_A, "B": MASK_B}.get(other.write[1], 0)
                 if side in (MASK_A, MASK_B):
-                    row.append((-1, side))
+                    row.append((-1, side, weight))
 
 
 def _order(
@@ -137,7 +137,7 @@ def _place(code: Code, hints: Hints) -> Placement:
     rotated = _rotated(code)
     for reg, side in hints.items():
         if reg in live.number:
-            meetings.setdefault(live.number[reg], []).extend([(-1, side)] * _FIRM)
+            meetings.setdefault(live.number[reg], []).append((-1, side, _FIRM))
     numbers = [n for n in intervals if isinstance(live.registers[n], Reg)]
     for tight in (False, True):
         placement = _try(live, intervals, meetings, rotated, numbers, tight)
@@ -150,7 +150,7 @@ def _place(code: Code, hints: Hints) -> Placement:
 def _try(
     live: Liveness,
     intervals: Dict[int, int],
-    meetings: Dict[int, List[Tuple[int, int]]],
+    meetings: Meetings,
     rotated: set,
     numbers: List[int],
     tight: bool,
@@ -165,8 +165,8 @@ def _try(
         assert isinstance(reg, Reg)
         span = intervals[number]
         short = span.bit_length() - (span & -span).bit_length() <= SHORT
-        cost = [0 if short or reg in rotated else 1000, short + 0, short + 0]
-        for other, settled in meetings.get(number, ()):
+        cost = [0 if short or reg in rotated else 1000000, short + 0, short + 0]
+        for other, settled, weight in meetings.get(number, ()):
             if other >= 0:
                 where = placed.get(other)
                 if where is not None:
@@ -175,9 +175,9 @@ def _try(
                     allowed = live.registers[other].allowed  # type: ignore[attr-defined]
                     settled = allowed if allowed in (MASK_A, MASK_B) else 0
             if settled == MASK_A:
-                cost[_A] += 10
+                cost[_A] += 2 * weight
             elif settled == MASK_B:
-                cost[_B] += 10
+                cost[_B] += 2 * weight
         free: List[List[int]] = []
         for group in _GROUPS:
             free.append([i for i in bits_in(reg.allowed & group) if not busy[i] & span])
@@ -230,18 +230,18 @@ def _swap(code: Code, placement: Placement, hints: Hints) -> Placement:
     clashes = clashes_of(code, placement)
     for _ in range(_SWAPS):
         swap = None
-        for bundle, _, side in clashes:
+        for _, bundle, side in sorted(clashes, key=lambda clash: -clash[0]):
             for src in sources_of(bundle):
                 free = isinstance(src, Reg) and src not in tried and src.allowed & ~MASK_ACC & ~side
                 if free and side_of(src, placement) == side:
-                    swap = src, side
+                    swap = swap or (src, side)
         if swap is None:
             break
         tried.add(swap[0])
         hints[swap[0]] = swap[1]
         other = _place(code, hints)
         fewer = clashes_of(code, other)
-        if len(fewer) < len(clashes):
+        if sum(clash[0] for clash in fewer) < sum(clash[0] for clash in clashes):
             placement, clashes = other, fewer
         else:
             del hints[swap[0]]

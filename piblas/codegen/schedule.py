@@ -293,7 +293,8 @@ def _pack(
     requests = requests_of_pops(bundles, lookups)
     pops = {request: pop for pop, request in requests.items()}
     heights = _heights(events, follow, leave, requests)
-    patient = [0] * len(bundles)  # the word from which on a pop need not stall
+    patient = [0] * len(bundles)  # the time from which on a pop need not stall
+    stalled = 0  # words that the QPU is bound to spend waiting
     waiting = [0] * len(bundles)
     for edges in follow:
         for k in edges:
@@ -321,7 +322,7 @@ def _pack(
                 i = item[1]
                 if earliest[i] > clock or events[i] & window[0]:
                     continue
-                if patient[i] > clock and not hurry:
+                if patient[i] > clock + stalled and not hurry:
                     continue
                 grown = _fit(word, needs[i], demand, bits | events[i])
                 if grown is None:
@@ -330,8 +331,9 @@ def _pack(
                 bits |= events[i]
                 placed.append(i)
                 hurry = False
+                stalled = max(stalled, patient[i] - clock)
                 if i in pops:
-                    patient[pops[i]] = clock + LATENCY
+                    patient[pops[i]] = clock + stalled + LATENCY
                 ready.remove(item)
                 left -= 1
                 for need in needs[i]:
@@ -358,9 +360,7 @@ def _pack(
     return lines
 
 
-def _fit(
-    word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int
-) -> Optional[Word]:
+def _fit(word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int) -> Optional[Word]:
     """The word with a bundle's operations added, or None."""
     if len(needs) == 1:
         need = needs[0]

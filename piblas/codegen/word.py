@@ -226,8 +226,6 @@ class Word:
             if pm not in (None, need.pm):
                 return False
             pm = need.pm
-        if need.pack and self.pack:
-            return False
         ws = self.ws
         if need.file:
             want = int((need.file == "B") == (unit == ops.ADD))

@@ -13,6 +13,7 @@ from typing import Dict
 import numpy as np
 
 from ..isa import fields, modes, ops, regs
+from ..isa.instr import NOP, encode
 from . import layout as x
 
 __all__ = ["decode_rows"]
@@ -77,6 +78,7 @@ for _port in regs.WRITES:
     if _port.name_a != _port.name_b and _port.addr != _R5:
         _SHARED[_port.addr] = False
 
+_REQUESTS = [regs.WRITE_ADDR[name][1] for name in ("t0s", "t1s")]
 _LDTMU = [modes.SIGNAL_BY_NAME[name].code for name in ("ldtmu0", "ldtmu1")]
 _TLB_LOADS = [modes.SIGNAL_BY_NAME[name].code for name in ("loadcv", "loadc", "ldcend", "loadam")]
 _QUIET = [modes.SIGNAL_BY_NAME[name].code for name in ("none", "sbwait", "sbdone", "small_imm")]
@@ -103,7 +105,7 @@ class _Fields(dict):
 
 def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Rows (int32[n, U_WIDTH]) of n consecutive words, of which some may have no memory."""
-    f = _Fields(words)
+    f = _Fields(np.where(present, words, np.uint64(encode(NOP))))
     n = len(words)
     u = np.zeros((n, x.U_WIDTH), dtype=np.int64)
     load = (f.sig == modes.SIG_LDI) & (f.load_kind != modes.LOAD_SEMAPHORE)
@@ -263,19 +265,24 @@ def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
     ):
         never = active & ~branch & (cond == modes.COND_NEVER) & (io < 0)
         u[never, dest] = 16 * x.SLOT_TRASH
-    quiet = np.isin(f.sig, _QUIET) & (kind == x.CLASS_ALU) & (f.sf == 0) & (f.pack == 0)
-    quiet &= ~any_unpacked & (read_a < 0) & (read_b < 0)
-    quiet &= (flags & ~(x.F_FLOAT_ADD | x.F_FLOAT_MUL)) == 0
+    quiet = (np.isin(f.sig, _QUIET) | is_ldtmu) & (kind == x.CLASS_ALU)
+    quiet &= (f.sf == 0) & (f.pack == 0) & ~any_unpacked & (read_a < 0) & (read_b < 0)
+    quiet &= (flags & ~(x.F_FLOAT_ADD | x.F_FLOAT_MUL | x.F_READS_IO)) == 0
+    uses_tmu = is_ldtmu
     for active, cond, waddr, io in (
         (adds, f.cond_add, f.waddr_add, io_add),
         (muls, f.cond_mul, f.waddr_mul, io_mul),
     ):
         unconditional = (cond == modes.COND_ALWAYS) | ((cond == modes.COND_NEVER) & (io < 0))
-        quiet &= ~active | (unconditional & ((io < 0) | (io == _R5)))
-    plain = quiet & (u[:, x.U_ROT] == 0) & (io_add < 0) & (io_mul < 0)
-    moves = quiet & ~plain & (u[:, x.U_ROT] < 32)
+        requests = np.isin(io, _REQUESTS)
+        uses_tmu = uses_tmu | requests
+        quiet &= ~active | (unconditional & ((io < 0) | (io == _R5) | requests))
+    quiet &= u[:, x.U_ROT] < 32
+    plain = quiet & (u[:, x.U_ROT] == 0) & (io_add < 0) & (io_mul < 0) & ~uses_tmu
+    moves = quiet & ~plain & ~uses_tmu
     # With a stale mul result about, every result has to be kept, which only the careful way does.
     fast = np.where(plain, x.CLASS_FAST, np.where(moves, x.CLASS_MOVE, kind))
+    fast = np.where(quiet & uses_tmu, x.CLASS_TMU, fast)
 
     # Words that see the delayed write of the word before.
     write_a = np.where(f.ws == 0, u[:, x.U_DA], u[:, x.U_DM])

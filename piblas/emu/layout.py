@@ -121,8 +121,6 @@ QPU_WORDS = 16 * SLOTS
     N_TMU_PEAK,
     Q_WIDTH,
 ) = range(50)
-Q_FIRST_COUNTER = N_UNIFORMS
-Q_KEPT = (Q_VDW_STRIDE,)  # survives from launch to launch
 
 # Bits of Q_SPECIAL.
 SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW = 1, 2, 4, 8, 16
@@ -210,13 +208,14 @@ G_WIDTH = G_SEMAPHORE + 16
     CLASS_NONE,  # not decoded
     CLASS_FAST,  # both units on registers, no condition, nothing else
     CLASS_MOVE,  # the same with a rotation or a write of r5
+    CLASS_TMU,  # one of these with a TMU request, or with a load of a TMU result
     CLASS_ALU,
     CLASS_LOAD,
     CLASS_SEMAPHORE,
     CLASS_BRANCH,
     CLASS_RESERVED,
     CLASS_OUTSIDE,  # no memory there
-) = range(9)
+) = range(10)
 
 # Bits of U_FLAGS.
 F_SF = 1

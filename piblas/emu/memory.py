@@ -129,7 +129,8 @@ def code_entry(S, q, address):
 
 
 @njit
-def _inside(S, address):
+def inside(S, address):
+    """Whether the word at an address is inside memory, in a buffer or not."""
     offset = address - BASE
     return 0 <= offset and offset + 4 <= S.G[G_SIZE]
 
@@ -171,7 +172,7 @@ def next_uniform(S, q):
     address &= ~3
     Q[q, Q_UNIF] = address + 4
     Q[q, N_UNIFORMS] += 1
-    if not _inside(S, address):
+    if not inside(S, address):
         return OK, 0
     if G[G_INCOHERENT]:
         entry = C_UNIF + q // PER_QPU * UNIF_LINES + (address >> 6 & (UNIF_LINES - 1))
@@ -181,9 +182,3 @@ def next_uniform(S, q):
     if G[G_TRAP] and word == poison(address):
         return fault(S, q, FAULT.UNINITIALISED, address), 0
     return OK, word
-
-
-@njit
-def inside(S, address):
-    """Whether the word at an address is inside memory, in a buffer or not."""
-    return _inside(S, address)

@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from . import alu, lanes, memory, ports, qpu
+from . import alu, lanes, memory, ports, qpu, tmu
 from .flat import pointer, rows
 from .layout import (
-    BASE, CLASS_FAST, CLASS_MOVE, CLASS_NONE, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE,
+    BASE, CLASS_FAST, CLASS_NONE, CLASS_TMU, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE,
     END_LIMIT, END_STEP, FAULT, FIRST_FAULT, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE, G_INCOHERENT,
     G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT, OK, PER_QPU,
     QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X, SLOT_Y, State,
-    U_CLASS, U_DA, U_DM, U_FILES, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB, U_SC, U_SD, U_WIDTH,
+    U_CLASS, U_DA, U_DM, U_FILES, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB, U_SC, U_SD, U_SIG,
+    U_WADDR_ADD, U_WADDR_MUL, U_WIDTH,
 )  # fmt: skip
 
 _FADD, _FMUL = alu.FADD, alu.M_FMUL
@@ -65,7 +66,7 @@ def _row(S, q, pc):
 
 @njit
 def _move(S, base, row, x, y):
-    """Results of a word that rotates or writes r5."""
+    """Results of a word that may rotate or write r5; the mul unit's is returned."""
     R, U = S.R, S.U
     amount = U[row, U_ROT]
     if amount:
@@ -84,6 +85,36 @@ def _move(S, base, row, x, y):
             ports.write_r5(R, base, files & 2 != 0, base + 16 * SLOT_X, 0xFFFF)
         if files & 8:
             ports.write_r5(R, base, True, base + 16 * SLOT_Y, 0xFFFF)
+    return y
+
+
+@njit
+def _tmu_ready(S, q, row):
+    """Whether the TMU has the result, or room for the request, of a word."""
+    U = S.U
+    sig = U[row, U_SIG]
+    if sig == qpu.LDTMU0 or sig == qpu.LDTMU1:
+        return tmu.pop_wait(S, q, sig - qpu.LDTMU0)
+    address = max(U[row, U_WADDR_ADD], U[row, U_WADDR_MUL])
+    return tmu.request_wait(S, q, 0 if address == ports.W_T0S else 1)
+
+
+@njit
+def _tmu_access(S, q, row, x, y):
+    """The TMU's part of a word: a request with one of the results, or a result into r4."""
+    R, U = S.R, S.U
+    sig = U[row, U_SIG]
+    if sig == qpu.LDTMU0 or sig == qpu.LDTMU1:
+        tmu.pop(S, q, sig - qpu.LDTMU0)
+        return OK
+    place = q * QPU_WORDS + 16 * SLOT_X
+    address = U[row, U_WADDR_ADD]
+    if address == ports.W_T0S or address == ports.W_T1S:
+        lanes.store(R, place, x)
+    else:
+        address = U[row, U_WADDR_MUL]
+        lanes.store(R, place, y)
+    return tmu.request(S, q, 0 if address == ports.W_T0S else 1, place)
 
 
 @njit
@@ -114,7 +145,12 @@ def _turn(S, q, limit):
                     return done, END_DECODE
                 return done, memory.fault(S, q, FAULT.FETCH_ALIGN if pc & 7 else FAULT.FETCH, pc)
         kind = U[row, U_CLASS]
-        if kind <= CLASS_MOVE and special == 0 and br != 1:
+        if kind <= CLASS_TMU and special == 0 and br != 1:
+            if kind == CLASS_TMU:
+                Q[q, Q_PC], Q[q, Q_BR] = pc, br
+                status = _tmu_ready(S, q, row)
+                if status != OK:
+                    return done, status
             op_add, op_mul = U[row, U_OP_ADD], U[row, U_OP_MUL]
             a, b = lanes.load(R, base + U[row, U_SA]), lanes.load(R, base + U[row, U_SB])
             c, d = lanes.load(R, base + U[row, U_SC]), lanes.load(R, base + U[row, U_SD])
@@ -130,7 +166,11 @@ def _turn(S, q, limit):
                 lanes.store(R, base + U[row, U_DA], x)
                 lanes.store(R, base + U[row, U_DM], y)
             else:
-                _move(S, base, row, x, y)
+                y = _move(S, base, row, x, y)
+            if kind == CLASS_TMU:
+                status = _tmu_access(S, q, row, x, y)
+                if status != OK:
+                    return done, status
             pc += 8
             if br > 0:
                 br -= 1
@@ -213,16 +253,25 @@ def _make_run(stamp):
     return run
 
 
+SOURCES = (
+    *(f"emu/{name}.py" for name in (
+        "alu dma fields flat lanes late layout memory ports qpu scheduler sfu sync tmu vpm"
+    ).split()),
+    *(f"isa/{name}.py" for name in "modes ops regs setup_words".split()),
+)  # fmt: skip
+"""The files that the compiled loop comes from."""
+
+
 def _stamp():
-    """A digest of the sources that the compiled loop comes from.
+    """A digest of these files.
 
     numba's cache looks only at the file of the function that it keeps; as a captured value, the
     digest makes a change in any of the files a new function.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(package.glob("*.py")) + sorted((package.parent / "isa").glob("*.py")):
-        digest.update(path.read_bytes())
+    for name in SOURCES:
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()
 
 

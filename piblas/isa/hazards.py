@@ -162,7 +162,7 @@ def _semaphore_target(i: Instr) -> bool:
 def _unused_read(i: Instr) -> bool:
     if not i.is_alu:
         return False
-    muxes = (i.add_a, i.add_b) if i.op_add else ()
+    muxes: Tuple[int, ...] = (i.add_a, i.add_b) if i.op_add else ()
     muxes += (i.mul_a, i.mul_b) if i.op_mul else ()
     a_idle = i.raddr_a >= 32 and i.raddr_a != regs.NOP_ADDR and regs.MUX_A not in muxes
     b_idle = i.raddr_b >= 32 and i.raddr_b != regs.NOP_ADDR and regs.MUX_B not in muxes

@@ -91,7 +91,7 @@ def test_names_that_are_words_of_python():
         (lambda a: a.mov(a.vdw_addr, a.r0), ["mov vdw_addr, r0"]),
         (lambda a: a.sema_up(3), ["sema_up 3"]),
         (lambda a: a.sema_down(15), ["sema_down 15"]),
-        (lambda a: a.word("fadd r0, ra1, rb2; fmul r1, r2, r3"), ["fadd r0, ra1, rb2; fmul r1, r2, r3"]),
+        (lambda a: a.word("fadd r0, ra1, rb2; m_mov r1, r2"), ["fadd r0, ra1, rb2; m_mov r1, r2"]),
         (lambda a: a.nop(), []),
     ],
 )  # fmt: skip
@@ -281,5 +281,3 @@ def test_debug_prints_the_stages(monkeypatch, capsys):
     shown = capsys.readouterr().err
     assert "--- after regalloc\n    mov vpm, 3" in shown
     assert "--- after schedule\n    mov vpm, 3" in shown
-
-

@@ -49,7 +49,10 @@ def two_calls(first, second):
 # A call that is refused, and what the message says.  All are refused where they stand or, from the
 # comment on, by finish().
 CALLS = [
-    (lambda a: a.reg("x", file="C"), "register x: 'C' is neither A, B, AB, acc, any nor a register"),
+    (
+        lambda a: a.reg("x", file="C"),
+        "register x: 'C' is neither A, B, AB, acc, any nor a register",
+    ),
     (lambda a: a.signal("none"), "'none' is no signal of its own"),
     (lambda a: a.signal("thrend"), "the signal thrend needs hand-placed code"),
     (lambda a: a.ldtmu(2), "there is no TMU 2"),
@@ -60,6 +63,8 @@ CALLS = [
     (nested("pair"), "a pair inside a pair"),
     (nested("fixed"), "hand-placed code inside hand-placed code"),
     (lambda a: a.word("fadd r0"), "fadd takes a destination and 2 operands"),
+    (lambda a: a.word("br.always rel +0"), "a branch or end as a word needs hand-placed code"),
+    (lambda a: a.word("nop; thrend"), "a branch or end as a word needs hand-placed code"),
     (lambda a: a.word(Instr(op_add=9)), "op_add 9 is reserved"),
     (paired(lambda a: a.ldi(a.r0, 1)), "H6: this needs a word of its own"),
     (lambda a: a.fadd(a.r0, a.r1, "red"), "'red' is neither an operand nor a number"),
@@ -313,3 +318,13 @@ def test_numbers_of_numpy_are_numbers():
     asm.mov(asm.vpm, np.uint32(5))
     asm.end()
     assert asm.finish().length == 4
+
+
+def test_hand_placed_branch_at_the_end_lacks_its_slots():
+    asm = Assembler("test")
+    asm.label("here")
+    with asm.fixed():
+        asm.branch("here")
+        asm.nop()
+    with pytest.raises(AssemblerError, match="a hand-placed branch or end lacks its delay slots"):
+        asm.finish()

@@ -21,7 +21,10 @@ STORE = "ldi -, vpm_wr_setup, 0x80904000"  # a DMA store
 # the program ends with "." (then it stands as it is).
 PROGRAMS = {
     ("H1", 0): (["mov ra1, r0", "nop", "mov r1, ra1"], ["mov ra1, r0", "mov r1, ra1"]),
-    ("H2", 0): (["mov recip, r0", "nop", "nop", "mov r1, r4"], ["mov recip, r0", "nop", "mov r1, r4"]),
+    ("H2", 0): (
+        ["mov recip, r0", "nop", "nop", "mov r1, r4"],
+        ["mov recip, r0", "nop", "mov r1, r4"],
+    ),
     ("H3", 0): (
         ["mov r1, r0", "nop", "m_mov r2, r1 rot 3"],
         ["mov r1, r0", "m_mov r2, r1 rot 3"],

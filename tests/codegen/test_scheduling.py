@@ -99,14 +99,64 @@ def lines_of(write, schedule=True):
 def test_add_mul_and_signal_share_a_word():
     def write(asm):
         asm.mov(asm.t0s, asm.r0)
+        asm.label("next")
         asm.fadd(asm.r1, asm.r1, asm.r2)
         asm.fmul(asm.r3, asm.r3, asm.r2)
         asm.ldtmu(0)
         asm.mov(asm.r0, asm.r4)
 
+    assert lines_of(write)[1:] == [
+        "fadd r1, r1, r2; fmul r3, r3, r2; ldtmu0",
+        "mov r0, r4",
+    ]
+
+
+def sums(asm, count):
+    for _ in range(count):
+        asm.fadd(asm.r1, asm.r1, asm.r2)
+
+
+def test_pop_leaves_its_lookup_time_to_other_work():
+    def write(asm):
+        asm.mov(asm.t0s, asm.r0)
+        asm.ldtmu(0)
+        sums(asm, 40)
+        asm.mov(asm.vpm, asm.r4)
+
     lines = lines_of(write)
-    assert len(lines) == 3
-    assert any(line.count(";") >= 1 for line in lines)
+    [request] = [i for i, line in enumerate(lines) if "t0s" in line]
+    [pop] = [i for i, line in enumerate(lines) if "ldtmu0" in line]
+    assert request == 0 and pop == 20 and len(lines) <= 41
+
+
+def test_pop_of_an_earlier_lookup_does_not_wait():
+    def write(asm):
+        asm.mov(asm.t0s, asm.r0)
+        asm.label("next")
+        asm.mov(asm.t0s, asm.r3)
+        asm.ldtmu(0)  # of the lookup before the label
+        sums(asm, 40)
+        asm.ldtmu(0)
+        asm.mov(asm.r0, asm.r4)
+
+    pops = [i for i, line in enumerate(lines_of(write)) if "ldtmu0" in line]
+    assert pops[0] == 2 and pops[1] >= 21
+
+
+def test_pop_does_not_wait_when_there_is_nothing_else_to_do():
+    def write(asm):
+        asm.mov(asm.t0s, asm.r0)
+        asm.mov(asm.t1s, asm.r0)
+        asm.ldtmu(0, asm.r2)
+        asm.ldtmu(1, asm.r3)
+
+    assert lines_of(write) == [
+        "mov t0s, r0",
+        "mov t1s, r0",
+        "ldtmu0",
+        "mov r2, r4; ldtmu1",
+        "mov r3, r4",
+    ]
 
 
 def test_moves_take_the_free_unit():
@@ -191,6 +241,11 @@ def order(write, *names):
     return [next(i for i, line in enumerate(lines) if name in line) for name in names]
 
 
+def drain(asm):
+    asm.ldtmu(0)
+    asm.ldtmu(0)
+
+
 def is_sorted(write, *names):
     found = order(write, *names)
     return found == sorted(found) and len(set(found)) == len(found)
@@ -216,7 +271,7 @@ def is_sorted(write, *names):
             ("vpm, r0", "mutex, 0", "-, mutex", "vpm, r1"),
         ),
         (  # nor a semaphore
-            lambda a: (a.mov(a.t0s, a.r0), a.sema_up(1), a.mov(a.t0s, a.r1), a.ldtmu(0), a.ldtmu(0)),
+            lambda a: (a.mov(a.t0s, a.r0), a.sema_up(1), a.mov(a.t0s, a.r1), drain(a)),
             ("t0s, r0", "sema_up 1", "t0s, r1"),
         ),
         (  # a lookup of what was stored waits for the end of the store
@@ -300,3 +355,76 @@ def test_flags_of_the_mul_unit_need_an_idle_add_unit():
 
     lines = lines_of(write)
     assert len(lines) == 2 and any(line == "mul24.sf r0, r1, r2" for line in lines)
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        # r4 is unpacked for everything that the word reads of it
+        (
+            lambda a: a.fadd(a.r0, a.r4.unpack("8a"), a.r2),
+            lambda a: a.fmul(a.r1, a.r4, a.r2),
+        ),
+        # one bit says whether the modes are those of file A or of r4 and the mul unit
+        (
+            lambda a: a.fadd(a.r0, a.r4.unpack("8a"), a.r2),
+            lambda a: a.fmul(a.r1, a.ra1.unpack("16a"), a.r2),
+        ),
+        (
+            lambda a: a.fadd(a.ra0.pack("16a"), a.r1, a.r2),
+            lambda a: a.fmul(a.r3.pack("8ac"), a.r1, a.r2),
+        ),
+        (
+            lambda a: a.fadd(a.r0, a.ra1.unpack("16a"), a.r2),
+            lambda a: a.fmul(a.r3.pack("8888c"), a.r1, a.r2),
+        ),
+        # one immediate, one address of each file
+        (lambda a: a.add(a.r0, a.r1, 3), lambda a: a.mul24(a.r2, a.r1, 5)),
+        (lambda a: a.add(a.r0, a.r1, 3), lambda a: a.mul24(a.r2, a.rb1, a.r1)),
+        (lambda a: a.add(a.r0, a.r1, a.ra1), lambda a: a.mul24(a.r2, a.ra2, a.r1)),
+        (lambda a: a.add(a.ra0, a.r1, a.r2), lambda a: a.mul24(a.ra1, a.r2, a.r1)),
+        (lambda a: a.add(a.r0, a.r1, a.rb2), lambda a: a.rotate(a.r3, a.r1, 4)),
+        (lambda a: a.add(a.rb0, a.r1, a.r2), lambda a: a.rotate(a.r5rep, a.r1, 4)),
+    ],
+)
+def test_operations_that_no_word_holds_together_get_two(first, second):
+    assert len(lines_of(lambda asm: (first(asm), second(asm)))) == 2
+
+
+@pytest.mark.parametrize(
+    "first, second, word",
+    [
+        (
+            lambda a: a.fadd(a.r0, a.r4.unpack("8a"), a.r2),
+            lambda a: a.fmul(a.r1, a.r4.unpack("8a"), a.r2),
+            "fadd r0, r4.8a, r2; fmul r1, r4.8a, r2",
+        ),
+        (
+            lambda a: a.fadd(a.r0, a.ra1.unpack("16a"), a.r2),
+            lambda a: a.fmul(a.r1, a.r4, a.ra1.unpack("16a")),
+            "fadd r0, ra1.16a, r2; fmul r1, r4, ra1.16a",
+        ),
+        (
+            lambda a: a.fadd(a.ra0.pack("16b"), a.r1, a.r2),
+            lambda a: a.fmul(a.r3, a.ra1.unpack("16a"), a.r2),
+            "fadd ra0.16b, r1, r2; fmul r3, ra1.16a, r2",
+        ),
+        (
+            lambda a: a.fmul(a.ra0.pack("16b"), a.r1, a.r2),
+            lambda a: a.fadd(a.rb3, a.r1, a.r2),
+            "fadd rb3, r1, r2; fmul ra0.16b, r1, r2",
+        ),
+        (
+            lambda a: a.add(a.r0, a.r1, 3),
+            lambda a: a.mul24(a.r2, a.ra1, 3),
+            "add r0, r1, 3; mul24 r2, ra1, 3",
+        ),
+        (
+            lambda a: a.fadd(a.ra0, a.ra1, a.r2),
+            lambda a: a.rotate(a.r5rep, a.r1, 4),
+            "fadd ra0, ra1, r2; m_mov r5rep, r1 rot 4",
+        ),
+    ],
+)
+def test_operations_that_share_a_word(first, second, word):
+    assert lines_of(lambda asm: (first(asm), second(asm))) == [word]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import pathlib
+
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 
 from piblas.driver import Emulator
-from piblas.emu import layout
+from piblas.emu import layout, scheduler
 from piblas.emu import machine as machine_module
 from piblas.emu.decode import decode_rows
 from piblas.errors import DecodeError, DeviceTimeout, EmulatorFault
@@ -223,26 +226,53 @@ def random_alu_words(rng, count):
 def test_fast_words_do_what_the_careful_way_does(seed, monkeypatch):
     """Random programs end with the same registers and flags whichever way their words take."""
     rng = np.random.default_rng(seed)
-    code = random_alu_words(rng, 300) + words(["nop", "nop", *END])
-    results, shares = [], []
+    code = words(["mov ra20, unif", "nop"])
+    for _ in range(30):
+        code += random_alu_words(rng, 10)
+        code += words(["mov t0s, ra20; fmul r1, r2, r3", "m_mov t1s, ra20"])
+        code += random_alu_words(rng, 3)
+        code += words(["fadd r0, r1, r4; fmul r2, r3, r4; ldtmu0", "m_mov r5rep, r4; ldtmu1"])
+    code += words(["nop", "nop", *END])
+    results, shares = [], {False: [], True: []}
     for careful in (False, True):
 
         def decode(*args, careful=careful):
             rows = decode_rows(*args)
             if careful:
                 rows[:, layout.U_CLASS] = rows[:, layout.U_KIND]
-            shares.append(float((rows[:, layout.U_CLASS] <= layout.CLASS_MOVE)[:300].mean()))
+            shares[careful].append((rows[:, layout.U_CLASS] <= layout.CLASS_TMU).mean())
             return rows
 
         monkeypatch.setattr(machine_module, "decode_rows", decode)
         with Emulator(memory=1 << 20, seed=seed, strict=False) as dev:
-            dev.execute(dev.load(code), [[], []])
+            data = dev.alloc(64)
+            data.array(np.float32)[:] = 1.5
+            dev.execute(dev.load(code), [[data.bus_address]] * 3)
             machine = dev.machine
-            results.append([{**machine.registers(q), **machine.flags(q)} for q in range(2)])
-    assert shares[0] > 0.2 and shares[1] == 0
+            results.append([{**machine.registers(q), **machine.flags(q)} for q in range(3)])
+    assert max(shares[False]) > 0.2 and max(shares[True]) == 0
     for fast, slow in zip(*results):
         wrong = [name for name in fast if (fast[name] != slow[name]).any()]
         assert not wrong
+
+
+def test_every_compiled_file_is_part_of_the_cache_key():
+    """These are the scheduler and what it imports, directly or not, of emu/ and isa/."""
+    package = pathlib.Path(layout.__file__).parent.parent
+    found, todo = set(), ["emu/scheduler.py"]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((package / name).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                folder = node.module.split(".")[0] if node.level == 2 else name.split("/")[0]
+                names = [node.module.split(".")[-1]] if node.module else []
+                for module in names or [alias.name for alias in node.names]:
+                    if (package / folder / f"{module}.py").exists():
+                        todo.append(f"{folder}/{module}.py")
+    assert found == set(scheduler.SOURCES)
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -392,7 +422,7 @@ def test_what_a_qpu_can_wait_for(lines, what):
             execute(dev, [*lines, *END], [buf.bus_address])
 
 
-# --- caches ----------------------------------------------------------------------------------------
+# --- caches --------------------------------------------------------------------------------------
 
 # Reads a word by TMU, stores 1 there by DMA, reads it again, and stores what it saw second.
 STALE = [

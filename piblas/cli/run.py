@@ -1,0 +1,343 @@
+"""``piblas run``: execute anybody's program on the emulator, with buffers and uniforms."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from ..errors import DeviceTimeout, EmulatorFault, PiblasError
+from ..isa.source import Source
+from . import console, files
+
+__all__ = ["add_commands"]
+
+_SETTING = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
+_SHAPE = re.compile(r"(\d+(?:x\d+)*):([a-z]+\d*)")
+_FLOAT = re.compile(r"[.]|nan|inf|^[^x]*e", re.IGNORECASE)
+_AT = re.compile(r"@(\w+)(?:\+(\w+))?")
+
+
+def add_commands(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a QPU program on the emulator",
+        description="Run the program in FILE on emulated QPUs and report what it did.  A program "
+        "that leaves its buffers, or does what the chip leaves undefined, ends with exit code 1 "
+        "and the QPU, pc, instruction, unit and address at fault.",
+        epilog=f"FILE: {files.FORMS}.",
+    )
+    run.add_argument("file", metavar="FILE", help="the program; - for stdin")
+    run.add_argument("--qpus", metavar="N", type=int, help="how many QPUs run it (1)")
+    run.add_argument(
+        "--uniforms",
+        metavar="W,W,...",
+        action="append",
+        default=[],
+        help="words of the uniforms: integers (decimal, 0x...), floats (with . or e), @NAME or "
+        "@NAME+BYTES for the bus address of a buffer; or a .npy file, one row a QPU.  Once: for "
+        "every QPU; repeated: for QPU 0, 1, ...",
+    )
+    run.add_argument(
+        "--buffer",
+        metavar="NAME=WHAT",
+        action="append",
+        default=[],
+        help="a buffer with the contents of a .npy file, or of zeros: SHAPE:DTYPE as in "
+        "64x16:float32",
+    )
+    run.add_argument(
+        "--save",
+        metavar="NAME=OUT.npy",
+        action="append",
+        default=[],
+        help="write a buffer to a file afterwards",
+    )
+    run.add_argument(
+        "--print",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="shown",
+        help="print a buffer afterwards",
+    )
+    run.add_argument(
+        "--timeout",
+        metavar="S",
+        type=float,
+        default=10.0,
+        help="give up after so many seconds of the chip's time (10)",
+    )
+    run.add_argument(
+        "--no-strict",
+        action="store_true",
+        help="do not fault; go on with what the chip probably does",
+    )
+    run.add_argument(
+        "--incoherent", action="store_true", help="keep caches and memory apart, as on the chip"
+    )
+    run.add_argument("--seed", metavar="N", type=int, help="start with noise instead of zeros")
+    run.add_argument(
+        "--trace",
+        action="store_true",
+        help="print a line an instruction with operands and results (to stderr with --json); "
+        "breakpoint signals are passed over",
+    )
+    run.add_argument("--trace-qpu", metavar="Q", type=int, help="trace this QPU only")
+    run.add_argument("--trace-limit", metavar="N", type=int, help="stop tracing after N lines")
+    run.add_argument("--trace-full", action="store_true", help="show all 16 elements of a vector")
+    run.add_argument("--json", action="store_true", help="print JSON")
+    run.set_defaults(run=run_program, parser=run)
+
+
+# --- the command line's words --------------------------------------------------------------------
+
+
+def _load(path: str) -> np.ndarray:
+    """The array of a .npy file."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):
+        raise PiblasError(f"{path}: no .npy file of numbers") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise PiblasError(f"{path}: no .npy file of numbers")
+    if array.dtype.itemsize > 4:
+        raise PiblasError(
+            f"{path} holds {array.dtype}: QPUs work on at most 32 bits; convert it first"
+        )
+    return array
+
+
+def _settings(parser: argparse.ArgumentParser, option: str, texts: List[str]) -> Dict[str, str]:
+    settings: Dict[str, str] = {}
+    for text in texts:
+        match = _SETTING.fullmatch(text)
+        if match is None:
+            parser.error(f"{option} {text}: write NAME=..., NAME of letters, digits and _")
+        if match.group(1) in settings:
+            parser.error(f"{option} {text}: {match.group(1)} is there already")
+        settings[match.group(1)] = match.group(2)
+    return settings
+
+
+def _contents(parser: argparse.ArgumentParser, name: str, what: str) -> np.ndarray:
+    """What a --buffer starts with."""
+    match = _SHAPE.fullmatch(what)
+    if match is None:
+        return _load(what)
+    try:
+        dtype = np.dtype(match.group(2))
+    except TypeError:
+        parser.error(f"--buffer {name}={what}: {match.group(2)!r} is no type of NumPy")
+    if dtype.kind not in "fiu" or dtype.itemsize > 4:
+        parser.error(f"--buffer {name}={what}: choose a number type of at most 32 bits")
+    return np.zeros([int(size) for size in match.group(1).split("x")], dtype)
+
+
+def _uniform(parser: argparse.ArgumentParser, text: str, buffers: Dict[str, Any]) -> Any:
+    """One word of --uniforms."""
+    match = _AT.fullmatch(text)
+    try:
+        if match is None:
+            return float(text) if _FLOAT.search(text) else int(text, 0)
+        if match.group(1) in buffers:
+            return buffers[match.group(1)].bus_address + int(match.group(2) or "0", 0)
+    except ValueError:
+        pass
+    else:
+        parser.error(f"--uniforms {text}: there is no --buffer {match.group(1)}")
+    parser.error(f"--uniforms: {text!r} is neither a number nor @NAME or @NAME+BYTES")
+
+
+def _streams(args: argparse.Namespace, buffers: Dict[str, Any]) -> List[Any]:
+    """The uniforms of each QPU."""
+    streams: List[Any] = []
+    for text in args.uniforms:
+        if text.endswith(".npy"):
+            array = _load(text)
+            if array.ndim not in (1, 2) or array.dtype.itemsize != 4:
+                raise PiblasError(
+                    f"{text} holds {array.dtype} of shape {array.shape}: uniforms are 32-bit "
+                    "words, in one row or one row a QPU"
+                )
+            streams += list(np.atleast_2d(array))
+        else:
+            items = [item.strip() for item in text.split(",") if item.strip()]
+            streams.append([_uniform(args.parser, item, buffers) for item in items])
+    streams = streams or [[]]
+    if args.qpus is not None and len(streams) == 1:
+        streams *= args.qpus
+    if args.qpus is not None and len(streams) != args.qpus:
+        args.parser.error(f"--qpus {args.qpus}: there are uniforms for {len(streams)}")
+    return streams
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+def _execute(args: argparse.Namespace, device: Any, program: Any, streams: List[Any]) -> Dict:
+    if not args.trace:
+        with console.progress(f"running {args.file}"):
+            report = device.execute(program, streams, timeout=args.timeout)
+        facts = {
+            "qpus": report.n_qpus,
+            "instructions": report.instructions,
+            "cycles": report.cycles,
+            "per_qpu": [dict(row) for row in report.per_qpu],
+            "bytes": dict(report.bytes),
+            "interrupts": list(report.interrupts),
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+    return _traced(args, device, program, streams)
+
+
+def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[Any]) -> Dict:
+    from ..emu.debugger import Debugger
+
+    left = args.trace_limit
+    stream = sys.stderr if args.json else sys.stdout
+
+    def say(line: str) -> None:
+        nonlocal left
+        if left is not None:
+            if left <= 0:  # the rest of the round in which the limit was reached
+                return
+            left -= 1
+        print(line, file=stream)
+
+    if args.trace_qpu is not None and not 0 <= args.trace_qpu < len(streams):
+        args.parser.error(f"--trace-qpu {args.trace_qpu}: QPUs 0 to {len(streams) - 1} run")
+    with Debugger(
+        device,
+        program,
+        streams,
+        args.timeout,
+        trace=say,
+        trace_qpu=args.trace_qpu,
+        trace_full=args.trace_full,
+    ) as debugger:
+        while left is None or left > 0:
+            if debugger.step().reason == "end":
+                break
+        else:
+            debugger.trace = None
+            print(f"... the trace ends after {args.trace_limit} lines", file=stream)
+            debugger.finish()
+        per_qpu = debugger.counters()
+        return {
+            "qpus": len(streams),
+            "instructions": sum(row["instructions"] for row in per_qpu),
+            "per_qpu": list(per_qpu),
+            "bytes": device.machine.traffic(),
+            "interrupts": list(device.machine.interrupts),
+        }
+
+
+def _failure(error: PiblasError, source: Source, path: str) -> Dict[str, Any]:
+    """A fault as facts, with the line of the text that it happened on."""
+    facts: Dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+    if isinstance(error, EmulatorFault):
+        for name in ("qpu", "pc", "instruction", "unit", "address", "reason"):
+            facts[name] = getattr(error, name)
+        if 0 <= error.pc < len(source.lines):
+            facts["where"] = f"{path}:{source.lines[error.pc]}"
+    return facts
+
+
+def _buffers(
+    device: Any, contents: Dict[str, np.ndarray]
+) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    buffers, arrays = {}, {}
+    for name, array in contents.items():
+        buffers[name] = device.alloc(array.nbytes)
+        arrays[name] = buffers[name].array(array.dtype, array.shape)
+        arrays[name][...] = array
+        buffers[name].clean()
+    return buffers, arrays
+
+
+def run_program(args: argparse.Namespace) -> int:
+    from ..driver import Emulator
+
+    parser = args.parser
+    wanted = _settings(parser, "--buffer", args.buffer)
+    saves = _settings(parser, "--save", args.save)
+    for option, names in (("--save", list(saves)), ("--print", args.shown)):
+        for name in names:
+            if name not in wanted:
+                parser.error(f"{option} {name}: there is no --buffer {name}")
+    for option in ("trace_qpu", "trace_limit", "trace_full"):
+        value = getattr(args, option)
+        if not args.trace and value is not None and value is not False:
+            parser.error(f"--{option.replace('_', '-')} goes with --trace")
+    if args.trace_limit is not None and args.trace_limit < 0:
+        parser.error(f"--trace-limit {args.trace_limit}: choose 0 or more")
+    if args.qpus is not None and not 1 <= args.qpus <= 12:
+        parser.error(f"--qpus {args.qpus}: there are 1 to 12")
+    source = files.read_program(args.file)
+    contents = {name: _contents(parser, name, what) for name, what in wanted.items()}
+    options: Dict[str, Any] = {"timing": "off"} if args.trace else {}
+    with console.progress("starting the emulator") as say:
+        device = Emulator(
+            strict=not args.no_strict,
+            incoherent=args.incoherent,
+            seed=args.seed,
+            announce=say,
+            **options,
+        )
+    with device:
+        buffers, arrays = _buffers(device, contents)
+        streams = _streams(args, buffers)
+        program = device.load(np.array(source.words, np.uint64))
+        try:
+            facts = _execute(args, device, program, streams)
+        except (EmulatorFault, DeviceTimeout) as error:
+            failure = _failure(error, source, args.file)
+            if args.json:
+                print(json.dumps({"ok": False, "fault": failure}, indent=2))
+            where = f" ({failure['where']})" if "where" in failure else ""
+            sys.stdout.flush()
+            print(f"piblas run: {error}{where}", file=sys.stderr)
+            return 1
+        for buffer in buffers.values():
+            buffer.invalidate()
+        for name, path in saves.items():
+            np.save(path, arrays[name])
+        _report(args, facts, buffers, arrays)
+    return 0
+
+
+def _report(
+    args: argparse.Namespace,
+    facts: Dict[str, Any],
+    buffers: Dict[str, Any],
+    arrays: Dict[str, np.ndarray],
+) -> None:
+    if args.json:
+        facts = {"ok": True, **facts}
+        facts["buffers"] = {
+            name: {
+                "bus_address": buffers[name].bus_address,
+                "dtype": str(array.dtype),
+                "shape": list(array.shape),
+                **({"values": array.tolist()} if name in args.shown else {}),
+            }
+            for name, array in arrays.items()
+        }
+        print(json.dumps(facts, indent=2))
+        return
+    for name in args.shown:
+        print(f"{name} = {arrays[name]}")
+    qpus, most = facts["qpus"], max(row["instructions"] for row in facts["per_qpu"])
+    text = f"{qpus} QPU{'s' * (qpus > 1)}: {facts['instructions']} instructions"
+    text += f", {most} on the busiest" if qpus > 1 else ""
+    text += f", {facts['cycles']} clocks" if "cycles" in facts else ""
+    print(text)
+    used = [(path, count) for path, count in facts["bytes"].items() if count]
+    print("bytes: " + (", ".join(f"{path} {count}" for path, count in used) or "none"))
+    if facts["interrupts"]:
+        print("host interrupt from QPU " + ", ".join(str(qpu) for qpu in facts["interrupts"]))

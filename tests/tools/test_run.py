@@ -1,0 +1,358 @@
+"""``piblas run``: foreign programs with buffers and uniforms, faults, traces, JSON."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from piblas.isa.source import assemble
+
+from .helpers import END, PROGRAMS, run, words_of
+
+COPY, SUM = PROGRAMS / "copy.qasm", PROGRAMS / "sum.qasm"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """a.npy: 24 vectors of numbers."""
+    array = np.random.default_rng(3).standard_normal((24, 16)).astype(np.float32)
+    np.save(tmp_path / "a.npy", array)
+    return array
+
+
+def forms(path, tmp_path):
+    """The same program as text, hex words, C array of halves, and binary."""
+    words = assemble(path.read_text()).words
+    yield path
+    (tmp_path / "p.hex").write_text("".join(f"{word:016x}\n" for word in words))
+    yield tmp_path / "p.hex"
+    halves = "".join(f"0x{word & 0xFFFFFFFF:08x}, 0x{word >> 32:08x},\n" for word in words)
+    (tmp_path / "p.txt").write_text("// low, high\n" + halves)
+    yield tmp_path / "p.txt"
+    np.array(words, "<u8").tofile(tmp_path / "p.bin")
+    yield tmp_path / "p.bin"
+
+
+# --- what it computes ---------------------------------------------------------------------------
+
+
+def test_a_program_in_every_form(capsys, tmp_path, data):
+    for path in forms(COPY, tmp_path):
+        out = tmp_path / "b.npy"
+        buffers = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=24x16:float32")
+        code, text, err = run(
+            capsys, "run", path, *buffers, "--uniforms", "@a,@b,24", "--save", f"b={out}"
+        )
+        assert (code, err) == (0, "")
+        np.testing.assert_array_equal(np.load(out), data)
+        assert text == (
+            "1 QPU: 352 instructions\n"
+            "bytes: tmu 1536, uniforms 12, vpm_dma_store 1536, sdram_write 1536\n"
+        )
+        out.unlink()
+
+
+def test_uniforms_of_each_qpu(capsys, tmp_path, data):
+    argv = ["run", COPY, "--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=24x16:float32"]
+    for qpu in range(12):
+        argv += ["--uniforms", f"@a+{128 * qpu},@b+{128 * qpu:#x},2"]
+    code, out, _ = run(capsys, *argv, "--qpus", 12, "--save", f"b={tmp_path}/b.npy")
+    assert code == 0 and out.startswith("12 QPUs: 528 instructions, 44 on the busiest\n")
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), data)
+
+
+def test_one_list_for_every_qpu(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=24x16:float32", "--json")
+    code, out, _ = run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,24", "--qpus", 3)
+    facts = json.loads(out)
+    assert code == 0 and facts["qpus"] == 3 == len(facts["per_qpu"])
+    assert facts["bytes"]["vpm_dma_store"] == 3 * data.nbytes
+
+
+def test_sum_printed(capsys, tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(32, dtype=np.float32))
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "s=16:float32")
+    code, out, _ = run(capsys, "run", SUM, *argv, "--uniforms", "@a,@s,2", "--print", "s")
+    assert code == 0
+    assert out.splitlines()[0].startswith("s = [496. 496. 496. ")
+
+
+def test_json(capsys, tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(32, dtype=np.float32))
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "s=1x16:float32", "--json")
+    code, out, _ = run(capsys, "run", SUM, *argv, "--uniforms", "@a,@s,2", "--print", "s")
+    facts = json.loads(out)
+    assert code == 0 and facts["ok"] and facts["interrupts"] == []
+    assert facts["instructions"] == facts["per_qpu"][0]["instructions"] > 40
+    assert facts["buffers"]["s"]["values"] == [[496.0] * 16]
+    assert facts["buffers"]["a"]["shape"] == [32] and "values" not in facts["buffers"]["a"]
+    assert facts["buffers"]["s"]["bus_address"] > facts["buffers"]["a"]["bus_address"]
+
+
+STORE = (
+    """
+    ldi vpm_wr_setup, -, 0x00001a00
+    mov vpm, unif
+    mov vpm, unif
+    mov vpm, unif
+    mov vpm, unif
+    ldi vpm_wr_setup, -, 0x82104000
+    ldi vpm_wr_setup, -, 0xc0000000
+    mov vdw_addr, unif
+    mov -, vdw_wait
+    mov host_int, 1
+"""
+    + END
+)
+
+
+@pytest.mark.parametrize(
+    "numbers, expected",
+    [
+        ("1,-1,0x10,0b11", [1, 0xFFFFFFFF, 16, 3]),
+        ("1.5,-1e0,1E3,.5", [1.5, -1.0, 1000.0, 0.5]),
+        ("inf,-inf, 0xE5 ,4294967295", [np.inf, -np.inf, 0xE5, 0xFFFFFFFF]),
+    ],
+)
+def test_words_of_uniforms(capsys, tmp_path, numbers, expected):
+    path = tmp_path / "store.qasm"
+    path.write_text(STORE)
+    argv = ("--buffer", "b=4x16:uint32", "--save", f"b={tmp_path}/b.npy")
+    code, out, _ = run(capsys, "run", path, "--uniforms", f"{numbers},@b", *argv)
+    assert code == 0 and "host interrupt from QPU 0" in out
+    words = [
+        int(np.float32(value).view(np.uint32)) if isinstance(value, float) else value
+        for value in expected
+    ]
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), np.repeat(words, 16).reshape(4, 16))
+
+
+def test_uniforms_from_a_file(capsys, tmp_path):
+    """Rows of a .npy file; buffers start at fixed places, so a first run tells their addresses."""
+    path = tmp_path / "store.qasm"
+    path.write_text(STORE)
+    argv = ("--buffer", "b=4x16:uint32", "--json", "--print", "b")
+    code, out, _ = run(capsys, "run", path, "--uniforms", "1,2,3,4,@b", *argv)
+    address = json.loads(out)["buffers"]["b"]["bus_address"]
+    for array in (
+        np.array([5, 6, 7, 8, address], np.uint32),
+        np.array([[9, 9, 9, 9, address], [5, 6, 7, 8, address]], np.uint32),
+    ):
+        np.save(tmp_path / "u.npy", array)
+        code, out, _ = run(capsys, "run", path, "--uniforms", tmp_path / "u.npy", *argv)
+        facts = json.loads(out)
+        assert code == 0 and facts["qpus"] == np.atleast_2d(array).shape[0]
+        if facts["qpus"] == 1:
+            assert [row[0] for row in facts["buffers"]["b"]["values"]] == [5, 6, 7, 8]
+
+
+def test_incoherent_and_seed(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=24x16:float32", "--uniforms")
+    save = ("@a,@b,24", "--save", f"b={tmp_path}/b.npy", "--incoherent", "--seed", 5)
+    code, out, _ = run(capsys, "run", COPY, *argv, *save)
+    assert code == 0 and "sdram_read" in out
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), data)
+
+
+def test_bytes_and_halves(capsys, tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(64, dtype=np.uint8))
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=32:int16", "--print", "b", "--json")
+    code, out, _ = run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,1")
+    values = json.loads(out)["buffers"]["b"]["values"]
+    assert code == 0 and values == np.arange(64, dtype=np.uint8).view(np.int16).tolist()
+
+
+# --- faults -------------------------------------------------------------------------------------
+
+
+def test_out_of_bounds_is_precise(capsys, tmp_path, data):
+    """One vector too many: first the store beyond the end, in every form of the program."""
+    for path in forms(COPY, tmp_path):
+        argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=23x16:float32")
+        code, out, err = run(capsys, "run", path, *argv, "--uniforms", "@a,@b,24")
+        where = {".qasm": f" ({path}:23)", ".bin": ""}.get(path.suffix, f" ({path}:")
+        assert (code, out) == (1, "")
+        address = 0xC4001000 + 4096 + 4096 + 23 * 64
+        assert err.startswith(
+            "piblas run: QPU 0, pc 19 [mov vdw_addr, rb1]: vdw: writes outside the buffers at bus "
+            f"address {address:#010x}{where}"
+        )
+
+
+def test_a_fault_as_json(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=30x16:float32", "--json")
+    code, out, err = run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,30")
+    fault = json.loads(out)["fault"]
+    assert code == 1 and json.loads(out)["ok"] is False
+    assert fault["message"] in err
+    del fault["message"]
+    assert fault == {
+        "kind": "EmulatorFault",
+        "qpu": 0,
+        "pc": 13,
+        "instruction": "mov t0s, ra0",
+        "unit": "tmu",
+        "address": 0xC4001000 + data.nbytes,
+        "reason": "reads outside the buffers",
+        "where": f"{COPY}:17",
+    }
+
+
+def test_nothing_is_saved_after_a_fault(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=1x16:float32")
+    save = ("--save", f"b={tmp_path}/b.npy")
+    assert run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,2", *save)[0] == 1
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_no_strict_goes_on(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=23x16:float32", "--no-strict")
+    code, out, _ = run(
+        capsys, "run", COPY, *argv, "--uniforms", "@a,@b,24", "--save", f"b={tmp_path}/b.npy"
+    )
+    assert code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), data[:23])
+
+
+@pytest.mark.parametrize("trace", [(), ("--trace", "--trace-limit", "1")])
+def test_an_endless_loop(capsys, tmp_path, trace):
+    path = tmp_path / "loop.qasm"
+    path.write_text("x: br.always rel x\nnop\nnop\nnop")
+    code, out, err = run(capsys, "run", path, "--timeout", "1e-4", *trace)
+    assert code == 1 and "no end after 0.0001 s of the chip's time" in err
+    assert "QPU 0, pc " in err and "running" in err
+    code, out, _ = run(capsys, "run", path, "--timeout", "1e-4", "--json")
+    assert code == 1 and json.loads(out)["fault"]["kind"] == "DeviceTimeout"
+
+
+# --- trace --------------------------------------------------------------------------------------
+
+
+def test_trace(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=24x16:float32")
+    argv += ("--uniforms", "@a,@b,1", "--uniforms", "@a+64,@b+64,1")
+    plain = run(capsys, "run", COPY, *argv)[1].splitlines()
+    code, out, _ = run(capsys, "run", COPY, *argv, "--trace")
+    lines = out.splitlines()
+    assert code == 0 and lines[-2:] == plain
+    assert len(lines) - 2 == 60 and plain[0].startswith("2 QPUs: 60 instructions")
+    assert lines[4] == "QPU  0  pc    2  mov ra2, unif  |  unif=1 -> ra2=1"
+    assert lines[5] == "QPU  1  pc    2  mov ra2, unif  |  unif=1 -> ra2=1"
+    one = run(capsys, "run", COPY, *argv, "--trace", "--trace-qpu", 1)[1].splitlines()
+    assert one[:-2] == [line for line in lines[:-2] if line.startswith("QPU  1")]
+    code, out, _ = run(capsys, "run", COPY, *argv, "--trace", "--trace-limit", 3)
+    assert code == 0 and out.splitlines() == [
+        *lines[:3],
+        "... the trace ends after 3 lines",
+        *plain,
+    ]
+
+
+def test_trace_of_a_fault(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=1x16:float32", "--trace")
+    code, out, err = run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,2")
+    last = "QPU  0  pc   19  mov vdw_addr, rb1  |  faults: vdw: writes outside the buffers"
+    assert code == 1 and out.splitlines()[-1] == last
+    assert "vdw: writes outside the buffers at bus address 0xc4003040" in err
+
+
+def test_trace_beside_json(capsys, tmp_path, data):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=1x16:float32", "--trace", "--json")
+    code, out, err = run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,1", "--trace-full")
+    assert code == 0 and json.loads(out)["instructions"] == 30 == len(err.splitlines())
+    values = " ".join(f"{value:#x}" for value in data[0].view(np.uint32))
+    assert f"vpm=[{values}]" in err
+
+
+def test_trace_passes_breakpoints(capsys, tmp_path):
+    path = tmp_path / "break.qasm"
+    path.write_text("nop; bkpt" + END)
+    code, _, err = run(capsys, "run", path)
+    assert code == 1 and "breakpoint signal, and no debugger is attached" in err
+    code, out, _ = run(capsys, "run", path, "--trace")
+    assert code == 0 and "6 instructions" in out
+
+
+# --- wrong arguments ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--buffer", "b"], "--buffer b: write NAME=..."),
+        (["--buffer", "a b=4:uint32"], "--buffer a b=4:uint32: write NAME=..."),
+        (["--buffer", "b=4:uint32", "--buffer", "b=5:uint32"], "b is there already"),
+        (["--buffer", "b=4:colour"], "'colour' is no type of NumPy"),
+        (["--buffer", "b=4:float64"], "choose a number type of at most 32 bits"),
+        (["--save", "c=x.npy"], "--save c: there is no --buffer c"),
+        (["--print", "c"], "--print c: there is no --buffer c"),
+        (["--uniforms", "1,@c"], "--uniforms @c: there is no --buffer c"),
+        (["--uniforms", "1,red"], "--uniforms: 'red' is neither a number nor @NAME"),
+        (["--uniforms", "1.5.2"], "'1.5.2' is neither a number"),
+        (["--buffer", "b=4:uint32", "--uniforms", "@b+red"], "'@b+red' is neither a number"),
+        (["--qpus", "0"], "--qpus 0: there are 1 to 12"),
+        (["--qpus", "13"], "--qpus 13: there are 1 to 12"),
+        (["--qpus", "2", *["--uniforms", "1"] * 3], "--qpus 2: there are uniforms for 3"),
+        (["--trace", "--trace-qpu", "1"], "--trace-qpu 1: QPUs 0 to 0 run"),
+        (["--trace", "--trace-limit", "-1"], "--trace-limit -1: choose 0 or more"),
+        (["--trace-full"], "--trace-full goes with --trace"),
+        (["--trace-qpu", "0"], "--trace-qpu goes with --trace"),
+        (["--trace-limit", "5"], "--trace-limit goes with --trace"),
+    ],
+)
+def test_wrong_arguments(capsys, argv, message):
+    code, out, err = run(capsys, "run", COPY, *argv)
+    assert (code, out) == (2, "") and message in err and "usage: piblas run" in err
+
+
+@pytest.mark.parametrize(
+    "array, what, message",
+    [
+        (np.zeros(4), "b", "holds float64: QPUs work on at most 32 bits"),
+        (np.zeros(4, np.complex64), "b", "no .npy file of numbers"),
+        (np.array(["x"]), "b", "no .npy file of numbers"),
+        (np.zeros((2, 2, 2), np.float32), "u", "holds float32 of shape (2, 2, 2): uniforms are"),
+        (np.zeros(4, np.int16), "u", "holds int16 of shape (4,): uniforms are 32-bit words"),
+        (None, "b", "no .npy file of numbers"),
+        (None, "u", "no .npy file of numbers"),
+    ],
+)
+def test_wrong_files(capsys, tmp_path, array, what, message):
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"no array")
+    if array is not None:
+        np.save(path, array)
+    argv = ("--buffer", f"b={path}") if what == "b" else ("--uniforms", path)
+    code, out, err = run(capsys, "run", COPY, *argv)
+    assert (code, out) == (1, "") and f"{path}" in err and message in err
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--uniforms", "4294967296"], "uniforms of QPU 0: 4294967296 is no 32-bit word"),
+        (["--buffer", "b=0:uint32"], "a buffer of 0 bytes: the smallest has 1"),
+        (["--buffer", "b=1000000000:uint32"], "no room for 4000000000 bytes"),
+        (["--timeout", "0"], "timeout = 0.0: a launch needs more than 0 seconds"),
+        (["--trace", "--timeout", "0"], "timeout = 0.0: a launch needs more than 0 seconds"),
+        (["--buffer", "b=/no/such/file.npy"], "No such file"),
+    ],
+)
+def test_the_device_refuses(capsys, argv, message):
+    code, out, err = run(capsys, "run", COPY, *argv)
+    assert (code, out) == (1, "") and message in err
+
+
+def test_no_program(capsys, tmp_path):
+    path = tmp_path / "empty.qasm"
+    path.write_text("# nothing\n")
+    code, _, err = run(capsys, "run", path)
+    assert code == 1 and "one or more 64-bit words" in err
+    assert run(capsys, "run", tmp_path / "none")[0] == 1
+
+
+def test_hand_written_words():
+    """The programs here are as their comments say: no kernel, no generator."""
+    assert len(words_of(COPY.read_text())) == 30
