@@ -333,8 +333,8 @@ def error_bound(
     Every term passes through at most k + 3 truncations (its product, k sums, the products with
     alpha or beta and the last sum), each with a relative error below u = 2**-23, hence
     gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|) with gamma(i) = i u / (1 - i u).  Denormal
-    operands count as 0 and denormal results become 0; that adds at most 2**-126 per operation, times the
-    factors applied later, times the other factor of a product whose operand was flushed.
+    operands count as 0 and denormal results become 0; that adds at most 2**-126 per operation,
+    times the factors applied later, times the other factor of a product whose operand was flushed.
     """
     k = a.shape[1]
     relative = (k + 3) * UNIT_ROUNDOFF / (1 - (k + 3) * UNIT_ROUNDOFF)
