@@ -17,9 +17,9 @@ from piblas.kernels import gemm, parts, reference
 GUARD = np.uint32(0x7FA5A5A5)
 
 
-@pytest.fixture(scope="module")
-def device():
-    with Emulator(memory=64 << 20, seed=7) as dev:
+@pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
+def device(request):
+    with Emulator(memory=64 << 20, seed=7, incoherent=request.param) as dev:
         yield dev
 
 
@@ -56,7 +56,10 @@ def run(dev, options, m, n, k, alpha=1.0, beta=0.0, ldd=None, n_qpus=12, rng=Non
         n_qpus,
     )
     program = dev.load(gemm.SPEC.program(options).words)
+    for buffer in (p_buf, q_buf, d_buf):
+        buffer.clean()
     report = dev.execute(program, streams)
+    d_buf.invalidate()
     want = reference.sgemm(alpha, a, b, beta, c)
     bound = gemm.error_bound(alpha, a, b, beta, c)
     assert np.all(np.abs(d - want) <= bound)
