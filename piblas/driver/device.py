@@ -24,8 +24,10 @@ from ..errors import DeviceError
 __all__ = [
     "Buffer",
     "Device",
+    "Hot",
     "LoadedProgram",
     "RunReport",
+    "Timeline",
     "Uniforms",
     "Words",
     "open_device",
@@ -35,6 +37,43 @@ __all__ = [
 
 Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int]]
 Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
+
+
+@dataclass(frozen=True)
+class Hot:
+    """What the instructions of a launch cost: one row for each word that was executed.
+
+    ``addresses`` are bus addresses, ascending; ``words`` the instructions there; ``issued`` counts
+    how often all QPUs together issued one; ``stalls`` maps a cause to the clocks that QPUs spent on
+    one, "issue" among the causes.  A wait counts for the instruction that had to wait.  Clocks
+    that belong to no instruction ("idle") are missing.  ``starts`` holds the address of the first
+    word of each QPU's program.
+    """
+
+    addresses: np.ndarray
+    words: np.ndarray
+    issued: np.ndarray
+    stalls: Mapping[str, np.ndarray]
+    starts: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What each QPU did when.
+
+    ``clocks[qpu, bin, cause]`` are the clocks that a QPU spent on ``causes[cause]`` in the clocks
+    ``bin * width`` to ``(bin + 1) * width`` of the launch; they add up to ``width``, in the last
+    bin to what is left of the launch.
+
+    A row of ``segments`` is a single longer wait: QPU, index of its cause, first clock, clock after
+    the last, bus address of the instruction.  ``dropped`` longer waits found no room there.
+    """
+
+    width: int
+    clocks: np.ndarray
+    causes: Tuple[str, ...]
+    segments: np.ndarray
+    dropped: int = 0
 
 
 @dataclass
@@ -50,6 +89,11 @@ class RunReport:
     "vpm_dma_store" and "sdram_write"; "l2" (lines that L2 handed out) and "sdram_read" (lines that
     L2 fetched, and DMA loads) are there only where caches are modelled.
 
+    ``timing`` is the timing set that a simulated launch used (:mod:`piblas.isa.timing`); where it
+    is None, ``cycles`` and ``seconds`` are measured or missing.  ``counters`` holds V3D performance
+    counters by the chip's number (:mod:`piblas.isa.counters`).  ``hot`` and ``timeline`` are there
+    when somebody asked for them (:mod:`.collect`).
+
     ``kernel`` is for the caller to fill in.
     """
 
@@ -64,6 +108,10 @@ class RunReport:
     per_qpu: Tuple[Mapping[str, int], ...] = ()
     interrupts: Tuple[int, ...] = ()
     kernel: Optional[str] = None
+    timing: Optional[Any] = None
+    counters: Optional[Mapping[int, int]] = None
+    hot: Optional[Hot] = None
+    timeline: Optional[Timeline] = None
 
 
 class Buffer(abc.ABC):

@@ -4,24 +4,27 @@ Every buffer starts on a page of 4096 bytes and is followed by a page that belon
 access beyond its end faults under ``strict``.  Code and staged uniforms come from the other end of
 memory than the caller's buffers, so that a freed buffer is not at once somebody else's.
 
-Timing is not modelled yet: a launch reports exact counts, and None for cycles and seconds whatever
-``timing`` says.
+With ``timing`` on (the default), a launch reports simulated cycles of the chip under that set of
+costs (:mod:`piblas.isa.timing`); "off" counts instructions only, and is faster.
 """
 
 from __future__ import annotations
 
 import threading
-import weakref
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..errors import DeviceError, OutOfDeviceMemory
+from ..isa.timing import CAUSES, Timing, timing_set
+from . import collect
 from .device import (
     Buffer,
     Device,
+    Hot,
     LoadedProgram,
     RunReport,
+    Timeline,
     Uniforms,
     Words,
     program_words,
@@ -76,7 +79,7 @@ class _EmulatedBuffer(Buffer):
             )
         start = self._page * _PAGE + offset
         raw = self._device.machine.cpu.view(np.uint8)[start : start + need]
-        return np.ndarray(sizes, kind, raw, order=order)  # type: ignore[call-overload, no-any-return]
+        return np.ndarray(sizes, kind, raw, order=order)  # type: ignore[arg-type]
 
     def clean(self) -> None:
         self._check()
@@ -116,12 +119,15 @@ class Emulator(Device):
     """An emulated VideoCore IV.
 
     - ``memory``: bytes of device memory; ``n_qpus``: 1 to 12, QPU q is in slice q // 4.
-    - ``clock_hz``: turns the time-out into instructions (four clocks each, at least).
-    - ``timing``: "off", "pessimistic", "calibrated" or "optimistic"; there is no clock yet, so all
-      of them count instructions only.
+    - ``clock_hz``: turns cycles into seconds, times of the memory into cycles, and the time-out
+      into instructions (four clocks each, at least).
+    - ``timing``: "pessimistic", "calibrated", "optimistic", a :class:`~piblas.isa.timing.Timing`,
+      or "off".  Cycles start with the first instruction: what the launch itself costs is in the
+      rows ``launch_mailbox`` and ``launch_registers`` and in no result.
     - ``strict``: fault where the chip's result is undefined, or where an access leaves the buffers.
     - ``incoherent``: the CPU's view, the caches and memory are kept apart as on the chip.
-    - ``seed``: memory, VPM and registers start as noise, and turns of the QPUs vary in length.
+    - ``seed``: memory, VPM and registers start as noise; without a clock, turns of the QPUs vary in
+      length.
     - ``trap_uninitialised``: fault on reads of words that nobody has written.
     - ``announce``: gets a line of text when something takes long (the first compilation).
     """
@@ -133,7 +139,7 @@ class Emulator(Device):
         memory: int = 256 << 20,
         n_qpus: int = 12,
         clock_hz: float = 250e6,
-        timing: str = "off",
+        timing: Union[str, Any] = "calibrated",
         strict: bool = True,
         incoherent: bool = False,
         seed: Optional[int] = None,
@@ -151,8 +157,12 @@ class Emulator(Device):
             ) from error
         if not 1 <= n_qpus <= layout.MAX_QPUS:
             raise DeviceError(f"n_qpus = {n_qpus}: a VideoCore IV has 1 to {layout.MAX_QPUS}")
-        if timing not in TIMINGS:
-            raise DeviceError(f"timing = {timing!r}: choose one of {', '.join(TIMINGS)}")
+        if isinstance(timing, str):
+            if timing not in TIMINGS:
+                raise DeviceError(f"timing = {timing!r}: choose one of {', '.join(TIMINGS)}")
+            timing = None if timing == "off" else timing_set(timing)
+        elif not isinstance(timing, Timing):
+            raise DeviceError(f"timing = {timing!r} is neither a name nor a Timing")
         if not 2 * _PAGE <= memory <= layout.MAX_MEMORY:
             raise DeviceError(f"memory = {memory}: choose {2 * _PAGE} to {layout.MAX_MEMORY} bytes")
         if not clock_hz > 0:
@@ -168,7 +178,6 @@ class Emulator(Device):
         self.timing = timing
         self._lock = threading.RLock()
         self._closed = False
-        self._buffers: "weakref.WeakSet[_EmulatedBuffer]" = weakref.WeakSet()
         self.machine = Machine(
             memory,
             n_qpus,
@@ -177,6 +186,8 @@ class Emulator(Device):
             trap_uninitialised=trap_uninitialised,
             seed=seed,
             quantum=quantum,
+            timing=timing,
+            clock_hz=clock_hz,
         )
         # Page 0 stays unused, so that nothing lies right below the first buffer.
         self._heap = Heap(1, memory // _PAGE)
@@ -259,7 +270,7 @@ class Emulator(Device):
             raise DeviceError(
                 f"uniforms for {len(uniforms)} QPUs: this device has 1 to {self._n_qpus}"
             )
-        code = program if isinstance(program, int) else program.bus_address
+        code = program.bus_address if isinstance(program, LoadedProgram) else int(program)
         launches: List[Tuple[int, int]] = []
         staged: List[Buffer] = []
         try:
@@ -313,13 +324,14 @@ class Emulator(Device):
         if clear_caches:
             machine.clear_caches()
         try:
-            machine.start(launches, limit)
+            machine.start(launches, limit, collect.wanted())
             machine.finish(f"no end after {timeout:g} s of the chip's time")
         except BaseException:
             machine.reset()
             raise
         per_qpu = machine.counters()
         issued = [row["instructions"] for row in per_qpu]
+        cycles, timeline = machine.cycles, machine.timeline()
         return RunReport(
             n_qpus=len(launches),
             clock_hz=self._clock_hz,
@@ -328,7 +340,23 @@ class Emulator(Device):
             bytes=machine.traffic(),
             per_qpu=per_qpu,
             interrupts=machine.interrupts,
+            cycles=cycles,
+            seconds=None if cycles is None else cycles / self._clock_hz,
+            stalls=machine.stalls(),
+            timing=self.timing,
+            counters=machine.performance(),
+            hot=self._hot(launches),
+            timeline=None if timeline is None else Timeline(**timeline),
         )
+
+    def _hot(self, launches: Sequence[Tuple[int, int]]) -> Optional[Hot]:
+        counts = self.machine.hot()
+        if counts is None:
+            return None
+        addresses, words, table = counts
+        stalls = {cause: table[:, 1 + index] for index, cause in enumerate(CAUSES[:-1])}
+        starts = tuple(code for _, code in launches)
+        return Hot(addresses, words, table[:, 0], stalls, starts)
 
     def close(self) -> None:
         with self._lock:

@@ -39,6 +39,13 @@ class State(NamedTuple):
     P: Any  # int32[table, page]: the row of a page's first instruction, or -1
     CT: Any  # int64: cache tags and ages; see C_*
     CD: Any  # uint32: cache lines
+    E: Any  # int64: the clock (see clock_layout): when units and QPUs act next
+    K: Any  # int64: what things cost
+    X: Any  # int64: what QPUs share
+    Z: Any  # int64[qpu, Z_*]: each QPU
+    H: Any  # int64[row, H_*]: issues and waits of each decoded instruction
+    TB: Any  # int64: waits over time (see probe)
+    TS: Any
 
 
 # --- vectors of a QPU, in words from the QPU's start: 16 * slot ----------------------------------
@@ -253,7 +260,8 @@ C_WIDTH = 2 * C_LINES
 OK = 0
 (
     WAIT_MUTEX, WAIT_UP, WAIT_DOWN, WAIT_TMU, WAIT_TMU_FULL, WAIT_VPM,
-) = range(1, 7)  # fmt: skip
+    WAIT_TURN, WAIT_EVENT,  # the clock's: until a QPU is the earliest, or a unit has acted
+) = range(1, 9)  # fmt: skip
 WAIT_TEXT = {
     WAIT_MUTEX: "the mutex",
     WAIT_UP: "a semaphore at 15",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from ..isa.disasm import disassemble
 from ..isa.instr import decode
 from ..isa.modes import SMALL_IMMS
 from . import layout as x
-from . import memory, scheduler
+from . import accounts, memory, scheduler
+from . import clock_layout as t
 from .decode import decode_rows
 
 __all__ = ["Machine", "prepare"]
@@ -77,6 +78,8 @@ class Machine:
         trap_uninitialised: bool = False,
         seed: Optional[int] = None,
         quantum: int = 128,
+        timing: Any = None,
+        clock_hz: float = 250e6,
     ) -> None:
         pages = nbytes // x.PAGE
         tables = x.MAX_SLICES if incoherent else 1
@@ -100,12 +103,20 @@ class Machine:
             P=np.full(tables * pages, -1, dtype=np.int32),
             CT=np.zeros(x.C_WIDTH, dtype=np.int64),
             CD=np.zeros(x.C_LINES * 16, dtype=np.uint32),
+            E=np.zeros(t.E_WIDTH, dtype=np.int64),
+            K=np.zeros(t.K_WIDTH, dtype=np.int64),
+            X=np.zeros(t.X_WIDTH, dtype=np.int64),
+            Z=np.zeros((n_qpus, t.Z_WIDTH), dtype=np.int64),
+            H=np.zeros((_ROWS_OF_PAGE, t.H_WIDTH), dtype=np.int64),
+            TB=np.zeros(1, dtype=np.int64),
+            TS=np.zeros(1, dtype=np.int64),
         )
         g = self._state.G
         g[x.G_STRICT], g[x.G_INCOHERENT] = strict, incoherent
         g[x.G_TRAP] = trap_uninitialised
         g[x.G_SIZE] = pages * x.PAGE
         g[x.G_QUANTUM] = quantum
+        self._state.K[:] = accounts.costs(timing, clock_hz)
         self._blocks: Dict[Tuple[int, int], int] = {}
         self._code: List[int] = [0] * n_qpus
         self._touched = 0
@@ -160,6 +171,7 @@ class Machine:
         """Empty all caches."""
         self._state.CT[: x.C_AGE] = -1
         self._state.CT[x.C_AGE :] = 0
+        accounts.clear_tags(self._state)
 
     # --- memory ----------------------------------------------------------------------------------
 
@@ -222,7 +234,9 @@ class Machine:
                 bigger = 2 * len(s.U)
                 u, w = np.zeros((bigger, x.U_WIDTH), np.int32), np.zeros((bigger, 2), np.uint32)
                 u[:first], w[:first] = s.U[:first], s.W[:first]
-                self._state = s._replace(U=u, W=w)
+                h = np.zeros((bigger, t.H_WIDTH), np.int64)
+                h[:first] = s.H[:first]
+                self._state = s._replace(U=u, W=w, H=h)
             self._blocks[key] = first
         return self._blocks[key]
 
@@ -268,8 +282,16 @@ class Machine:
 
     # --- launches --------------------------------------------------------------------------------
 
-    def start(self, launches: Sequence[Tuple[int, int]], limit: int = 1 << 62) -> None:
-        """Put programs on QPUs: (uniforms address, code address) for QPU 0, 1, ..."""
+    def start(
+        self,
+        launches: Sequence[Tuple[int, int]],
+        limit: int = 1 << 62,
+        collect: Collection[str] = (),
+    ) -> None:
+        """Put programs on QPUs: (uniforms address, code address) for QPU 0, 1, ...
+
+        ``collect`` names what to keep beside the counts: "hot", "timeline".
+        """
         if not _keeps_denormals():
             raise DeviceError(
                 "this thread flushes denormals to zero (some library has switched that on), "
@@ -284,6 +306,7 @@ class Machine:
             s.Q[qpu, x.Q_STATE] = 1
             s.Q[qpu, x.Q_PC] = self._code[qpu] = code
             s.Q[qpu, x.Q_UNIF] = uniforms
+        self._state = accounts.start(s, len(launches), collect)
 
     def finish(self, timeout_text: str = "") -> None:
         """Run until every program has ended."""
@@ -405,7 +428,26 @@ class Machine:
         if g[x.G_INCOHERENT]:
             bytes_of["l2"] = 64 * int(g[x.G_L2_LINES])
             bytes_of["sdram_read"] = 64 * int(g[x.G_SDRAM_LINES]) + bytes_of["vpm_dma_load"]
+        bytes_of.update(accounts.traffic(self._state))
         return bytes_of
+
+    # --- time: see accounts ----------------------------------------------------------------------
+
+    @property
+    def cycles(self) -> Optional[int]:
+        return accounts.cycles(self._state)
+
+    def stalls(self) -> Optional[Dict[str, int]]:
+        return accounts.stalls(self._state)
+
+    def performance(self) -> Optional[Dict[int, int]]:
+        return accounts.counters(self._state)
+
+    def hot(self) -> Optional[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return accounts.hot(self._state, self._blocks)
+
+    def timeline(self) -> Optional[Dict[str, Any]]:
+        return accounts.timeline(self._state)
 
 
 def _keeps_denormals() -> bool:

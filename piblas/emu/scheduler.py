@@ -14,19 +14,26 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from . import alu, lanes, memory, ports, qpu, tmu
+from . import alu, clock, lanes, memory, ports, qpu, tmu
+from .clock_layout import (
+    E_QPU, H_WIDTH, K_ISSUE, K_TIMED, NEVER, X_END, X_HORIZON, X_HOT, X_ROW, Z_CLOCK, Z_LINE,
+    Z_WIDTH,
+)  # fmt: skip
 from .flat import pointer, rows
 from .layout import (
     BASE, CLASS_FAST, CLASS_NONE, CLASS_TMU, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE,
-    END_LIMIT, END_STEP, FAULT, FIRST_FAULT, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE, G_INCOHERENT,
-    G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT, OK, PER_QPU,
-    QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X, SLOT_Y, State,
-    U_CLASS, U_DA, U_DM, U_FILES, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB, U_SC, U_SD, U_SIG,
-    U_WADDR_ADD, U_WADDR_MUL, U_WIDTH,
+    END_LIMIT, END_STEP, FAULT, FIRST_FAULT, F_READS_IO, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE,
+    G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT, OK,
+    PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X,
+    SLOT_Y, State, U_CLASS, U_DA, U_DM, U_FILES, U_FLAGS, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB,
+    U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
 )  # fmt: skip
 
 _FADD, _FMUL = alu.FADD, alu.M_FMUL
 _q_rows, _u_rows, _w_rows = rows(Q_WIDTH), rows(U_WIDTH), rows(2)
+_z_rows, _h_rows = rows(Z_WIDTH), rows(H_WIDTH)
+
+_LONGEST = 4096  # instructions of a turn by time
 
 
 @njit
@@ -118,7 +125,7 @@ def _tmu_access(S, q, row, x, y):
 
 
 @njit
-def _turn(S, q, limit):
+def _turn(S, q, limit, timed):
     """Up to ``limit`` instructions of one QPU: (number issued, OK or why it stopped)."""
     R, Q, U, P = S.R, S.Q, S.U, S.P
     incoherent = S.G[G_INCOHERENT] != 0
@@ -126,6 +133,10 @@ def _turn(S, q, limit):
     pages = S.G[G_SIZE] >> 12
     pc, br = Q[q, Q_PC], Q[q, Q_BR]
     special = Q[q, Q_SPECIAL]
+    X, Z, H = S.X, S.Z, S.H
+    now, line = Z[q, Z_CLOCK], Z[q, Z_LINE]
+    hot = timed and X[X_HOT] != 0
+    clk = S.K[K_ISSUE] if timed else 0
     done = 0
     while done < limit:
         row = -1
@@ -140,15 +151,27 @@ def _turn(S, q, limit):
             Q[q, Q_PC] = pc
             row = _row(S, q, pc)
             if row < 0:
-                Q[q, Q_BR] = br
+                Q[q, Q_BR], Z[q, Z_CLOCK] = br, now
                 if row == -1:
                     return done, END_DECODE
                 return done, memory.fault(S, q, FAULT.FETCH_ALIGN if pc & 7 else FAULT.FETCH, pc)
+        if timed and pc >> 6 != line:
+            Q[q, Q_PC], Q[q, Q_BR], Z[q, Z_CLOCK] = pc, br, now
+            X[X_ROW] = row
+            status = clock.enter_line(S, q, pc >> 6)
+            if status != OK:
+                return done, status
+            now, line = Z[q, Z_CLOCK], pc >> 6
         kind = U[row, U_CLASS]
         if kind <= CLASS_TMU and special == 0 and br != 1:
             if kind == CLASS_TMU:
                 Q[q, Q_PC], Q[q, Q_BR] = pc, br
                 status = _tmu_ready(S, q, row)
+                if timed:
+                    Z[q, Z_CLOCK] = now
+                    if status == OK:
+                        status = clock.before_tmu(S, q, row)
+                    now = Z[q, Z_CLOCK]
                 if status != OK:
                     return done, status
             op_add, op_mul = U[row, U_OP_ADD], U[row, U_OP_MUL]
@@ -171,22 +194,91 @@ def _turn(S, q, limit):
                 status = _tmu_access(S, q, row, x, y)
                 if status != OK:
                     return done, status
+                if timed:
+                    clock.after_tmu(S, q, row)
             pc += 8
             if br > 0:
                 br -= 1
             done += 1
+            now += clk
             Q[q, Q_COUNT] += 1
+            if hot:
+                H[row, 0] += 1
             continue
-        Q[q, Q_PC], Q[q, Q_BR] = pc, br
+        Q[q, Q_PC], Q[q, Q_BR], Z[q, Z_CLOCK] = pc, br, now
+        io = U[row, U_FLAGS] & F_READS_IO or U[row, U_WADDR_ADD] >= 0 or U[row, U_WADDR_MUL] >= 0
+        if timed and io:
+            status = clock.before(S, q, row)
+            if status != OK:
+                return done, status
         status = qpu.careful(S, q, row)
         if status != OK:
+            if timed and status <= WAIT_DOWN:
+                clock.lose_turn(S, q, row, status)
             return done, status
+        if timed:
+            if io:
+                clock.after(S, q, row)
+            now = Z[q, Z_CLOCK] + clk
+            if hot:
+                H[row, 0] += 1
         pc, br, special = Q[q, Q_PC], Q[q, Q_BR], Q[q, Q_SPECIAL]
         done += 1
         if Q[q, Q_STATE] == 0:
             break
-    Q[q, Q_PC], Q[q, Q_BR] = pc, br
+    Q[q, Q_PC], Q[q, Q_BR], Z[q, Z_CLOCK] = pc, br, now
     return done, OK
+
+
+@njit
+def _earliest(E, count):
+    """(Who acts next, when, when the one after it acts)."""
+    who, when, then = 0, E[0], NEVER
+    for i in range(1, count):
+        time = E[i]
+        if time < when:
+            who, when, then = i, time, when
+        elif time < then:
+            then = time
+    return who, when, then
+
+
+@njit
+def _by_time(S, budget):
+    """Units and QPUs act in the order of time, for about ``budget`` instructions."""
+    G, Q, E, X, Z = S.G, S.Q, S.E, S.X, S.Z
+    spent = 0
+    count = E_QPU + G[G_NQPUS]
+    while spent < budget:
+        who, when, then = _earliest(E, count)
+        if when == NEVER:
+            for q in range(G[G_NQPUS]):
+                if Q[q, Q_STATE] != 0:
+                    return END_DEADLOCK
+            return END_ALL
+        if who < E_QPU:
+            clock.act(S, who, when)
+            spent += 1
+            continue
+        q = who - E_QPU
+        room = G[G_LIMIT] - Q[q, Q_COUNT]
+        if room <= 0:
+            return END_LIMIT
+        G[G_CURRENT] = q
+        X[X_HORIZON] = then
+        done, status = _turn(S, q, min(_LONGEST, room), True)
+        spent += done + 1
+        if Q[q, Q_STATE] == 0:
+            E[who] = NEVER
+            X[X_END] = max(X[X_END], Z[q, Z_CLOCK])
+        elif status == OK or status == WAIT_TURN or LAST_WAIT < status:
+            E[who] = Z[q, Z_CLOCK]
+        else:
+            E[who] = NEVER  # until somebody wakes it
+        if LAST_WAIT < status:
+            return status
+        Q[q, Q_WAIT] = status
+    return END_BUDGET
 
 
 @njit
@@ -206,15 +298,18 @@ def _make_run(stamp):
             pointer(arrays.R), _q_rows(arrays.Q), pointer(arrays.G), pointer(arrays.T),
             pointer(arrays.V), pointer(arrays.M), pointer(arrays.M8), pointer(arrays.L),
             _u_rows(arrays.U), _w_rows(arrays.W), pointer(arrays.P), pointer(arrays.CT),
-            pointer(arrays.CD),
+            pointer(arrays.CD), pointer(arrays.E), pointer(arrays.K), pointer(arrays.X),
+            _z_rows(arrays.Z), _h_rows(arrays.H), pointer(arrays.TB), pointer(arrays.TS),
         )  # fmt: skip
         G, Q = S.G, S.Q
         spent = -len(stamp) * 0
         if only >= 0:
             if Q[only, Q_STATE] == 0:
                 return END_ALL
-            done, status = _turn(S, only, 1)
+            done, status = _turn(S, only, 1, False)
             return END_STEP if status == OK else status
+        if S.K[K_TIMED]:
+            return _by_time(S, budget)
         while True:
             q = G[G_CURRENT]
             if q >= G[G_NQPUS]:
@@ -235,7 +330,7 @@ def _make_run(stamp):
                 room = G[G_LIMIT] - Q[q, Q_COUNT]
                 if room <= 0:
                     return END_LIMIT
-                done, status = _turn(S, q, min(G[G_LEFT], room))
+                done, status = _turn(S, q, min(G[G_LEFT], room), False)
                 spent += done
                 G[G_LEFT] -= done
                 if done:
@@ -255,7 +350,8 @@ def _make_run(stamp):
 
 SOURCES = (
     *(f"emu/{name}.py" for name in (
-        "alu dma fields flat lanes late layout memory ports qpu scheduler sfu sync tmu vpm"
+        "alu clock clock_layout dma fields flat lanes late layout memory ports probe qpu scheduler "
+        "sfu sync tmu vpm"
     ).split()),
     *(f"isa/{name}.py" for name in "modes ops regs setup_words".split()),
 )  # fmt: skip

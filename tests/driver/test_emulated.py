@@ -14,10 +14,12 @@ from piblas.emu import machine as machine_module
 from piblas.errors import DeviceError, EmulatorFault, OutOfDeviceMemory
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
+from piblas.isa.timing import timing_set
 
 END = ["nop; thrend", "nop", "nop"]
 COPY = [
     "mov t0s, unif",
+    "mov -, mutex",
     "ldi -, vpm_wr_setup, 0x00001a00",
     "nop; ldtmu0",
     "mov vpm, r4",
@@ -25,7 +27,7 @@ COPY = [
     "ldi -, vpm_wr_setup, 0xc0000000",
     "mov vdw_addr, unif",
     "mov -, vdw_wait",
-    "nop",
+    "mov mutex, 0",
     *END,
 ]
 """Spreads the word at the first uniform's address over 64 bytes at the second's."""
@@ -59,11 +61,21 @@ def test_options(options, message):
         Emulator(**options)
 
 
-@pytest.mark.parametrize("timing", ["off", "pessimistic", "calibrated", "optimistic"])
-def test_no_timing_invents_a_number(timing):
-    with Emulator(memory=1 << 20, timing=timing) as dev:
+def test_without_a_clock_no_number_is_invented():
+    with Emulator(memory=1 << 20, timing="off") as dev:
         report = dev.execute(dev.load(words(END)), [[]])
-        assert (report.instructions, report.cycles, report.seconds) == (3, None, None)
+    assert report.instructions == 3
+    assert (report.cycles, report.seconds, report.stalls, report.timing) == (None,) * 4
+    assert report.counters is None
+
+
+@pytest.mark.parametrize("timing", ["pessimistic", "calibrated", timing_set("optimistic")])
+def test_a_timing_set_gives_cycles(timing):
+    with Emulator(memory=1 << 20, timing=timing, clock_hz=400e6) as dev:
+        report = dev.execute(dev.load(words(END)), [[]])
+    assert report.cycles >= 12 and report.seconds == report.cycles / 400e6
+    assert sum(report.stalls.values()) == report.cycles
+    assert report.timing == (timing_set(timing) if isinstance(timing, str) else timing)
 
 
 def test_without_numba(monkeypatch):

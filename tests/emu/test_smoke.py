@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import pathlib
-
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 
 from piblas.driver import Emulator
-from piblas.emu import layout, scheduler
+from piblas.emu import layout
 from piblas.emu import machine as machine_module
 from piblas.emu.decode import decode_rows
 from piblas.errors import DecodeError, DeviceTimeout, EmulatorFault
@@ -73,10 +70,13 @@ def test_report_counts_exactly(device, buffer):
     assert report.instructions == 2 * len(lines)
     assert report.issue_cycles == 4 * len(lines)
     assert [row["instructions"] for row in report.per_qpu] == [len(lines)] * 2
+    lines_read = {name: report.bytes.pop(name) for name in ("l2", "sdram_read")}
     assert report.bytes == {
         "tmu": 0, "uniforms": 8, "vpm_dma_load": 0, "vpm_dma_store": 128, "sdram_write": 128,
     }  # fmt: skip
-    assert (report.cycles, report.seconds, report.stalls) == (None, None, None)
+    # Each QPU fetches a line of uniforms, and the slice fetches the program, all through L2.
+    assert lines_read["sdram_read"] >= 64 * (2 + len(lines) // 8)
+    assert sum(report.stalls.values()) == 2 * report.cycles
 
 
 def test_noise_is_the_same_in_every_launch():
@@ -226,53 +226,26 @@ def random_alu_words(rng, count):
 def test_fast_words_do_what_the_careful_way_does(seed, monkeypatch):
     """Random programs end with the same registers and flags whichever way their words take."""
     rng = np.random.default_rng(seed)
-    code = words(["mov ra20, unif", "nop"])
-    for _ in range(30):
-        code += random_alu_words(rng, 10)
-        code += words(["mov t0s, ra20; fmul r1, r2, r3", "m_mov t1s, ra20"])
-        code += random_alu_words(rng, 3)
-        code += words(["fadd r0, r1, r4; fmul r2, r3, r4; ldtmu0", "m_mov r5rep, r4; ldtmu1"])
-    code += words(["nop", "nop", *END])
-    results, shares = [], {False: [], True: []}
+    code = random_alu_words(rng, 300) + words(["nop", "nop", *END])
+    results, shares = [], []
     for careful in (False, True):
 
         def decode(*args, careful=careful):
             rows = decode_rows(*args)
             if careful:
                 rows[:, layout.U_CLASS] = rows[:, layout.U_KIND]
-            shares[careful].append((rows[:, layout.U_CLASS] <= layout.CLASS_TMU).mean())
+            shares.append(float((rows[:, layout.U_CLASS] <= layout.CLASS_MOVE)[:300].mean()))
             return rows
 
         monkeypatch.setattr(machine_module, "decode_rows", decode)
         with Emulator(memory=1 << 20, seed=seed, strict=False) as dev:
-            data = dev.alloc(64)
-            data.array(np.float32)[:] = 1.5
-            dev.execute(dev.load(code), [[data.bus_address]] * 3)
+            dev.execute(dev.load(code), [[], []])
             machine = dev.machine
-            results.append([{**machine.registers(q), **machine.flags(q)} for q in range(3)])
-    assert max(shares[False]) > 0.2 and max(shares[True]) == 0
+            results.append([{**machine.registers(q), **machine.flags(q)} for q in range(2)])
+    assert shares[0] > 0.2 and shares[1] == 0
     for fast, slow in zip(*results):
         wrong = [name for name in fast if (fast[name] != slow[name]).any()]
         assert not wrong
-
-
-def test_every_compiled_file_is_part_of_the_cache_key():
-    """These are the scheduler and what it imports, directly or not, of emu/ and isa/."""
-    package = pathlib.Path(layout.__file__).parent.parent
-    found, todo = set(), ["emu/scheduler.py"]
-    while todo:
-        name = todo.pop()
-        if name in found:
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse((package / name).read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                folder = node.module.split(".")[0] if node.level == 2 else name.split("/")[0]
-                names = [node.module.split(".")[-1]] if node.module else []
-                for module in names or [alias.name for alias in node.names]:
-                    if (package / folder / f"{module}.py").exists():
-                        todo.append(f"{folder}/{module}.py")
-    assert found == set(scheduler.SOURCES)
 
 
 # --- faults ---------------------------------------------------------------------------------------
