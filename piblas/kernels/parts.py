@@ -94,6 +94,38 @@ def blocks_store(asm: Assembler, label: str) -> None:
     _blocks(asm, label, store=True)
 
 
+def meet_words(index: int, n_qpus: int) -> List[int]:
+    """The uniforms of :func:`meet` for QPU ``index`` of the ``n_qpus`` that meet."""
+    return [0 if index else n_qpus]
+
+
+def meet(asm: Assembler, arrived: int = 1, leave: int = 2) -> None:
+    """Wait until all QPUs are here, so that they go on in step and share what they read.
+
+    The first QPU counts the arrivals of the others and then lets each of them go.  A fast QPU may
+    take the leave of a slow one for the round before; the counts still end at 0.
+    """
+    role, others = asm.reg("meet_role"), asm.reg("meet_others")
+    asm.mov(role, asm.unif, sf=True)
+    asm.branch("meet_lead", cond="all_zc")
+    asm.sema_up(arrived)
+    asm.sema_down(leave)
+    asm.branch("meet_done")
+    asm.label("meet_lead")
+    asm.sub(role, role, 1, sf=True)
+    asm.branch("meet_done", cond="all_zs")
+    asm.mov(others, role)
+    asm.label("meet_wait")
+    asm.sema_down(arrived)
+    asm.sub(others, others, 1, sf=True)
+    asm.branch("meet_wait", cond="any_zc")
+    asm.label("meet_release")
+    asm.sema_up(leave)
+    asm.sub(role, role, 1, sf=True)
+    asm.branch("meet_release", cond="any_zc")
+    asm.label("meet_done")
+
+
 def finish_words(index: int, n_qpus: int) -> List[int]:
     """The uniforms of :func:`finish` for QPU ``index`` of a launch of ``n_qpus``."""
     return [index, n_qpus - 1]

@@ -73,7 +73,7 @@ def run(dev, options, m, n, k, alpha=1.0, beta=0.0, ldd=None, n_qpus=12, rng=Non
     return report
 
 
-EDGES = (1, 2, 15, 16, 17, 33, 48, 49)
+EDGES = (1, 2, 11, 12, 13, 16, 17, 63, 64, 65)
 
 
 @pytest.mark.parametrize("beta", (False, True))
@@ -111,7 +111,7 @@ def test_result_does_not_depend_on_qpus(device, n_qpus):
 @pytest.mark.parametrize(
     "options",
     (
-        gemm.GemmOptions(rows=12, vectors=4),
+        gemm.GemmOptions(rows=16, vectors=3, unroll=2),
         gemm.GemmOptions(rows=16, vectors=2, unroll=4),
         gemm.GemmOptions(rows=5, vectors=1, unroll=1),
         gemm.GemmOptions(rows=1, vectors=3, unroll=3, beta=False),
@@ -123,7 +123,8 @@ def test_other_tiles(device, options):
 
 
 def test_work_is_spread_over_all_qpus(device):
-    report = run(device, gemm.SPEC.options(beta=False), 16 * 4, 48 * 6, 16)
+    options = gemm.SPEC.options(beta=False)
+    report = run(device, options, 4 * options.rows, 6 * options.columns, 64)
     issued = [qpu["instructions"] for qpu in report.per_qpu]
     assert len(issued) == 12
     assert max(issued) < 1.1 * min(issued)
@@ -140,10 +141,19 @@ def test_beta_zero_kernel_does_not_read_d(device):
 def test_bytes_moved(device):
     """D is stored once; a tile reads its lines of P and Q once a step, and those of one more."""
     m, n, k = 32, 96, 10
-    report = run(device, gemm.SPEC.options(beta=False), m, n, k)
+    report = run(device, gemm.GemmOptions(rows=16, vectors=3, beta=False), m, n, k)
     tiles = 2 * 2
     assert report.bytes["vpm_dma_store"] == 4 * m * n
     assert report.bytes["tmu"] == 64 * 4 * (k + 1) * tiles
+
+
+def test_qpus_in_step_share_lines(device):
+    """12 tiles in one column of the grid: L2 hands a line of Q to each of the 3 slices once."""
+    options = gemm.SPEC.options(beta=False)
+    m, n, k = 12 * options.rows, options.columns, 64
+    report = run(device, options, m, n, k)
+    lines = (12 + 3 * options.vectors) * (k + 1)
+    assert report.bytes["l2"] < 1.15 * 64 * lines
 
 
 @pytest.mark.parametrize(
@@ -167,7 +177,9 @@ def test_pack_is_zero_outside_the_operand():
             out = np.full(layout.words, np.nan, dtype=np.float32)
             gemm.pack(layout, operand, out)
             panels = out[: -layout.width].reshape(layout.panels, layout.steps, layout.width)
-            flat = panels.transpose(1, 0, 2).reshape(layout.steps, -1)
+            assert np.all(panels[:, :, layout.used :] == 0)
+            used = panels[:, :, : layout.used]
+            flat = used.transpose(1, 0, 2).reshape(layout.steps, -1)
             assert np.array_equal(flat[:k, :length], operand)
             assert np.all(flat[k:] == 0) and np.all(flat[:, length:] == 0)
             assert np.all(out[-layout.width :] == 0)
