@@ -1,17 +1,21 @@
 """Single-precision BLAS on the VideoCore IV QPUs of the Raspberry Pi Zero, 1, 2 and 3.
 
-The names below are the public ones.  Importing the package touches no hardware and compiles
-nothing; the first call that needs a device opens it.
+The names below are the public ones, and every routine of ``scipy.linalg.blas`` (``piblas.saxpy``,
+``piblas.dgemm``, ..., ``get_blas_funcs``), made when it is first wanted.
+Importing the package touches no hardware and compiles nothing; the first call that needs a device
+opens it.
 """
 
 from __future__ import annotations
 
+from typing import Any, List
+
 from . import driver
+from .blas import generic as _generic
 from .blas.devices import use
 from .blas.dispatch import Choice
 from .blas.explain import why
-from .blas.level3 import sgemm
-from .blas.record import profile, reset_stats, stats
+from .blas.record import reset_stats, stats
 from .errors import (
     AssemblerError,
     BlasError,
@@ -22,6 +26,7 @@ from .errors import (
     OutOfDeviceMemory,
     PiblasError,
 )
+from .profiler import profile
 
 __version__ = "0.1.0"
 
@@ -38,8 +43,19 @@ __all__ = [
     "driver",
     "profile",
     "reset_stats",
-    "sgemm",
     "stats",
     "use",
     "why",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    made = _generic.function(name)
+    if made is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = made
+    return made
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *_generic.exported()})

@@ -9,11 +9,11 @@ call itself.
 from __future__ import annotations
 
 import os
-from typing import Dict, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 from .errors import PiblasError
 
-__all__ = ["SETTINGS", "Setting", "forget", "get"]
+__all__ = ["SETTINGS", "Setting", "forget", "get", "on_forget"]
 
 
 class Setting(NamedTuple):
@@ -46,6 +46,7 @@ SETTINGS: Tuple[Setting, ...] = (
 
 _ROWS: Dict[str, Setting] = {row.name: row for row in SETTINGS}
 _values: Dict[str, str] = {}
+_on_forget: List[Callable[[], None]] = []
 
 
 def get(name: str) -> str:
@@ -65,3 +66,10 @@ def get(name: str) -> str:
 def forget() -> None:
     """Read every setting again when it is next wanted."""
     _values.clear()
+    for call in _on_forget:
+        call()
+
+
+def on_forget(call: Callable[[], None]) -> None:
+    """Have ``call`` made after each :func:`forget`, to drop what was derived from settings."""
+    _on_forget.append(call)

@@ -24,7 +24,16 @@ from __future__ import annotations
 import struct
 from typing import Dict, NamedTuple, Optional, Tuple
 
-__all__ = ["BOARDS", "Board", "LAUNCH_SECONDS", "CPU_CALL_SECONDS", "GEMM_SHARE_OF_PEAK", "detect"]
+__all__ = [
+    "BOARDS",
+    "Board",
+    "CACHED_COPY",
+    "CPU_CALL_SECONDS",
+    "GEMM_SHARE_OF_PEAK",
+    "LAUNCH_SECONDS",
+    "QPU_MEMORY",
+    "detect",
+]
 
 #: One launch through the mailbox (userland, hello_fft/gpu_fft.txt: "about 100 us").
 LAUNCH_SECONDS = 100e-6
@@ -34,6 +43,12 @@ CPU_CALL_SECONDS = 5e-6
 #: 250 MHz (PyVideoCore, as its authors report), a lower bound for this project's own kernel until
 #: its own time is known.
 GEMM_SHARE_OF_PEAK = 0.34
+#: A copy in cached memory against ``copy`` (the lower end, see above).
+CACHED_COPY = 3.0
+#: Bytes a second that the QPUs move, reads and writes together: an estimate, between the 0.34 to
+#: 0.73 GB/s that GPU_FFT moves with strided accesses and the 1 to 2 GB/s of reads in published
+#: QPU matrix products.
+QPU_MEMORY = 1.0e9
 FLOPS_PER_CLOCK = 96  # 12 QPUs x 4 lanes a clock x (one add + one mul)
 
 

@@ -5,6 +5,10 @@ open, the last ``piblas.use(...)``, the setting PIBLAS_DEVICE.  It belongs to th
 a thread, as the number of threads of a CPU BLAS does: a ``with`` block in one thread holds for all.
 Blocks may end in any order.
 
+Where no call can go to a QPU (the CPU was asked for, or "auto" found no GPU, or one that does not
+pay for vectors in ordinary memory), that is worked out once and not in every call, until something
+changes the target (:func:`counters`).
+
 A device is opened by the first call that needs it, once, and closed when the process ends.  Calls
 of several threads on one device take turns.
 """
@@ -15,16 +19,27 @@ import atexit
 import functools
 import threading
 import weakref
-from typing import Any, ContextManager, Dict, List, Optional, Tuple, Union
+from typing import Any, ContextManager, Dict, Iterator, List, Optional, Tuple, Union
 
 from .. import config
 from ..driver.device import Device, open_device
 from ..errors import DeviceError
-from . import boards
+from . import boards, dispatch
 from .dispatch import Target
-from .record import log
+from .record import log, tally
 
-__all__ = ["NAMES", "board", "close", "current", "found", "lock", "set_aside", "use"]
+__all__ = [
+    "NAMES",
+    "board",
+    "close",
+    "counters",
+    "current",
+    "found",
+    "lock",
+    "resolve",
+    "set_aside",
+    "use",
+]
 
 NAMES = ("auto", "qpu", "emulator", "cpu")
 Wanted = Union[str, Device]
@@ -34,6 +49,9 @@ _base: Optional[Wanted] = None
 _blocks: List["use"] = []
 _opened: Dict[str, Device] = {}
 _missing: Dict[str, str] = {}
+# By level of the routines with a kernel, and 0 for those without, one element each: what a call on
+# the CPU counts itself by, or None where that has to be worked out.
+_counters: Tuple[List[Optional[Iterator[int]]], ...] = ([None], [None], [None], [None])
 _locks: "weakref.WeakKeyDictionary[Device, threading.RLock]" = weakref.WeakKeyDictionary()
 
 
@@ -55,6 +73,7 @@ class use:
             self._before, _base = _base, device
             # Asking anew is a reason to look anew for a device that failed before.
             _missing.clear()
+            _changed()
 
     def __enter__(self) -> "use":
         global _base
@@ -62,11 +81,49 @@ class use:
             if _base is self.device:
                 _base = self._before
             _blocks.append(self)
+            _changed()
         return self
 
     def __exit__(self, *exc: object) -> None:
         with _lock:
             _blocks.remove(self)
+            _changed()
+
+
+def _changed() -> None:
+    with _lock:
+        for each in _counters:
+            each[0] = None
+
+
+config.on_forget(_changed)
+
+
+def counters(level: int) -> List[Optional[Iterator[int]]]:
+    """A list of one element, for routines with a kernel by level, or 0 for those without.
+
+    The element is None where each call has to be dispatched (or :func:`resolve` called first).
+    Otherwise every call runs on the CPU, and takes ``next`` of the element to be counted.
+    """
+    return _counters[level]
+
+
+def resolve() -> None:
+    """Work out the elements of :func:`counters` for the present target."""
+    with _lock:
+        wanted = _wanted()
+        reasons = [dispatch.NO_KERNEL, "", "", ""]
+        if wanted == "cpu":
+            reasons = 4 * [dispatch.CPU_ASKED]
+        elif wanted == "auto":
+            target = found()
+            reasons[1:] = 3 * [target.missing]
+            if not target.missing:
+                # Vectors in ordinary memory: staging them never pays, whatever their length.
+                choice = dispatch.choose(dispatch.Call("saxpy", {"n": 1}), target, board())
+                reasons[1] = choice.reason if choice.backend == "cpu" else ""
+        for each, reason in zip(_counters, reasons):
+            each[0] = tally("cpu", reason).counter if reason else None
 
 
 def _wanted() -> Wanted:
@@ -123,6 +180,7 @@ def set_aside(reason: str) -> None:
     """Stop aiming "auto" at the GPU, until the next ``use``."""
     with _lock:
         _missing["qpu"] = reason
+        _changed()
     log.warning("calls go to the CPU from now on: %s", reason)
 
 

@@ -6,9 +6,11 @@ it has a kernel; otherwise the cheaper of the two predictions decides.  The firs
     QPU   launch + bytes staged / copy rate + flops / (share of peak x peak)
     CPU   call + flops / CPU rate
 
-with the figures of ``boards``; operands that already live in GPU memory are not staged.  Reasons
-come from a small fixed set of sentences (apart from what a device says about itself), so that
-``piblas.stats`` can count them; the numbers of one case stand in ``Choice.seconds``.
+where at levels 1 and 2, which use a number once or twice, the time for moving the operands stands
+in place of the arithmetic if it is longer.  The figures are those of ``boards``; operands that
+already live in GPU memory are not staged.  Reasons come from a small fixed set of sentences (apart
+from what a device says about itself), so that ``piblas.stats`` can count them; the numbers of one
+case stand in ``Choice.seconds``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from .boards import Board
 from .routines import ROUTINES
 
 __all__ = ["Call", "Choice", "Target", "choose", "predict"]
+
+CPU_ASKED = "the CPU was asked for"
+NO_KERNEL = "no QPU kernel for this routine"
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,18 @@ def predict(call: Call, board: Optional[Board]) -> Dict[str, float]:
     if board is None:
         return {}
     row = ROUTINES[call.routine]
-    flops = row.flops(**call.sizes)
-    seconds = {"cpu": boards.CPU_CALL_SECONDS + flops / (board.cpu * 1e9)}
+    flops, moved = row.flops(**call.sizes), row.staged(**call.sizes)
+    copy = board.copy * 2**20
+    cpu = flops / (board.cpu * 1e9)
+    qpu = flops / (boards.GEMM_SHARE_OF_PEAK * board.peak * 1e9)
+    if row.level < 3:
+        # A copy of n bytes moves 2 n.
+        cpu = max(cpu, moved / (2 * boards.CACHED_COPY * copy))
+        qpu = max(qpu, moved / boards.QPU_MEMORY)
+    seconds = {"cpu": boards.CPU_CALL_SECONDS + cpu}
     if row.kernel is not None:
-        staged = 0 if call.resident else row.staged(**call.sizes)
         seconds["qpu"] = (
-            boards.LAUNCH_SECONDS
-            + staged / (board.copy * 2**20)
-            + flops / (boards.GEMM_SHARE_OF_PEAK * board.peak * 1e9)
+            boards.LAUNCH_SECONDS + (0 if call.resident else moved / copy) + qpu
         )
     return seconds
 
@@ -105,10 +114,10 @@ def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
         return Choice("cpu", None, reason, seconds, name)
 
     if target.backend == "cpu":
-        return cpu("the CPU was asked for")
+        return cpu(CPU_ASKED)
     if row.kernel is None:
-        return cpu("no QPU kernel for this routine")
-    if not row.flops(**call.sizes):
+        return cpu(NO_KERNEL)
+    if not row.flops(**call.sizes) and (row.level > 1 or not row.staged(**call.sizes)):
         return cpu("nothing to multiply")
     if target.missing:
         return cpu(target.missing)

@@ -6,8 +6,8 @@ from typing import Any, Optional
 
 import numpy as np
 
-from ..errors import BlasError, DeviceError, OutOfDeviceMemory
-from . import args, cpu, devices, dispatch, record
+from ..errors import BlasError
+from . import args, cpu, devices, dispatch, launch, record
 
 __all__ = ["sgemm"]
 
@@ -106,17 +106,10 @@ def _on_device(
 
     # With beta = 0 the old contents are needed neither here nor on the CPU.
     work = c if beta == 0 else c.copy(order="F")
-    try:
-        with devices.lock(device):
-            report = qpu.sgemm(device, alpha, a, b, beta, work)
-    except DeviceError as error:
-        if target.demanded:
-            raise
-        reason = f"the GPU failed: {type(error).__name__}"
-        if isinstance(error, OutOfDeviceMemory):
-            record.log.warning("sgemm goes to the CPU: %s", error)
-        else:
-            devices.set_aside(f"{reason}: {error}")
+    reason, report = launch.attempt(
+        "sgemm", target, device, lambda: qpu.sgemm(device, alpha, a, b, beta, work)
+    )
+    if reason is not None:
         return reason
     record.report(report)
     # An overflow may also have stopped at the largest number: the chip's sum is not measured there.

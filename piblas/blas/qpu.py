@@ -16,7 +16,7 @@ import numpy as np
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import gemm
 
-__all__ = ["sgemm"]
+__all__ = ["device_buffers", "loaded_program", "sgemm"]
 
 # Programs that a device holds already.  Weak, so that a closed device takes its programs along.
 _programs: "weakref.WeakKeyDictionary[Device, Dict[Tuple[str, Any], Any]]"
@@ -24,7 +24,8 @@ _programs = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def _loaded(device: Device, spec: Any, options: Any) -> Any:
+def loaded_program(device: Device, spec: Any, options: Any) -> Any:
+    """The kernel's program in the device's memory, loaded once a device."""
     with _lock:
         loaded = _programs.setdefault(device, {})
         key = (spec.name, options)
@@ -34,7 +35,7 @@ def _loaded(device: Device, spec: Any, options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _buffers(device: Device, *sizes: int) -> Iterator[Tuple[Buffer, ...]]:
+def device_buffers(device: Device, *sizes: int) -> Iterator[Tuple[Buffer, ...]]:
     """Buffers of these many bytes for the length of a call."""
     with contextlib.ExitStack() as stack:
         buffers = []
@@ -64,9 +65,9 @@ def sgemm(
     m, k = a.shape
     n = b.shape[1]
     options = gemm.SPEC.options(beta=beta != 0)
-    program = _loaded(device, gemm.SPEC, options)
+    program = loaded_program(device, gemm.SPEC, options)
     p, q = gemm.packed_words(options, n, m, k)
-    with _buffers(device, 4 * p.words, 4 * q.words, 4 * m * n) as (p_buf, q_buf, d_buf):
+    with device_buffers(device, 4 * p.words, 4 * q.words, 4 * m * n) as (p_buf, q_buf, d_buf):
         gemm.pack(p, b, p_buf.array(np.float32, (p.words,)))
         gemm.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
         d = d_buf.array(np.float32, (n, m))

@@ -1,49 +1,308 @@
-"""One row a routine: its level, the sizes it is called with, its flops and the bytes it moves.
+"""One row a family of routines: names, level, arguments, what is written, flops, words moved.
 
-``staged`` counts the bytes that the CPU copies when no operand lives in GPU memory: every operand
-in, the result out.  ``kernel`` names the generator in ``piblas.kernels``; None means CPU only.
+Arguments stand as ``required [optional=default]``, in SciPy's order; an optional one without a
+default is computed from the others (``n``) or is a fresh zero array (``y``, ``c``).  ``modified``
+names the arguments that the routine changes in place without being asked; an argument
+``overwrite_x`` allows it to change ``x``.  The signatures are those that ``scipy.linalg._fblas``
+prints in its docstrings (SciPy 1.17); the installed SciPy decides which of the names exist.
+
+``words`` counts what goes in and comes out: what the CPU copies when no operand lives in GPU
+memory.  Flops are real operations; a complex multiply-add counts as four real ones.  ``KERNELS``
+names the generators in ``piblas.kernels``; a routine without one runs on the CPU.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+import difflib
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import BlasError
 
-__all__ = ["ROUTINES", "Routine", "sizes"]
+__all__ = ["HELPERS", "KERNELS", "ROUTINES", "Routine", "sizes"]
+
+_BYTES = {"s": 4, "d": 8, "c": 8, "z": 16}
+
+
+class Family(NamedTuple):
+    """Routines that differ in their type only.  ``names``: a stem, or one full name a type."""
+
+    names: str
+    types: str
+    level: int
+    arguments: str
+    returns: str
+    sizes: str
+    flops: Callable[..., int]
+    words: Callable[..., int]
+    meaning: str
+    modified: str = ""
+    shapes: str = ""
 
 
 class Routine(NamedTuple):
+    """A routine.  ``type``: "s", "d", "c" or "z", the kind of its arrays."""
+
     name: str
+    type: str
+    family: Family
     level: int
     arguments: Tuple[str, ...]
+    required: int
+    defaults: Tuple[Any, ...]
+    modified: Tuple[str, ...]
     sizes: Tuple[str, ...]
-    flops: Callable[..., int]
-    staged: Callable[..., int]
     kernel: Optional[str]
 
+    def flops(self, **sizes: int) -> int:
+        return self.family.flops(**sizes) * (4 if self.type in "cz" else 1)
 
-_ROWS: Tuple[Routine, ...] = (
-    Routine(
-        "sgemm",
-        level=3,
-        arguments=("alpha", "a", "b", "beta", "c", "trans_a", "trans_b", "overwrite_c"),
-        sizes=("m", "n", "k"),
-        flops=lambda m, n, k: 2 * m * n * k,
-        staged=lambda m, n, k: 4 * (m * k + k * n + 2 * m * n),
-        kernel="gemm",
-    ),
-)
-ROUTINES: Dict[str, Routine] = {row.name: row for row in _ROWS}
+    def staged(self, **sizes: int) -> int:
+        """Bytes that are copied if no operand lives in GPU memory."""
+        return self.family.words(**sizes) * _BYTES[self.type]
+
+
+#: The routines that a QPU kernel serves, and the kernel's name in ``piblas.kernels``.
+KERNELS: Dict[str, str] = {
+    "sgemm": "gemm",
+    "saxpy": "axpy",
+    "scopy": "copy",
+    "sswap": "swap",
+    "sscal": "scal",
+    "sdot": "dot",
+    "sasum": "asum",
+    "snrm2": "nrm2",
+    "isamax": "iamax",
+    "srot": "rot",
+    "srotm": "rot",
+}
+
+#: What ``scipy.linalg.blas`` has beside the routines.
+HELPERS = ("find_best_blas_type", "get_blas_funcs")
+
+_XY = "x y [n offx=0 incx=1 offy=0 incy=1]"
+_X = "x [n offx=0 incx=1]"
+_MV = "alpha a x [beta=0.0 y offx=0 incx=1 offy=0 incy=1 %s=0 overwrite_y=0]"
+_BMV = "alpha %s x [incx=1 offx=0 beta=0.0 y incy=1 offy=0 %s=0 overwrite_y=0]"
+_GER = "alpha x y [incx=1 incy=1 a overwrite_x=1 overwrite_y=1 overwrite_a=0]"
+_SYR = "alpha x [lower=0 incx=1 offx=0 n a overwrite_a=0]"
+_SYR2 = "alpha x y [lower=0 incx=1 offx=0 incy=1 offy=0 n a overwrite_a=0]"
+_SPR = "n alpha x ap [incx=1 offx=0 lower=0 overwrite_ap=0]"
+_SPR2 = "n alpha x y ap [incx=1 offx=0 incy=1 offy=0 lower=0 overwrite_ap=0]"
+_TR = "[incx=1 offx=0 lower=0 trans=0 diag=0 overwrite_x=0]"
+_SYMM = "alpha a b [beta=0.0 c side=0 lower=0 overwrite_c=0]"
+_SYRK = "alpha a [beta=0.0 c trans=0 lower=0 overwrite_c=0]"
+_SYR2K = "alpha a b [beta=0.0 c trans=0 lower=0 overwrite_c=0]"
+_TRMM = "alpha a b [side=0 lower=0 trans_a=0 diag=0 overwrite_b=0]"
+
+_PACKED = "ap:n(n+1)/2 x:n"
+_SQUARE = "a:(n,n) x:n y:n"
+_BAND = "a:(k+1,n),band x:n y:n"
+
+
+def _square(n: int) -> int:
+    return 2 * n * n
+
+
+def _square_words(n: int) -> int:
+    return n * n + 3 * n
+
+
+def _packed_words(n: int) -> int:
+    return n * (n + 1) // 2 + 3 * n
+
+
+def _update_words(n: int) -> int:
+    return 2 * n * n + 2 * n
+
+
+def _packed_update_words(n: int) -> int:
+    return n * (n + 1) + 2 * n
+
+
+def _band(n: int, k: int) -> int:
+    return 2 * n * (2 * k + 1)
+
+
+def _band_words(n: int, k: int) -> int:
+    return n * (k + 1) + 3 * n
+
+
+def _side_flops(m: int, n: int) -> int:
+    """Products with a square matrix of order m, counted for side = 0."""
+    return 2 * m * m * n
+
+
+def _side_words(m: int, n: int) -> int:
+    return m * m + 3 * m * n
+
+
+FAMILIES: Tuple[Family, ...] = (
+    # Level 1.
+    Family("axpy", "sdcz", 1, "x y [n a=1.0 offx=0 incx=1 offy=0 incy=1]", "z", "n",
+           lambda n: 2 * n, lambda n: 3 * n, "y = a x + y", modified="y"),
+    Family("copy", "sdcz", 1, _XY, "y", "n",
+           lambda n: 0, lambda n: 2 * n, "y = x", modified="y"),
+    Family("swap", "sdcz", 1, _XY, "x,y", "n",
+           lambda n: 0, lambda n: 4 * n, "exchange x and y", modified="x y"),
+    Family("scal", "sdcz", 1, "a x [n offx=0 incx=1]", "x", "n",
+           lambda n: n, lambda n: 2 * n, "x = a x", modified="x"),
+    Family("csscal zdscal", "cz", 1, "a x [n offx=0 incx=1 overwrite_x=0]", "x", "n",
+           lambda n: n, lambda n: 2 * n, "x = a x with real a"),
+    Family("dot", "sd", 1, _XY, "xy", "n",
+           lambda n: 2 * n, lambda n: 2 * n, "the sum of x y"),
+    Family("dotu", "cz", 1, _XY, "xy", "n",
+           lambda n: 2 * n, lambda n: 2 * n, "the sum of x y"),
+    Family("dotc", "cz", 1, _XY, "xy", "n",
+           lambda n: 2 * n, lambda n: 2 * n, "the sum of conj(x) y"),
+    Family("sasum dasum scasum dzasum", "sdcz", 1, _X, "s", "n",
+           lambda n: n, lambda n: n, "the sum of |re x| + |im x|"),
+    Family("snrm2 dnrm2 scnrm2 dznrm2", "sdcz", 1, _X, "n2", "n",
+           lambda n: 2 * n, lambda n: n, "the Euclidean length of x"),
+    Family("isamax idamax icamax izamax", "sdcz", 1, _X, "k", "n",
+           lambda n: n, lambda n: n, "the first index, from 0, of the largest |re x| + |im x|"),
+    Family("srot drot csrot zdrot", "sdcz", 1,
+           "x y c s [n offx=0 incx=1 offy=0 incy=1 overwrite_x=0 overwrite_y=0]", "x,y", "n",
+           lambda n: 6 * n, lambda n: 4 * n, "x, y = c x + s y, c y - s x"),
+    Family("rotg", "sdcz", 1, "a b", "c,s", "",
+           lambda: 7, lambda: 4, "the Givens rotation that makes b zero"),
+    Family("rotm", "sd", 1,
+           "x y param [n offx=0 incx=1 offy=0 incy=1 overwrite_x=0 overwrite_y=0]", "x,y", "n",
+           lambda n: 6 * n, lambda n: 4 * n, "x, y = H (x, y), the modified rotation in param",
+           shapes="param:5"),
+    Family("rotmg", "sd", 1, "d1 d2 x1 y1", "param", "",
+           lambda: 12, lambda: 9, "the modified Givens rotation that makes y1 zero"),
+    # Level 2: products.
+    Family("gemv", "sdcz", 2, _MV % "trans", "y", "m n",
+           lambda m, n: 2 * m * n, lambda m, n: m * n + n + 2 * m,
+           "y = alpha op(a) x + beta y", shapes="a:(m,n)"),
+    Family("gbmv", "sdcz", 2, "m n kl ku " + _BMV % ("a", "trans"), "yout", "m n kl ku",
+           lambda m, n, kl, ku: 2 * n * min(m, kl + ku + 1),
+           lambda m, n, kl, ku: n * (kl + ku + 1) + n + 2 * m,
+           "y = alpha op(a) x + beta y, a a band", shapes="a:(kl+ku+1,n),band"),
+    Family("symv", "sdcz", 2, _MV % "lower", "y", "n", _square, _square_words,
+           "y = alpha a x + beta y, a symmetric", shapes=_SQUARE),
+    Family("hemv", "cz", 2, _MV % "lower", "y", "n", _square, _square_words,
+           "y = alpha a x + beta y, a Hermitian", shapes=_SQUARE),
+    Family("sbmv", "sd", 2, "k " + _BMV % ("a", "lower"), "yout", "n k", _band, _band_words,
+           "y = alpha a x + beta y, a a symmetric band", shapes=_BAND),
+    Family("hbmv", "cz", 2, "k " + _BMV % ("a", "lower"), "yout", "n k", _band, _band_words,
+           "y = alpha a x + beta y, a a Hermitian band", shapes=_BAND),
+    Family("spmv", "sdcz", 2, "n " + _BMV % ("ap", "lower"), "yout", "n", _square, _packed_words,
+           "y = alpha a x + beta y, a symmetric and packed", shapes=_PACKED),
+    Family("hpmv", "cz", 2, "n " + _BMV % ("ap", "lower"), "yout", "n", _square, _packed_words,
+           "y = alpha a x + beta y, a Hermitian and packed", shapes=_PACKED),
+    # Level 2: updates.
+    Family("ger", "sd", 2, _GER, "a", "m n",
+           lambda m, n: 2 * m * n, lambda m, n: 2 * m * n + m + n,
+           "a = alpha x y^T + a", shapes="a:(m,n) x:m y:n"),
+    Family("geru", "cz", 2, _GER, "a", "m n",
+           lambda m, n: 2 * m * n, lambda m, n: 2 * m * n + m + n,
+           "a = alpha x y^T + a", shapes="a:(m,n) x:m y:n"),
+    Family("gerc", "cz", 2, _GER, "a", "m n",
+           lambda m, n: 2 * m * n, lambda m, n: 2 * m * n + m + n,
+           "a = alpha x y^H + a", shapes="a:(m,n) x:m y:n"),
+    Family("syr", "sdcz", 2, _SYR, "a", "n", lambda n: n * n, _update_words,
+           "a = alpha x x^T + a, one triangle", shapes=_SQUARE),
+    Family("her", "cz", 2, _SYR, "a", "n", lambda n: n * n, _update_words,
+           "a = alpha x x^H + a, one triangle", shapes=_SQUARE),
+    Family("syr2", "sd", 2, _SYR2, "a", "n", _square, _update_words,
+           "a = alpha (x y^T + y x^T) + a, one triangle", shapes=_SQUARE),
+    Family("her2", "cz", 2, _SYR2, "a", "n", _square, _update_words,
+           "a = alpha x y^H + conj(alpha) y x^H + a, one triangle", shapes=_SQUARE),
+    Family("spr", "sdcz", 2, _SPR, "apu", "n", lambda n: n * n, _packed_update_words,
+           "a = alpha x x^T + a, a packed", shapes=_PACKED),
+    Family("hpr", "cz", 2, _SPR, "apu", "n", lambda n: n * n, _packed_update_words,
+           "a = alpha x x^H + a, a packed", shapes=_PACKED),
+    Family("spr2", "sd", 2, _SPR2, "apu", "n", _square, _packed_update_words,
+           "a = alpha (x y^T + y x^T) + a, a packed", shapes=_PACKED),
+    Family("hpr2", "cz", 2, _SPR2, "apu", "n", _square, _packed_update_words,
+           "a = alpha x y^H + conj(alpha) y x^H + a, a packed", shapes=_PACKED),
+    # Level 2: triangles.
+    Family("trmv", "sdcz", 2, "a x [offx=0 incx=1 lower=0 trans=0 diag=0 overwrite_x=0]", "x", "n",
+           lambda n: n * n, _square_words, "x = op(a) x, a triangular", shapes=_SQUARE),
+    Family("trsv", "sdcz", 2, "a x " + _TR, "xout", "n",
+           lambda n: n * n, _square_words, "solve op(a) x' = x, a triangular", shapes=_SQUARE),
+    Family("tbmv", "sdcz", 2, "k a x " + _TR, "xout", "n k",
+           lambda n, k: 2 * n * (k + 1), _band_words,
+           "x = op(a) x, a a triangular band", shapes=_BAND),
+    Family("tbsv", "sdcz", 2, "k a x " + _TR, "xout", "n k",
+           lambda n, k: 2 * n * (k + 1), _band_words,
+           "solve op(a) x' = x, a a triangular band", shapes=_BAND),
+    Family("tpmv", "sdcz", 2, "n ap x " + _TR, "xout", "n",
+           lambda n: n * n, _packed_words, "x = op(a) x, a triangular, packed", shapes=_PACKED),
+    Family("tpsv", "sdcz", 2, "n ap x " + _TR, "xout", "n",
+           lambda n: n * n, _packed_words,
+           "solve op(a) x' = x, a triangular, packed", shapes=_PACKED),
+    # Level 3.
+    Family("gemm", "sdcz", 3, "alpha a b [beta=0.0 c trans_a=0 trans_b=0 overwrite_c=0]", "c",
+           "m n k", lambda m, n, k: 2 * m * n * k, lambda m, n, k: m * k + k * n + 2 * m * n,
+           "c = alpha op(a) op(b) + beta c", shapes="c:(m,n)"),
+    Family("symm", "sdcz", 3, _SYMM, "c", "m n", _side_flops, _side_words,
+           "c = alpha a b + beta c, or b a if side, a symmetric", shapes="c:(m,n) b:(m,n)"),
+    Family("hemm", "cz", 3, _SYMM, "c", "m n", _side_flops, _side_words,
+           "c = alpha a b + beta c, or b a if side, a Hermitian", shapes="c:(m,n) b:(m,n)"),
+    Family("syrk", "sdcz", 3, _SYRK, "c", "n k",
+           lambda n, k: n * (n + 1) * k, lambda n, k: n * k + 2 * n * n,
+           "c = alpha op(a) op(a)^T + beta c, one triangle", shapes="c:(n,n)"),
+    Family("herk", "cz", 3, _SYRK, "c", "n k",
+           lambda n, k: n * (n + 1) * k, lambda n, k: n * k + 2 * n * n,
+           "c = alpha op(a) op(a)^H + beta c, one triangle", shapes="c:(n,n)"),
+    Family("syr2k", "sdcz", 3, _SYR2K, "c", "n k",
+           lambda n, k: 2 * n * (n + 1) * k, lambda n, k: 2 * n * k + 2 * n * n,
+           "c = alpha (op(a) op(b)^T + op(b) op(a)^T) + beta c, one triangle", shapes="c:(n,n)"),
+    Family("her2k", "cz", 3, _SYR2K, "c", "n k",
+           lambda n, k: 2 * n * (n + 1) * k, lambda n, k: 2 * n * k + 2 * n * n,
+           "c = alpha op(a) op(b)^H + conj(alpha) op(b) op(a)^H + beta c, one triangle",
+           shapes="c:(n,n)"),
+    Family("trmm", "sdcz", 3, _TRMM, "b", "m n",
+           lambda m, n: m * m * n, lambda m, n: m * m + 2 * m * n,
+           "b = alpha op(a) b, or b op(a) if side, a triangular", shapes="b:(m,n)"),
+    Family("trsm", "sdcz", 3, _TRMM, "x", "m n",
+           lambda m, n: m * m * n, lambda m, n: m * m + 2 * m * n,
+           "solve op(a) x = alpha b, or x op(a) = alpha b if side, a triangular", shapes="b:(m,n)"),
+)  # fmt: skip
+
+
+def _default(text: str) -> Any:
+    if not text:
+        return None
+    return float(text) if "." in text else int(text)
+
+
+def _rows(family: Family) -> Tuple[Routine, ...]:
+    names = family.names.split()
+    if len(names) == 1:
+        names = [letter + names[0] for letter in family.types]
+    required, _, optional = family.arguments.partition("[")
+    wanted = required.split()
+    pairs = [each.partition("=") for each in optional.rstrip("]").split()]
+    return tuple(
+        Routine(
+            name,
+            letter,
+            family,
+            family.level,
+            tuple(wanted + [pair[0] for pair in pairs]),
+            len(wanted),
+            tuple(_default(pair[2]) for pair in pairs),
+            tuple(family.modified.split()),
+            tuple(family.sizes.split()),
+            KERNELS.get(name),
+        )
+        for name, letter in zip(names, family.types)
+    )
+
+
+ROUTINES: Dict[str, Routine] = {row.name: row for each in FAMILIES for row in _rows(each)}
 
 
 def sizes(routine: str, given: Mapping[str, int]) -> Routine:
     """The row of ``routine``, once ``given`` holds each of its sizes and nothing else."""
     row = ROUTINES.get(routine)
     if row is None:
-        raise BlasError(
-            "why", "routine", routine, f"not among the routines {', '.join(sorted(ROUTINES))}"
-        )
+        near = difflib.get_close_matches(str(routine), ROUTINES)
+        hint = f", as are {', '.join(near)}" if near else ""
+        raise BlasError("why", "routine", routine, f"not among the routines of BLAS{hint}")
     for name in row.sizes:
         if name not in given:
             raise BlasError(routine, name, None, f"a call has the sizes {', '.join(row.sizes)}")

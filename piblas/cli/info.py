@@ -34,7 +34,8 @@ def add_commands(commands: Any) -> None:
         help="where a call would run, and why",
         description="Say where a call would run and why, e.g.: piblas why sgemm 512 512 512",
     )
-    why.add_argument("routine", choices=sorted(routines.ROUTINES), help="name of the routine")
+    rows = sorted(routines.ROUTINES)
+    why.add_argument("routine", choices=rows, metavar="routine", help="name of the routine")
     why.add_argument("size", type=size, nargs="+", help="its sizes; for sgemm m n k")
     why.add_argument("--device", choices=devices.NAMES, help="ask about this device")
     why.add_argument("--board", choices=list(boards.BOARDS), help="ask about this board")

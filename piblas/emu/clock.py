@@ -17,7 +17,7 @@ they are free, for a time of the timing set (:mod:`piblas.isa.timing`).
   looks up the lines of a request in the order of elements in its direct-mapped cache.
 - **L2.**  4 ways, least recently used.  A line takes its turn at the port when it is asked for,
   then the memory's if L2 has not got it; a second request for a line in flight waits for that.
-- **DMA.**  A row at a time, each takes memory time.
+- **DMA.**  A row at a time, each takes memory time; a row does not wait for the one before.
 - **Code.**  A 4-way cache a slice; the next lines are asked for when a line is entered.
 
 :func:`before` runs before an instruction that touches a unit, :func:`after` behind it;
@@ -42,9 +42,10 @@ from .clock_layout import (
     R_SDRAM, TM_BEGUN, TM_FREE, TM_LAST, TM_LAST_PORT, TM_LAST_SDRAM, TM_PORT, TM_QPU, TM_SDRAM,
     TM_STEP, TM_STOPPED, TM_THERE, TM_WIDTH, X_CODE_TAGS, X_END, X_HORIZON, X_HOT, X_L2_TAGS,
     X_LINES, X_PORT, X_RINGS, X_RING_DONE, X_RING_HEAD, X_RING_TAIL, X_ROW, X_SDRAM, X_SFU, X_TICK,
-    X_TMUS, X_TMU_TAGS, X_UNIF_TAGS, X_VDR_BUSY, X_VDR_LEFT, X_VDR_LINES, X_VDR_REST, X_VDR_ROW,
-    X_VDW_BUSY, X_VPM, Z_BLOCK, Z_CLOCK, Z_FETCH, Z_FETCH_FIRST, Z_FETCH_FREE, Z_FETCH_NEXT, Z_LINE,
-    Z_NEW, Z_NEW_AT, Z_NEW_PORT, Z_OLD, Z_OLD_AT, Z_SEMAPHORE, Z_SINCE, Z_STALL, Z_VPM_READY,
+    X_TMUS, X_TMU_TAGS, X_UNIF_TAGS, X_VDR_BUSY, X_VDR_DONE, X_VDR_LEFT, X_VDR_LINES, X_VDR_REST,
+    X_VDR_ROW, X_VDW_BUSY, X_VPM, Z_BLOCK, Z_CLOCK, Z_FETCH, Z_FETCH_FIRST, Z_FETCH_FREE,
+    Z_FETCH_NEXT, Z_LINE, Z_NEW, Z_NEW_AT, Z_NEW_PORT, Z_OLD, Z_OLD_AT, Z_SEMAPHORE, Z_SINCE,
+    Z_STALL, Z_VPM_READY,
 )  # fmt: skip
 from .dma import finish_load, finish_store
 from .fields import field
@@ -65,9 +66,9 @@ _vdw_depth = field("vdw", "depth")
 _vdw_modew = field("vdw", "modew")
 
 WRITE_FIFO = 2  # VPM writes that wait for the port without holding up the QPU
-ENGINE_WIDTH = X_VDW_BUSY - X_VDR_BUSY
-LEFT, ROW, REST, LINES = (
-    name - X_VDR_BUSY for name in (X_VDR_LEFT, X_VDR_ROW, X_VDR_REST, X_VDR_LINES)
+LEFT, ROW, REST, LINES, DONE = (
+    name - X_VDR_BUSY
+    for name in (X_VDR_LEFT, X_VDR_ROW, X_VDR_REST, X_VDR_LINES, X_VDR_DONE)
 )
 
 
@@ -148,7 +149,7 @@ def _fetch(S, now, line, more, memory_time):
         X[N_L2_MISS] += 1
         start = max(now << 8, X[X_SDRAM])
         X[X_SDRAM] = start + K[K_SDRAM]
-        X[entry + L_TAG], X[entry + L_READY] = line, (start + 255 >> 8) + memory_time
+        X[entry + L_TAG], X[entry + L_READY] = line, (start >> 8) + memory_time
     there = X[entry + L_READY]
     if there > turn:
         return there + more, 0, there - now
@@ -438,6 +439,7 @@ def _start_engine(S, engine, unit, at, rows, nbytes, word, row, rest):
     X[engine + ROW] = _row_clk((nbytes + 3) // 4, word, row)
     X[engine + REST] = rest
     X[engine + LINES] = (nbytes + 63) // 64
+    X[engine + DONE] = 0
     _plan(S, unit, at)
 
 
@@ -458,9 +460,11 @@ def _dma_row(S, engine, unit, what, now):
     start = max(now << 8, X[X_SDRAM])
     X[X_SDRAM] = start + X[engine + LINES] * S.K[K_SDRAM]
     X[engine + LEFT] -= 1
-    S.E[unit] = (start + 255 >> 8) + X[engine + ROW]
+    # The next row does not wait for the memory; the end of the transfer does.
+    X[engine + DONE] = max(X[engine + DONE], start >> 8) + X[engine + ROW]
+    S.E[unit] = now + X[engine + ROW]
     if X[engine + LEFT] == 0:
-        S.E[unit] += X[engine + REST]
+        S.E[unit] = X[engine + DONE] + X[engine + REST]
 
 
 @njit

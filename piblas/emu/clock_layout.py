@@ -112,18 +112,20 @@ L_TAG, L_READY, L_PORT, L_SDRAM, L_AGE = range(LINE_WIDTH)
     X_VDR_ROW,
     X_VDR_REST,
     X_VDR_LINES,
+    X_VDR_DONE,  # when the rows so far are moved
     X_VDW_BUSY,
     X_VDW_LEFT,
     X_VDW_ROW,
     X_VDW_REST,
     X_VDW_LINES,
+    X_VDW_DONE,
     N_PORT,  # lines that L2 handed out, and that it fetched
     N_L2_MISS,
     N_TMU_MISS,
     N_UNIFORM_MISS,
     N_CODE_MISS,
     X_SFU,  # one a slice
-) = range(25)
+) = range(27)
 X_TMUS = X_SFU + MAX_SLICES
 (
     TM_FREE,  # when the TMU can begin with the next request

@@ -1,7 +1,8 @@
 """The compiled loop: QPUs take turns until all have ended, or something needs the host.
 
-A turn ends after a number of instructions, or when the QPU has to wait.  A whole round in which no
-QPU issues is a deadlock, because everything that a QPU can wait for is done by another QPU.
+Without a clock, a turn ends after a number of instructions, or when the QPU has to wait.  A whole
+round in which no QPU issues is a deadlock, because everything that a QPU can wait for is done by
+another QPU.  With a clock (:mod:`piblas.emu.clock`), whoever is earliest acts next.
 Instructions that only compute on registers run right here; everything else goes to
 :func:`piblas.emu.qpu.careful`.
 """
@@ -261,6 +262,9 @@ def _by_time(S, budget):
             spent += 1
             continue
         q = who - E_QPU
+        if Q[q, Q_STATE] == 0:
+            E[who] = NEVER  # it has ended in single steps
+            continue
         room = G[G_LIMIT] - Q[q, Q_COUNT]
         if room <= 0:
             return END_LIMIT

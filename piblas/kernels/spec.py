@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Generic, List, TypeVar
 
 from ..codegen import Assembler, Program
 
-__all__ = ["KernelSpec", "register", "names", "get"]
+__all__ = ["KernelSpec", "built", "register", "names", "get"]
 
 Options = TypeVar("Options")
 
@@ -45,7 +45,17 @@ def build(spec: KernelSpec, options: Any) -> Program:
     """Generate, lower, allocate, schedule, check and link; cached by kernel and options."""
     asm = Assembler(spec.name)
     spec.generate(asm, options)
-    return asm.finish()
+    program = asm.finish()
+    _BUILT.append(program)
+    return program
+
+
+_BUILT: List[Program] = []
+
+
+def built() -> List[Program]:
+    """The programs that this process has built so far, so that words can be traced to source."""
+    return list(_BUILT)
 
 
 _REGISTRY: Dict[str, KernelSpec] = {}
@@ -60,7 +70,9 @@ def register(spec: KernelSpec) -> KernelSpec:
 
 
 def _load() -> None:
-    from . import gemm  # noqa: F401  (registers its kernels)
+    # Each registers its kernels.
+    from . import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap  # noqa: F401
+    from . import gemm  # noqa: F401
 
 
 def names() -> List[str]:

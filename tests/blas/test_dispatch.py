@@ -106,7 +106,7 @@ def test_why_reads(fresh):
 @pytest.mark.parametrize(
     "routine, options, message",
     [
-        ("sgem", dict(m=1), "why: argument routine = 'sgem': not among the routines sgemm"),
+        ("sgem", dict(m=1), "'sgem': not among the routines of BLAS, as are sgemv, sgemm"),
         ("sgemm", dict(m=1, n=1), "sgemm: argument k = None: a call has the sizes m, n, k"),
         ("sgemm", dict(m=1, n=1, k=1, p=4), "argument p = 4: a call has the sizes m, n, k"),
         ("sgemm", dict(m=1, n=-1, k=1), "argument n = -1: a size is an integer of at least 0"),

@@ -53,6 +53,7 @@ def device():
         ({"memory": 1 << 30}, "memory = 1073741824"),
         ({"clock_hz": 0}, "clock_hz = 0 is no frequency"),
         ({"quantum": 0}, "quantum = 0"),
+        ({"timing": 3}, "timing = 3 is neither a name nor a Timing"),
         ({"seed": -1}, "seed = -1"),
     ],
 )

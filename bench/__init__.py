@@ -1,0 +1,1 @@
+"""Measurements on the emulator: ``python -m bench`` lists them."""

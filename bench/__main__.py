@@ -1,0 +1,24 @@
+"""``python -m bench calibrate | emulator``."""
+
+from __future__ import annotations
+
+import sys
+
+from . import calibrate, emulator
+
+MODULES = {"calibrate": calibrate, "emulator": emulator}
+
+
+def main() -> int:
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in MODULES:
+        print("usage: python -m bench COMMAND")
+        for command, module in MODULES.items():
+            print(f"  {command:12} {(module.__doc__ or '').splitlines()[0]}")
+        return 2
+    del sys.argv[1]
+    return MODULES[name].main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Any routine as a function: SciPy's on the CPU, through one short path, or its QPU kernel.
+
+The path is short because a small call costs as little as 0.1 us in SciPy.  Where no call can reach
+a QPU (see :func:`piblas.blas.devices.counters`) the arguments go to SciPy as they came; what is
+added is one call of a Python function and one step of a counter (``bench.cpu_overhead`` measures
+it).  Where calls are dispatched, :mod:`piblas.blas.level1` takes the call or leaves it to SciPy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+
+from ..errors import BlasError
+from . import cpu, describe, devices, refuse
+from .routines import ROUTINES, Routine
+
+__all__ = ["ATTRIBUTES", "exported", "function", "wrap"]
+
+#: What ``get_blas_funcs`` writes on the functions that it hands out.
+ATTRIBUTES = ("dtype", "int_dtype", "module_name", "prefix", "typecode")
+
+_made: Dict[str, Any] = {}
+_foreign: Dict[Any, Any] = {}
+
+
+def exported() -> List[str]:
+    """The names of ``scipy.linalg.blas`` as installed: its routines and its two helpers."""
+    return sorted(name for name in cpu.functions() if name in ROUTINES) + sorted(cpu.helpers())
+
+
+def function(name: str) -> Any:
+    """``piblas.<name>``, made when it is first wanted; None if SciPy has no such routine."""
+    made = _made.get(name)
+    if made is not None:
+        return made
+    if name in ROUTINES and name in cpu.functions():
+        if name == "sgemm":
+            from .level3 import sgemm
+
+            made = sgemm
+        else:
+            made = _make(ROUTINES[name], cpu.functions()[name])
+    elif name == "get_blas_funcs":
+        from .lookup import get_blas_funcs
+
+        made = get_blas_funcs()
+    elif name == "find_best_blas_type":
+        made = cpu.helpers()[name]
+    # Two threads may make one at the same time; the first stays.
+    return None if made is None else _made.setdefault(name, made)
+
+
+def wrap(original: Any) -> Any:
+    """The function of piblas for one of SciPy's, as found by ``get_blas_funcs``."""
+    name = original.__name__.split()[-1]  # f2py names it "function saxpy"
+    if cpu.functions().get(name) is original:
+        return function(name)
+    ours = (*_made.values(), *_foreign.values())
+    if original in ours or name not in ROUTINES:
+        return original
+    # Another build of the same routine, with 64-bit integers: on the CPU.
+    row = ROUTINES[name]._replace(kernel=None)
+    return _foreign.setdefault(original, _make(row, original))
+
+
+def _no_empty_vectors(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
+    """SciPy (1.17) crashes the process where ger is to update a matrix without elements."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for place, name in enumerate(row.arguments[:3]):
+            value = args[place] if place < len(args) else kwargs.get(name)
+            if name != "alpha" and value is not None and np.size(value) == 0:
+                raise BlasError(row.name, name, np.shape(value), "wants at least one element")
+        return scipy(*args, **kwargs)
+
+    return checked
+
+
+def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
+    if row.name[1:] in ("ger", "geru", "gerc"):
+        scipy = _no_empty_vectors(row, scipy)
+    counters = devices.counters(row.level if row.kernel else 0)
+
+    def routine(*args: Any, **kwargs: Any) -> Any:
+        counter = counters[0]
+        if counter is None:
+            return dispatched(args, kwargs)
+        try:
+            # Without keywords SciPy is spared an empty dictionary: 15 ns of some 200.
+            result = scipy(*args, **kwargs) if kwargs else scipy(*args)
+        except Exception as error:
+            refused = refuse.convert(row, args, kwargs, error)
+            if refused is None:
+                raise
+            raise refused from error
+        next(counter)
+        return result
+
+    def dispatched(args: Any, kwargs: Any) -> Any:
+        devices.resolve()
+        if counters[0] is not None:
+            return routine(*args, **kwargs)
+        from . import level1
+
+        def on_cpu() -> Any:
+            try:
+                return scipy(*args, **kwargs)
+            except Exception as error:
+                refused = refuse.convert(row, args, kwargs, error)
+                if refused is None:
+                    raise
+                raise refused from error
+
+        return level1.call(row, args, kwargs, on_cpu)
+
+    routine.__name__ = routine.__qualname__ = row.name
+    routine.__module__ = "piblas"
+    routine.__doc__ = describe.docstring(row)
+    routine.__signature__ = describe.signature(row)  # type: ignore[attr-defined]
+    return routine

@@ -1,0 +1,19 @@
+"""sswap: x, y = y, x, bit for bit (:mod:`.stream`)."""
+
+from __future__ import annotations
+
+from typing import Any, List, Tuple
+
+from ..codegen import Assembler
+from .stream import Elementwise
+
+__all__ = ["KERNEL", "SPEC"]
+
+
+def _body(asm: Assembler, constants: List[Any], values: List[Any]) -> Tuple[List[Any], List[Any]]:
+    x, y = values
+    return [y, x], []
+
+
+KERNEL = Elementwise(inputs=2, outputs=2, body=_body)
+SPEC = KERNEL.spec("swap", ("sswap",), "x, y = y, x", depth=3, watch=False)

@@ -1,0 +1,252 @@
+"""Level-1 calls on a device: increments, special values, and arrays left alone on failure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.linalg import blas
+
+from piblas.blas import qpu1
+from piblas.driver import Emulator
+from piblas.errors import BlasError, DeviceError
+from piblas.kernels import asum, axpy, dot, nrm2, rot, scal
+
+
+@pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
+def device(request):
+    with Emulator(memory=16 << 20, seed=23, incoherent=request.param, timing="off") as dev:
+        yield dev
+
+
+def operand(rng, n, inc, low=-1.0, high=1.0):
+    """An array that holds n elements with an increment, and some more, and the elements' view."""
+    words = (n - 1) * abs(inc) + 1 + int(rng.integers(0, 4)) if n else 3
+    array = rng.uniform(low, high, words).astype(np.float32)
+    return array, elements(array, n, inc)
+
+
+def elements(array, n, inc):
+    """Element i as BLAS counts, written out."""
+    start = 0 if inc > 0 else -(n - 1) * inc
+    return array[[start + i * inc for i in range(n)]]
+
+
+def untouched(before, after, n, inc):
+    """All words but the operand's are as before."""
+    others = np.ones(before.size, dtype=bool)
+    others[[(0 if inc > 0 else -(n - 1) * inc) + i * inc for i in range(n)]] = False
+    assert np.array_equal(before[others], after[others])
+
+
+INCREMENTS = ((1, 1), (2, 1), (-1, 3), (3, -2), (-2, -1), (1, -1))
+
+
+CALLS = 9
+"""Calls in a turn of :func:`random_calls`."""
+
+
+def random_calls(device, seed, turns, longest):
+    rng = np.random.default_rng(seed)
+    for turn in range(turns):
+        n = int(rng.integers(1, longest + 1))
+        incx, incy = INCREMENTS[turn % len(INCREMENTS)]
+        x, of_x = operand(rng, n, incx)
+        y, of_y = operand(rng, n, incy)
+        wide_x, wide_y = of_x.astype(np.float64), of_y.astype(np.float64)
+        a, c, s = (np.float32(v) for v in rng.uniform(-2, 2, 3))
+
+        new_x, new_y = x.copy(), y.copy()
+        report = qpu1.scopy(device, n, new_x, incx, new_y, incy)
+        assert report.kernel == "copy" and np.array_equal(new_x, x)
+        assert np.array_equal(elements(new_y, n, incy), of_x)
+        untouched(y, new_y, n, incy)
+
+        new_x, new_y = x.copy(), y.copy()
+        qpu1.sswap(device, n, new_x, incx, new_y, incy)
+        assert np.array_equal(elements(new_y, n, incy), of_x)
+        assert np.array_equal(elements(new_x, n, incx), of_y)
+        untouched(x, new_x, n, incx)
+        untouched(y, new_y, n, incy)
+
+        new_x = x.copy()
+        qpu1.sscal(device, n, a, new_x, incx)
+        error = np.abs(elements(new_x, n, incx) - float(a) * wide_x)
+        assert np.all(error <= scal.error_bound(a, of_x))
+        untouched(x, new_x, n, incx)
+
+        new_x, new_y = x.copy(), y.copy()
+        qpu1.saxpy(device, n, a, new_x, incx, new_y, incy)
+        error = np.abs(elements(new_y, n, incy) - (float(a) * wide_x + wide_y))
+        assert np.all(error <= axpy.error_bound(a, of_x, of_y)) and np.array_equal(new_x, x)
+        untouched(y, new_y, n, incy)
+
+        new_x, new_y = x.copy(), y.copy()
+        qpu1.srot(device, n, new_x, incx, new_y, incy, c, s)
+        h = np.array([c, s, -s, c], dtype=np.float64)
+        bounds = rot.error_bound(h, of_x, of_y)
+        error = np.abs(elements(new_x, n, incx) - (h[0] * wide_x + h[1] * wide_y))
+        assert np.all(error <= bounds[0])
+        error = np.abs(elements(new_y, n, incy) - (h[2] * wide_x + h[3] * wide_y))
+        assert np.all(error <= bounds[1])
+
+        got, report = qpu1.sdot(device, n, x, incx, y, incy)
+        assert report.kernel == "dot"
+        assert abs(got - np.dot(wide_x, wide_y)) <= dot.error_bound(of_x, of_y)
+        got, _ = qpu1.sasum(device, n, x, incx)
+        assert abs(got - np.abs(wide_x).sum()) <= asum.error_bound(of_x)
+        got, _ = qpu1.snrm2(device, n, x, incx)
+        assert abs(got - np.linalg.norm(wide_x)) <= nrm2.error_bound(of_x)
+        assert qpu1.isamax(device, n, x, incx)[0] == np.argmax(np.abs(of_x))
+
+
+def test_random_calls(device):
+    random_calls(device, 77, 40, 300)
+
+
+@pytest.mark.parametrize("n_qpus", (1, 5))
+def test_devices_with_fewer_qpus(n_qpus):
+    with Emulator(memory=4 << 20, n_qpus=n_qpus, seed=5, timing="off") as small:
+        random_calls(small, 80, 6, 3000)
+
+
+@pytest.mark.slow
+def test_many_random_calls(device, capsys):
+    turns = 1200
+    random_calls(device, 78, turns, 300)
+    random_calls(device, 79, turns // 40, 20_000)
+    with capsys.disabled():
+        print(f"\nlevel 1: {CALLS * (turns + turns // 40)} random calls")
+
+
+@pytest.mark.parametrize("flag", (-2.0, -1.0, 0.0, 1.0))
+def test_every_flag_of_srotm(device, flag):
+    rng = np.random.default_rng(4)
+    for n in (1, 40, 300):
+        x, y = rng.uniform(-1, 1, (2, n)).astype(np.float32)
+        param = np.array([flag, *rng.uniform(-2, 2, 4)], dtype=np.float32)
+        want = blas.srotm(x, y, param)
+        new_x, new_y = x.copy(), y.copy()
+        report = qpu1.srotm(device, n, new_x, 1, new_y, 1, param)
+        assert (report is None) == (flag == -2)
+        for got, exact in zip((new_x, new_y), want):
+            np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("bad", (np.inf, -np.inf, np.nan, 3.3e38))
+def test_special_values_are_as_on_the_cpu(device, bad):
+    rng = np.random.default_rng(6)
+    for n in (1, 20, 400):
+        x, y = rng.uniform(1, 2, (2, n)).astype(np.float32)
+        where = int(rng.integers(n))
+        x[where] = bad
+        y[where] = 0.0
+
+        def same(got, want):
+            np.testing.assert_array_equal(got, want)
+
+        new = x.copy()
+        qpu1.sscal(device, n, 2.0, new, 1)
+        same(new, blas.sscal(2.0, x.copy()))
+        new = y.copy()
+        qpu1.saxpy(device, n, 2.0, x, 1, new, 1)
+        same(new, blas.saxpy(x, y.copy(), a=2.0))
+        new_x, new_y = x.copy(), y.copy()
+        qpu1.srot(device, n, new_x, 1, new_y, 1, 2.0, 3.0)
+        for got, want in zip((new_x, new_y), blas.srot(x, y, 2.0, 3.0)):
+            same(got, want)
+        # Inf * 0 is 0 on a QPU and NaN by IEEE.
+        if not np.isfinite(bad):
+            same(qpu1.sdot(device, n, x, 1, y, 1)[0], blas.sdot(x, y))
+            same(qpu1.sasum(device, n, x, 1)[0], blas.sasum(x))
+            same(qpu1.snrm2(device, n, x, 1)[0], blas.snrm2(x))
+        if not np.isnan(bad):
+            assert qpu1.isamax(device, n, x, 1)[0] == where
+        same(qpu1.isamax(device, n, x, 1)[0], blas.isamax(x))
+
+
+@pytest.mark.parametrize("scalar", (np.inf, np.nan))
+def test_special_scalars(device, scalar):
+    x = np.array([1.0, -2.0, 0.0], dtype=np.float32)
+    y = x[::-1].copy()
+    new = x.copy()
+    assert qpu1.sscal(device, 3, scalar, new, 1) is None
+    np.testing.assert_array_equal(new, blas.sscal(scalar, x.copy()))
+    new = y.copy()
+    assert qpu1.saxpy(device, 3, scalar, x, 1, new, 1) is None
+    np.testing.assert_array_equal(new, blas.saxpy(x, y.copy(), a=scalar))
+    new_x, new_y = x.copy(), y.copy()
+    assert qpu1.srot(device, 3, new_x, 1, new_y, 1, scalar, 1.0) is None
+    for got, want in zip((new_x, new_y), blas.srot(x, y, scalar, 1.0)):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_overflow_of_a_sum(device):
+    x = np.full(300, 3e38, dtype=np.float32)
+    assert qpu1.sasum(device, 300, x, 1)[0] == np.inf
+    assert qpu1.sdot(device, 300, x, 1, -x, 1)[0] == -np.inf
+
+
+@pytest.mark.parametrize("size", (1e-45, 1e-40, 1e-38, 1e-36, 1e-30, 1e-25, 1e-19, 1e-15, 1.0,
+                                  1e15, 1e19, 1e25, 1e30, 1e36, 2e37))  # fmt: skip
+def test_norms_of_any_size(device, size):
+    rng = np.random.default_rng(8)
+    for n in (1, 3, 50, 700):
+        x = (size * rng.uniform(-1, 1, n)).astype(np.float32)
+        got, report = qpu1.snrm2(device, n, x, 1)
+        want = np.linalg.norm(x.astype(np.float64))
+        assert abs(got - want) <= nrm2.error_bound(x)
+        assert report.kernel == "nrm2"
+    x = np.array([size, 0, 1e-3 * size, 0], dtype=np.float32)
+    assert abs(qpu1.snrm2(device, 4, x, 1)[0] - np.linalg.norm(x.astype(np.float64))) <= (
+        nrm2.error_bound(x)
+    )
+
+
+def test_norm_beyond_the_largest_float(device):
+    x = np.full(50, 3e38, dtype=np.float32)
+    assert qpu1.snrm2(device, 50, x, 1)[0] == np.inf
+    assert abs(qpu1.snrm2(device, 1, x, 1)[0] - float(x[0])) <= nrm2.error_bound(x[:1])
+    assert qpu1.snrm2(device, 20, np.zeros(20, np.float32), 1)[0] == 0
+
+
+def test_nothing_to_do(device):
+    x, y = np.ones(3, np.float32), np.zeros(3, np.float32)
+    for n in (0, -2):
+        assert qpu1.scopy(device, n, x, 1, y, 1) is None
+        assert qpu1.sswap(device, n, x, 1, y, 1) is None
+        assert qpu1.sscal(device, n, 3.0, x, 1) is None
+        assert qpu1.saxpy(device, n, 3.0, x, 1, y, 1) is None
+        assert qpu1.srot(device, n, x, 1, y, 1, 0.0, 1.0) is None
+        assert qpu1.srotm(device, n, x, 1, y, 1, np.array([-1.0, 2, 2, 2, 2])) is None
+        assert qpu1.sdot(device, n, x, 1, y, 1) == (0.0, None)
+        assert qpu1.sasum(device, n, x, 1) == (0.0, None)
+        assert qpu1.snrm2(device, n, x, 1) == (0.0, None)
+        assert qpu1.isamax(device, n, x, 1) == (0, None)
+    assert qpu1.saxpy(device, 3, 0.0, x, 1, y, 1) is None
+    assert np.all(x == 1) and np.all(y == 0)
+
+
+def test_operands_that_do_not_fit(device):
+    x, y = np.ones(5, np.float32), np.zeros(5, np.float32)
+    with pytest.raises(BlasError, match="saxpy: argument incx = 0"):
+        qpu1.saxpy(device, 5, 1.0, x, 0, y, 1)
+    with pytest.raises(BlasError, match="saxpy: argument y = 5: n = 3, inc = -3 need 7 words"):
+        qpu1.saxpy(device, 3, 1.0, x, 1, y, -3)
+    assert np.all(y == 0)
+
+
+def test_a_failed_launch_changes_nothing(device, monkeypatch):
+    x, y = np.ones(40, np.float32), np.full(40, 2, np.float32)
+
+    def fails(*args, **kwargs):
+        raise DeviceError("the launch failed")
+
+    monkeypatch.setattr(type(device), "execute", fails)
+    for call in (
+        lambda: qpu1.sswap(device, 40, x, 1, y, 1),
+        lambda: qpu1.saxpy(device, 40, 2.0, x, 1, y, 1),
+        lambda: qpu1.sdot(device, 40, x, 1, y, 1),
+    ):
+        with pytest.raises(DeviceError, match="the launch failed"):
+            call()
+    assert np.all(x == 1) and np.all(y == 2)
