@@ -1,12 +1,12 @@
-"""``python -m bench calibrate | emulator``."""
+"""``python -m bench calibrate | cpu_overhead | emulator``."""
 
 from __future__ import annotations
 
 import sys
 
-from . import calibrate, emulator
+from . import calibrate, cpu_overhead, emulator
 
-MODULES = {"calibrate": calibrate, "emulator": emulator}
+MODULES = {"calibrate": calibrate, "cpu_overhead": cpu_overhead, "emulator": emulator}
 
 
 def main() -> int:
