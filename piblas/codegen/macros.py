@@ -94,7 +94,10 @@ def reduce(asm: Assembler, dst: Operand, src: Operand, op: str = "fadd") -> None
 
 def broadcast(asm: Assembler, dst: Optional[Operand], src: Operand, element: int) -> None:
     """r5, and ``dst`` if given, = element ``element`` of src, in every element."""
-    asm.rotate(asm.r5rep, src, -element % 16)
+    if element % 16:
+        asm.rotate(asm.r5rep, src, -element % 16)
+    else:
+        asm.mov(asm.r5rep, src)  # r5rep takes element 0, so either unit will do
     if dst is not None:
         asm.mov(dst, asm.r5)
 

@@ -170,18 +170,24 @@ def _whole_word(bundle: Bundle) -> Word:
     fail("these operations do not fit into one word", bundle.where, bundle, _rule_of(needs))
 
 
-def _ways(needs: Sequence[Need]) -> List[Word]:
-    """The words that hold all of ``needs``, one for each choice of units that works."""
-    words = [Word()]
+def _grown(word: Word, needs: Sequence[Need]) -> List[Word]:
+    """Copies of a word with all of ``needs`` added, one for each choice of units that works."""
+    words = [word.copy()]
     # Operations with a choice of unit come last, so that they take what is left.
     for need in sorted(needs, key=lambda n: len(n.units) if n.units else 0):
         grown = []
-        for word in words:
+        for candidate in words:
             for unit in need.units or ("",):
-                twin = word.copy()
+                twin = candidate.copy()
                 if twin.add(need, unit):
                     grown.append(twin)
         words = grown
+    return words
+
+
+def _ways(needs: Sequence[Need]) -> List[Word]:
+    """The words that hold all of ``needs``, one for each choice of units that works."""
+    words = _grown(Word(), needs)
     events = 0
     for need in needs:
         events |= need.events
@@ -375,13 +381,5 @@ def _fit(word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int)
         return None
     if excluded(events):
         return None
-    grown = [word.copy()]
-    for need in sorted(needs, key=lambda n: len(n.units) if n.units else 0):
-        step = []
-        for candidate in grown:
-            for unit in need.units or ("",):
-                twin = candidate.copy()
-                if twin.add(need, unit):
-                    step.append(twin)
-        grown = step
+    grown = _grown(word, needs)
     return grown[0] if grown else None

@@ -29,8 +29,7 @@ from typing import List, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler
-from ..isa import setup_words as sw
+from ..codegen import Assembler, macros
 from . import parts, reference
 from .spec import KernelSpec, register
 
@@ -45,9 +44,6 @@ LINE = 64
 class GemmOptions:
     """``rows`` x 16 * ``vectors`` is the tile; ``unroll`` steps of k make an iteration;
     ``beta`` says whether D is read.
-
-    Of the tiles with 48 accumulators, 12 x 64 without unrolling is the one whose slowest
-    simulated time, that of the pessimistic timing set, is shortest at 512 and 1024.
     """
 
     rows: int = 12
@@ -143,10 +139,7 @@ class _Tile:
             asm.ldtmu(self.tmu(v), register_)
         self.request()
         for row, accumulators in enumerate(self.d):
-            if row == 0:
-                asm.mov(asm.r5rep, p)
-            else:
-                asm.rotate(asm.r5rep, p, LANES - row)
+            macros.broadcast(asm, None, p, row)
             for v, accumulator in enumerate(accumulators):
                 product = asm.reg("t", file="acc")
                 asm.fmul(product, asm.r5, q[v])
@@ -166,26 +159,24 @@ class _Tile:
         if options.beta:
             beta = asm.reg("beta")
             asm.mov(beta, asm.unif)
-        asm.read(asm.mutex)
-        if options.beta:
-            parts.blocks_load(asm, "load")
-        asm.ldi(asm.vpm_wr_setup, sw.vpm_write(0))
         order = [
             self.d[row][v] for v in range(options.vectors) for row in range(options.rows)
         ]
-        for index, accumulator in enumerate(order):
-            if not options.beta:
-                asm.fmul(asm.vpm, accumulator, alpha)
-                continue
-            if index % 16 == 0:
-                count = min(16, len(order) - index)
-                asm.ldi(asm.vpm_rd_setup, sw.vpm_read(count, index))
-            old, new = asm.reg("old"), asm.reg("new")
-            asm.fmul(old, asm.vpm, beta)
-            asm.fmul(new, accumulator, alpha)
-            asm.fadd(asm.vpm, old, new)
-        parts.blocks_store(asm, "store")
-        asm.mov(asm.mutex, 0)
+        with macros.holding_mutex(asm):
+            if options.beta:
+                parts.blocks_load(asm, "load")
+            macros.vpm_write_setup(asm)
+            for index, accumulator in enumerate(order):
+                if not options.beta:
+                    asm.fmul(asm.vpm, accumulator, alpha)
+                    continue
+                if index % 16 == 0:
+                    macros.vpm_read_setup(asm, min(16, len(order) - index), index)
+                old, new = asm.reg("old"), asm.reg("new")
+                asm.fmul(old, asm.vpm, beta)
+                asm.fmul(new, accumulator, alpha)
+                asm.fadd(asm.vpm, old, new)
+            parts.blocks_store(asm, "store")
 
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
@@ -196,19 +187,15 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     asm.mov(iterations, asm.unif)
     asm.mov(tiles, asm.unif)
     tile.constants()
-    asm.label("tile")
-    parts.meet(asm)
-    tile.start()
-    asm.mov(left, iterations)
-    asm.label("k")
-    for _ in range(options.unroll):
-        tile.step()
-    asm.sub(left, left, 1, sf=True)
-    asm.branch("k", cond="any_zc")
-    tile.drop()
-    tile.store()
-    asm.sub(tiles, tiles, 1, sf=True)
-    asm.branch("tile", cond="any_zc")
+    with macros.counted_loop(asm, "tile", tiles):
+        parts.meet(asm)
+        tile.start()
+        asm.mov(left, iterations)
+        with macros.counted_loop(asm, "k", left):
+            for _ in range(options.unroll):
+                tile.step()
+        tile.drop()
+        tile.store()
     parts.finish(asm)
 
 

@@ -6,7 +6,7 @@ from typing import Any, List, Sequence
 
 import numpy as np
 
-from ..codegen import Assembler
+from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 
 __all__ = [
@@ -115,14 +115,10 @@ def meet(asm: Assembler, arrived: int = 1, leave: int = 2) -> None:
     asm.sub(role, role, 1, sf=True)
     asm.branch("meet_done", cond="all_zs")
     asm.mov(others, role)
-    asm.label("meet_wait")
-    asm.sema_down(arrived)
-    asm.sub(others, others, 1, sf=True)
-    asm.branch("meet_wait", cond="any_zc")
-    asm.label("meet_release")
-    asm.sema_up(leave)
-    asm.sub(role, role, 1, sf=True)
-    asm.branch("meet_release", cond="any_zc")
+    with macros.counted_loop(asm, "meet_wait", others):
+        asm.sema_down(arrived)
+    with macros.counted_loop(asm, "meet_release", role):
+        asm.sema_up(leave)
     asm.label("meet_done")
 
 
@@ -148,10 +144,8 @@ def finish(asm: Assembler, semaphore: int = 0) -> None:
     asm.label("finish_leader")
     asm.mov(asm.null, others, sf=True)
     asm.branch("finish_last", cond="all_zs")
-    asm.label("finish_wait")
-    asm.sema_down(semaphore)
-    asm.sub(others, others, 1, sf=True)
-    asm.branch("finish_wait", cond="any_zc")
+    with macros.counted_loop(asm, "finish_wait", others):
+        asm.sema_down(semaphore)
     asm.label("finish_last")
     asm.end(interrupt=True)
 

@@ -36,7 +36,7 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler
+from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
@@ -189,10 +189,9 @@ def store(asm: Assembler, transfers: Sequence[Tuple[Any, Any]]) -> None:
         asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
         asm.mov(asm.vpm_wr_setup, setup)
         with asm.fixed():
-            asm.read(asm.mutex)
-            asm.mov(asm.vdw_addr, address)
-            asm.read(asm.vdw_wait)
-            asm.mov(asm.mutex, 0)
+            with macros.holding_mutex(asm):
+                asm.mov(asm.vdw_addr, address)
+                asm.read(asm.vdw_wait)
 
 
 def from_uniforms(asm: Assembler, *names: str) -> List[Any]:
