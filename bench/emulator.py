@@ -1,7 +1,7 @@
 """How many QPU instructions a second the emulator runs, on one core of this machine.
 
-``python bench/emulator.py [seconds]`` prints one line a loop: plain dual-issue arithmetic, a loop
-with a TMU load, a loop with uniforms, and the arithmetic on 12 QPUs.
+``python -m bench emulator [seconds]`` prints one line a loop: plain dual-issue arithmetic,
+rotations, a loop with a TMU load; and one of the sgemm kernel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import sys
 import time
 from typing import Dict, List
 
+import numpy as np
+import piblas
 from piblas.driver import Emulator
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
@@ -17,7 +19,6 @@ from piblas.isa.parse import parse
 _FMA = [f"fadd ra{i}, ra{i}, r3; fmul r3, r5, rb{i}" for i in range(16)]
 _FMA += [f"fadd rb{i}, rb{i}, r2; fmul r2, r5, ra{i}" for i in range(16)]
 _TMU = ["mov t0s, ra31", "nop", *_FMA[:4], "nop; ldtmu0", "fadd r0, r0, r4"]
-_UNIFORM = ["fadd ra0, ra0, r3; fmul r3, r5, unif"] + _FMA[1:8]
 _MOVE = [f"fadd ra{i}, ra{i}, r3; m_mov r5rep, r1 rot {i + 1}" for i in range(8)] + _FMA[:8]
 
 BODIES: Dict[str, List[str]] = {"fma": _FMA * 2, "rotate": _MOVE * 2, "tmu": _TMU * 4}
@@ -65,6 +66,18 @@ def measure(name: str, n_qpus: int, seconds: float, timing: str = "calibrated") 
             turns = int(turns * max(1.5, min(100.0, 0.8 * seconds / max(spent, 1e-3))))
 
 
+def measure_sgemm(size: int, timing: str) -> float:
+    """Instructions a second of the sgemm kernel on 12 QPUs, the staging of operands included."""
+    ones = np.ones((size, size), np.float32)
+    with Emulator(memory=64 << 20, timing=timing) as device, piblas.use(device):
+        piblas.sgemm(1.0, ones, ones)  # builds the kernel
+        with piblas.profile() as profile:
+            start = time.process_time()
+            piblas.sgemm(1.0, ones, ones)
+            spent = time.process_time() - start
+        return profile.reports[0].instructions / spent
+
+
 def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     for name in BODIES:
@@ -74,6 +87,10 @@ def main() -> int:
                 f"{name:8} {n_qpus:2} QPUs  {off / 1e6:6.1f} million instructions/s, "
                 f"{on / 1e6:6.1f} with timing"
             )
+    off, on = (measure_sgemm(512, timing) for timing in ("off", "calibrated"))
+    print(
+        f"sgemm    12 QPUs  {off / 1e6:6.1f} million instructions/s, {on / 1e6:6.1f} with timing"
+    )
     return 0
 
 
