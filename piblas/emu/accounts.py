@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..isa.timing import CAUSES
+from ..isa.timing import CAUSES, memory_rate
 from . import clock_layout as t
 from . import layout as x
 from . import probe
@@ -23,7 +23,6 @@ _CLK = {
     t.K_UNIFORM_LINES: "uniform_cache_lines",
     t.K_UNIFORM_HIT: "uniform_cache_hit",
     t.K_UNIFORM_L2: "uniform_l2",
-    t.K_RESTART: "uniform_restart",
     t.K_TMU_HIT: "tmu_hit",
     t.K_TMU_RATE: "tmu_rate",
     t.K_TMU_L2: "tmu_l2",
@@ -45,6 +44,7 @@ _CLK = {
     t.K_SFU: "sfu",
 }
 _NS = {
+    t.K_RESTART: "uniform_restart",
     t.K_UNIFORM_SDRAM: "uniform_sdram",
     t.K_TMU_SDRAM: "tmu_sdram",
     t.K_CODE_SDRAM: "icache_sdram",
@@ -61,7 +61,7 @@ def costs(timing: Any, clock_hz: float) -> np.ndarray:
         k[index] = getattr(timing, name)
     for index, name in _NS.items():
         k[index] = round(getattr(timing, name) * 1e-9 * clock_hz)
-    k[t.K_SDRAM] = max(1, round(256 * x.LINE * clock_hz / (timing.sdram_rate * 1e6)))
+    k[t.K_SDRAM] = max(1, round(256 * x.LINE * clock_hz / memory_rate(timing)))
     return k
 
 

@@ -19,6 +19,7 @@ they are free, for a time of the timing set (:mod:`piblas.isa.timing`).
   then the memory's if L2 has not got it; a second request for a line in flight waits for that.
 - **DMA.**  A row at a time, each takes memory time; a row does not wait for the one before.
 - **Code.**  A 4-way cache a slice; the next lines are asked for when a line is entered.
+- **Mutex.**  Goes to the waiting QPU of the lowest number.
 
 :func:`before` runs before an instruction that touches a unit, :func:`after` behind it;
 :func:`act` is what a unit does when its time has come.
@@ -519,16 +520,26 @@ def lose_turn(S, q, row, status):
 
 @njit
 def _release(S, what, number, now):
-    """Wake the QPU that has waited longest."""
+    """Wake the QPU that has waited longest for a semaphore."""
     Z = S.Z
     who = -1
     for q in range(S.G[G_NQPUS]):
-        if Z[q, Z_BLOCK] == what and (what == B_MUTEX or Z[q, Z_SEMAPHORE] == number):
+        if Z[q, Z_BLOCK] == what and Z[q, Z_SEMAPHORE] == number:
             if who < 0 or Z[q, Z_SINCE] < Z[who, Z_SINCE]:
                 who = q
     if who >= 0:
         Z[who, Z_BLOCK] = B_NONE
         S.E[E_QPU + who] = max(now, Z[who, Z_CLOCK])
+
+
+@njit
+def _release_mutex(S, now):
+    """Wake the waiting QPU of the lowest number."""
+    for q in range(S.G[G_NQPUS]):
+        if S.Z[q, Z_BLOCK] == B_MUTEX:
+            S.Z[q, Z_BLOCK] = B_NONE
+            S.E[E_QPU + q] = max(now, S.Z[q, Z_CLOCK])
+            return
 
 
 # --- around an instruction -----------------------------------------------------------------------
@@ -627,7 +638,7 @@ def _written(S, q, row, address, mul_unit):
         if not file_b and np.int64(S.R[source]) >> 30 == 0:
             Z[q, Z_VPM_READY] = Z[q, Z_CLOCK] + S.K[K_VPM_SETUP]
     elif address == ports.W_MUTEX:
-        _release(S, B_MUTEX, 0, Z[q, Z_CLOCK])
+        _release_mutex(S, Z[q, Z_CLOCK])
 
 
 @njit

@@ -10,9 +10,9 @@ memory outside the block, which do not scale with its clock; "MB/s" is 10**6 byt
 
 Three readings of the published line rates are possible (:data:`READINGS`): the memory limits them
 ("memory", the default), or a port from L2 to all first-level caches that hands out a line every 8
-clk ("port"), or TMUs that stand still for 30 clk at every miss ("blocking").  With a direct-mapped
-cache in each TMU and plain indexing of L2, as measured, only the first reproduces the published
-sgemms that gather A; see ``python -m bench calibrate``.  A conclusion should hold under all three.
+clk ("port"), or TMUs that stand still for 30 clk at every miss ("blocking").  Only the first
+reproduces all the published sgemms: ``python -m bench calibrate`` shows what the others miss.  A
+conclusion should hold under all three.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from typing import Any, Dict, List, Mapping, Tuple, Union
 
 from ..errors import PiblasError
 
-__all__ = ["CAUSES", "READINGS", "ROWS", "SETS", "Row", "Timing", "TimingError", "timing_set"]
+__all__ = [
+    "CAUSES", "READINGS", "ROWS", "SETS", "Row", "Timing", "TimingError", "memory_rate",
+    "timing_set",
+]  # fmt: skip
 
 SETS = ("pessimistic", "calibrated", "optimistic")
 
@@ -79,9 +82,9 @@ ROWS: Tuple[Row, ...] = (
         "line in L2 to FIFO; nothing published"),
     Row("uniform_sdram", "ns", (52, 108, 152), DERIVED,
         "with uniform_l2 61, 57, 54 clk a line at 250 MHz: fits " + _QU3),
-    Row("uniform_restart", "clk", (190, 150, 60), DERIVED,
-        "first line after a write of the uniforms address; one and twelve QPUs of a published "
-        "sgemm that does so once a step"),
+    Row("uniform_restart", "ns", (1000, 700, 300), DERIVED,
+        "more for the first line after a write of the uniforms address: fits py-videocore's sgemm, "
+        "which writes it once a step; its five lines take 92 clk on average at 250 MHz"),
     # --- TMU
     Row("tmu_hit", "clk", (36, 36, 36), MEASURED, "9 slots from request to result; " + _FORUM),
     Row("tmu_rate", "clk", (20, 16, 8), DERIVED,
@@ -95,12 +98,16 @@ ROWS: Tuple[Row, ...] = (
     # --- L2 and memory
     Row("l2_sets", "sets", (128, 128, 512), MEASURED,
         "32 KiB with a question mark, 4 ways; " + _ADDENDUM + "; " + _QT31, 0),
-    Row("l2_port_line", "clk", (10, 4, 4), DERIVED,
-        "a line, for the whole GPU; at most 8 (qmkl pull request 30, pi-gemm, qmkl issue 42); 4 "
-        "lets a gather of A cost no time (qmkl pull request 40: RNN = RTN)"),
-    Row("sdram_rate", "MB/s", (1000, 2400, 3000), DERIVED,
-        "fits qmkl pull request 40, whose B shares no lines in L2 (15.8 GFLOPS); 3600 MB/s is the "
-        "peak of 450 MHz LPDDR2", -1),
+    Row("l2_port_line", "clk", (10, 6, 4), DERIVED,
+        "a line, for the whole GPU; 4 to 10 are suggested by qmkl pull request 30, pi-gemm and "
+        "qmkl issue 42; beyond 6 a gather of A costs time, which it does not (qmkl pull request "
+        "40: RNN = RTN)"),
+    Row("sdram_rate", "MB/s", (1000, 2300, 3000), DERIVED,
+        "fits qmkl pull request 40: 15.8 GFLOPS move 2.2 GB/s of A, B and C, as B shares no lines "
+        "in 32 KiB of L2; 3600 MB/s is the peak of 450 MHz LPDDR2", -1),
+    Row("memory_others", "MB/s", (0, 0, 0), DERIVED,
+        "what display and CPU take of sdram_rate, at most half of it; a plane of 1920 x 1080 x 32 "
+        "bit at 60 Hz takes 498.  A workload, not a property of the chip: 0 unless said"),
     # --- VPM and DMA
     Row("vpm_read_setup", "clk", (24, 24, 16), MEASURED,
         "5 slots between a read setup and its first vector, imrc.noip.me/blog/vc4/QV56"),
@@ -118,7 +125,8 @@ ROWS: Tuple[Row, ...] = (
     Row("icache_ahead", "lines", (0, 1, 1), GUESSED,
         "lines fetched ahead; straight code seems not to stall, imrc.noip.me/blog/vc4/QI3", -1),
     # --- synchronisation and SFU
-    Row("mutex", "clk", (40, 8, 4), GUESSED, "an acquisition; nothing published"),
+    Row("mutex", "clk", (40, 8, 4), GUESSED,
+        "an acquisition; nothing published, nor who is next: the lowest number here"),
     Row("semaphore", "clk", (0, 0, 0), MEASURED,
         "two QPUs hand over every 7 instructions at 0.9999 of issue, imrc.noip.me/blog/vc4/QI10"),
     Row("sfu", "clk", (16, 16, 4), GUESSED,
@@ -190,3 +198,8 @@ def timing_set(name: str = "calibrated", reading: str = "memory", **changes: int
     label = name if reading == "memory" else f"{name}, {reading}"
     values["name"] = f"{label}, changed" if changes else label
     return Timing(**values)
+
+
+def memory_rate(timing: Any) -> float:
+    """Bytes a second that memory has for the QPUs: what others leave, at least half."""
+    return 1e6 * max(timing.sdram_rate - timing.memory_others, timing.sdram_rate / 2)

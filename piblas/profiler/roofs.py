@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List, NamedTuple
 
+from ..isa.timing import memory_rate
 from .figures import Figures
 
 __all__ = ["Roof", "roofs"]
@@ -36,5 +37,5 @@ def roofs(figures: Figures) -> List[Roof]:
             Roof("L2", "l2_port", carried.get("l2", 0), _LINE * clock_hz / timing.l2_port_line)
         )
     memory = carried.get("sdram_read", 0) + carried.get("sdram_write", 0)
-    paths.append(Roof("memory", "sdram", memory, timing.sdram_rate * 1e6))
+    paths.append(Roof("memory", "sdram", memory, memory_rate(timing)))
     return [path for path in paths if path.carried]

@@ -16,8 +16,6 @@ from bench.calibrate import POINTS
 from bench.loops import Sgemm
 from piblas.isa.timing import timing_set
 
-MISSED = {"C3", "C5/C6", "RNN = RTN"}
-"""Points that the calibrated set cannot meet together with the others; each says why in its row."""
 QUICK = ("C10", "C10, 16", "C10, 32", "C11", "C12")
 BY_NAME = {point.name: point for point in POINTS}
 
@@ -39,14 +37,11 @@ def test_published_programs(name):
     if point.span is None:
         values = point.values(timing_set("calibrated"))
         assert values[0] == pytest.approx(point.published, rel=0.15)
-    elif name in MISSED:
-        assert point.remark and verdict(name) == "missed"
     else:
         assert verdict(name) == "met"
 
 
-def test_missed_points_are_rows_with_a_reason():
-    assert all(BY_NAME[name].remark for name in MISSED)
+def test_points_have_names_of_their_own():
     assert len(BY_NAME) == len(POINTS)
 
 
@@ -59,16 +54,17 @@ def test_a_band_is_met_if_it_holds_the_value():
 
 @pytest.mark.parametrize("case, instructions", [
     (Sgemm("uniform", 67), 67), (Sgemm("rotate", 126), 126), (Sgemm("rotate", 158), 158),
-    (Sgemm("rotate", 164, gathers=False), 164),
+    (Sgemm("rotate", 115, gathers=False), 115), (Sgemm("rotate", 166, gathers_b=True), 166),
 ])  # fmt: skip
 def test_loops_have_the_published_length(case, instructions):
     small = dataclasses.replace(case, columns=384)
     assert len(small.tiles(0)) == 3
     report = loops.run_sgemm(small, "off", 250e6)
     per_tile = report.per_qpu[0]["instructions"] / 3
-    assert loops.K * instructions < per_tile < loops.K * instructions + 500
+    assert loops.K * instructions < per_tile < loops.K * instructions + 700
     requests = report.per_qpu[0]["tmu_requests"] / 3
-    assert requests == (loops.K + 2 if case.loop == "uniform" else 5 * (loops.K + 1))
+    # A is asked for two steps ahead, B one.
+    assert requests == (loops.K + 2 if case.loop == "uniform" else 5 * loops.K + 6)
     if case.loop == "uniform":
         reads = report.per_qpu[0]["uniforms"] / 3
         assert loops.K * 64 <= reads <= loops.K * 64 + 20

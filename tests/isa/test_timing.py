@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from piblas.isa import timing
-from piblas.isa.timing import READINGS, ROWS, SETS, TimingError, timing_set
+from piblas.isa.timing import READINGS, ROWS, SETS, TimingError, memory_rate, timing_set
 
 # A size of a cache helps or not; and uniforms from memory are what a share of their time is not.
 UNORDERED = {"uniform_sdram"}
@@ -41,13 +41,19 @@ def test_a_uniform_line_from_memory_takes_what_was_fitted():
 
 
 def test_readings():
-    assert timing_set().l2_port_line == 4 and timing_set().name == "calibrated"
+    assert timing_set().l2_port_line == 6 and timing_set().name == "calibrated"
     blocking = timing_set("pessimistic", "blocking")
     assert (blocking.l2_port_line, blocking.tmu_miss_block) == (0, 30)
     assert blocking.name == "pessimistic, blocking"
     assert timing_set("calibrated", "port").l2_port_line == 8
     for changes in READINGS.values():
         assert set(changes) <= {row.name for row in ROWS}
+
+
+def test_memory_is_shared_with_others():
+    assert memory_rate(timing_set()) == 1e6 * timing_set().sdram_rate
+    rates = [memory_rate(timing_set(sdram_rate=2000, memory_others=n)) for n in (500, 1000, 9000)]
+    assert rates == [1.5e9, 1e9, 1e9]
 
 
 def test_changes():
