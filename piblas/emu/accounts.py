@@ -84,7 +84,9 @@ def start(s: x.State, n_qpus: int, collect: Collection[str]) -> x.State:
     s.E[:] = t.NEVER
     s.E[t.E_QPU : t.E_QPU + n_qpus] = 0
     s.Z[:] = 0
-    for index in (t.Z_LINE, t.Z_SINCE, t.Z_OLD, t.Z_NEW, t.Z_FETCH, t.Z_FETCH_NEXT):
+    for index in (
+        t.Z_LINE, t.Z_SINCE, t.Z_HELD, t.Z_OLD, t.Z_NEW, t.Z_FETCH, t.Z_FETCH_NEXT
+    ):  # fmt: skip
         s.Z[:, index] = -1
     for qpu in range(n_qpus):
         address = int(s.Q[qpu, x.Q_UNIF])

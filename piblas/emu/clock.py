@@ -19,7 +19,7 @@ they are free, for a time of the timing set (:mod:`piblas.isa.timing`).
   then the memory's if L2 has not got it; a second request for a line in flight waits for that.
 - **DMA.**  A row at a time, each takes memory time; a row does not wait for the one before.
 - **Code.**  A 4-way cache a slice; the next lines are asked for when a line is entered.
-- **Mutex.**  Goes to the waiting QPU of the lowest number.
+- **Mutex.**  Goes to the waiting QPU that has had it least recently; of equals to the first.
 
 :func:`before` runs before an instruction that touches a unit, :func:`after` behind it;
 :func:`act` is what a unit does when its time has come.
@@ -45,8 +45,8 @@ from .clock_layout import (
     X_LINES, X_PORT, X_RINGS, X_RING_DONE, X_RING_HEAD, X_RING_TAIL, X_ROW, X_SDRAM, X_SFU, X_TICK,
     X_TMUS, X_TMU_TAGS, X_UNIF_TAGS, X_VDR_BUSY, X_VDR_DONE, X_VDR_LEFT, X_VDR_LINES, X_VDR_REST,
     X_VDR_ROW, X_VDW_BUSY, X_VPM, Z_BLOCK, Z_CLOCK, Z_FETCH, Z_FETCH_FIRST, Z_FETCH_FREE,
-    Z_FETCH_NEXT, Z_LINE, Z_NEW, Z_NEW_AT, Z_NEW_PORT, Z_OLD, Z_OLD_AT, Z_SEMAPHORE, Z_SINCE,
-    Z_STALL, Z_VPM_READY,
+    Z_FETCH_NEXT, Z_HELD, Z_LINE, Z_NEW, Z_NEW_AT, Z_NEW_PORT, Z_OLD, Z_OLD_AT, Z_SEMAPHORE,
+    Z_SINCE, Z_STALL, Z_VPM_READY,
 )  # fmt: skip
 from .dma import finish_load, finish_store
 from .fields import field
@@ -534,12 +534,15 @@ def _release(S, what, number, now):
 
 @njit
 def _release_mutex(S, now):
-    """Wake the waiting QPU of the lowest number."""
+    """Wake the waiting QPU that has had the mutex least recently; of equals the lowest number."""
+    Z = S.Z
+    who = -1
     for q in range(S.G[G_NQPUS]):
-        if S.Z[q, Z_BLOCK] == B_MUTEX:
-            S.Z[q, Z_BLOCK] = B_NONE
-            S.E[E_QPU + q] = max(now, S.Z[q, Z_CLOCK])
-            return
+        if Z[q, Z_BLOCK] == B_MUTEX and (who < 0 or Z[q, Z_HELD] < Z[who, Z_HELD]):
+            who = q
+    if who >= 0:
+        Z[who, Z_BLOCK] = B_NONE
+        S.E[E_QPU + who] = max(now, Z[who, Z_CLOCK])
 
 
 # --- around an instruction -----------------------------------------------------------------------
@@ -652,6 +655,7 @@ def after(S, q, row):
     if read_a == ports.R_UNIF or read_b == ports.R_UNIF:
         _want_line(S, q, S.Q[q, Q_UNIF] - 4 + 4 * S.K[K_FIFO] >> 6)
     if read_a == ports.R_MUTEX or read_b == ports.R_MUTEX:
+        Z[q, Z_HELD] = Z[q, Z_CLOCK]
         _book(S, q, BY_MUTEX, Z[q, Z_CLOCK] + S.K[K_MUTEX])
     if U[row, U_KIND] == CLASS_SEMAPHORE:
         word = U[row, U_IMM]

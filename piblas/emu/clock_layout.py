@@ -71,6 +71,7 @@ E_WIDTH = E_QPU + MAX_QPUS
     Z_BLOCK,  # B_*
     Z_SINCE,  # when the QPU began to wait for the mutex or a semaphore, or -1
     Z_SEMAPHORE,
+    Z_HELD,  # when the QPU last got the mutex, or -1
     Z_OLD,  # the uniforms lines fetched last, and when they are there
     Z_OLD_AT,
     Z_NEW,
@@ -82,7 +83,7 @@ E_WIDTH = E_QPU + MAX_QPUS
     Z_FETCH_FREE,  # when the latest line is there, which the next one waits for
     Z_VPM_READY,  # when the first vector of the latest read setup is there
     Z_STALL,  # clk by cause
-) = range(16)
+) = range(17)
 N_STREAMS, N_TMU_WAIT = Z_STALL + len(CAUSES), Z_STALL + len(CAUSES) + 1
 Z_WIDTH = N_TMU_WAIT + 1
 

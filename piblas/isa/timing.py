@@ -126,7 +126,7 @@ ROWS: Tuple[Row, ...] = (
         "lines fetched ahead; straight code seems not to stall, imrc.noip.me/blog/vc4/QI3", -1),
     # --- synchronisation and SFU
     Row("mutex", "clk", (40, 8, 4), GUESSED,
-        "an acquisition; nothing published, nor who is next: the lowest number here"),
+        "an acquisition; nothing published, nor who is next: here who had it least recently"),
     Row("semaphore", "clk", (0, 0, 0), MEASURED,
         "two QPUs hand over every 7 instructions at 0.9999 of issue, imrc.noip.me/blog/vc4/QI10"),
     Row("sfu", "clk", (16, 16, 4), GUESSED,

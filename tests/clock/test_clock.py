@@ -219,11 +219,11 @@ def test_the_mutex_lets_one_in_and_serves_in_order_of_numbers():
     assert report.stalls["idle"] == sum(held * n for n in range(4))
 
 
-def test_the_mutex_goes_to_the_lowest_number_that_waits():
-    # QPU 2 has it first; then 3, 1 and 0 ask in this order.
+def test_the_mutex_goes_to_the_qpu_that_had_it_least_recently():
+    # QPU 2 has it first; then 3, 1, 0 and QPU 2 again ask in this order.
     lines = ["mov r0, unif", "mov r1, 1", "sub.sf r0, r0, r1", *["nop"] * 2]
     lines += [f"br.any_zc rel {-8 * 7:+d}", "nop", "nop", "nop"]
-    lines += ["mov -, mutex", *["nop"] * 300, "mov mutex, 0"]
+    lines += ["mov -, mutex", *["nop"] * 300, "mov mutex, 0"] * 2
     with collect.collecting("timeline"):
         report = run(lines, [30], [15], [1], [5], **FREE_CODE)
     idle = report.timeline.clocks[:, :, report.timeline.causes.index("idle")].sum(axis=1)
