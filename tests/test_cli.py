@@ -61,7 +61,7 @@ def test_help(capsys, command):
         (["asm", "nonsense"], "no kernel 'nonsense'; there are "),
         (["asm", "gemm", "--set", "rows"], "--set rows: write OPTION=VALUE"),
         (["asm", "gemm", "--set", "colour=3"], "--set colour=3: write OPTION=VALUE"),
-        (["asm", "gemm", "--set", "rows=x"], "--set rows=x: wants a value like 12"),
+        (["asm", "gemm", "--set", "rows=x"], "--set rows=x: wants a value like 8"),
         (["asm", "gemm", "--set", "beta=x"], "--set beta=x: wants yes or no"),
         (["asm", "gemm", "--set", "rows=17"], "gemm: no kernel has"),
         (["dis"], "the following arguments are required: FILE"),
@@ -154,8 +154,8 @@ def test_asm_and_dis_agree(capsys, tmp_path):
     """The same words in the three forms, and dis reads what asm writes."""
     from piblas.kernels import spec
 
-    program = spec.get("gemm").build(rows=4, vectors=2, beta=False)
-    options = ("--set", "rows=4", "--set", "vectors=2", "--set", "beta=no")
+    program = spec.get("gemm").build(rows=4, vectors=3, beta=False)
+    options = ("--set", "rows=4", "--set", "vectors=3", "--set", "beta=no")
     assert run(capsys, "asm", "gemm", *options)[1] == program.listing().rstrip("\n") + "\n"
     assert run(capsys, "asm", "gemm", *options, "--hex", "-o", tmp_path / "k.hex")[0] == 0
     assert run(capsys, "asm", "gemm", *options, "--bin", "-o", tmp_path / "k.bin")[0] == 0

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, Tuple
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
-from ..kernels import gemm
+from ..kernels import gemm, gemm_choice, gemm_data
 
 __all__ = ["device_buffers", "loaded_program", "sgemm"]
 
@@ -64,32 +64,29 @@ def sgemm(
     """
     m, k = a.shape
     n = b.shape[1]
-    options = gemm.SPEC.options(beta=beta != 0)
+    options = gemm_choice.choose(n, m, k, beta != 0)
     program = loaded_program(device, gemm.SPEC, options)
-    p, q = gemm.packed_words(options, n, m, k)
-    with device_buffers(device, 4 * p.words, 4 * q.words, 4 * m * n) as (p_buf, q_buf, d_buf):
-        gemm.pack(p, b, p_buf.array(np.float32, (p.words,)))
-        gemm.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
+    p, q = gemm_data.packed_words(options, n, m, k)
+    with contextlib.ExitStack() as stack:
+        p_buf, q_buf, d_buf = stack.enter_context(
+            device_buffers(device, 4 * p.words, 4 * q.words, 4 * m * n)
+        )
+        addresses = (p_buf.bus_address, q_buf.bus_address, d_buf.bus_address)
+        lag = gemm_data.lag_of(options, p, q)
+        tiles = list(gemm_data.grid(options, p, q, *addresses, m, lag))
+        streams = gemm_data.Streams(options, tiles, alpha, beta, m, device.n_qpus, lag)
+        (u_buf,) = stack.enter_context(device_buffers(device, streams.nbytes))
+        gemm_data.pack(p, b, p_buf.array(np.float32, (p.words,)))
+        gemm_data.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
+        words, starts = streams.at(u_buf.bus_address)
+        u_buf.array(np.uint32, words.shape)[:] = words
         d = d_buf.array(np.float32, (n, m))
         if options.beta:
             d[...] = c.T
         # The result too: a dirty line of it, written back later, would overwrite the QPUs' stores.
-        for buffer in (p_buf, q_buf, d_buf):
+        for buffer in (p_buf, q_buf, d_buf, u_buf):
             buffer.clean()
-        streams = gemm.uniforms(
-            options,
-            n,
-            m,
-            k,
-            alpha,
-            beta,
-            p_buf.bus_address,
-            q_buf.bus_address,
-            d_buf.bus_address,
-            m,
-            device.n_qpus,
-        )
-        report = device.execute(program, streams, timeout=timeout)
+        report = device.execute(program, starts, timeout=timeout)
         d_buf.invalidate()
         c.T[...] = d
     report.kernel = gemm.SPEC.name

@@ -1,11 +1,20 @@
 """List scheduling inside each block, packing an add, a mul and a signal into one word.
 
 Word after word, the operations whose operands are ready are tried in the order of their critical
-path; one that finds no room waits for the next word.  A TMU pop also waits until its lookup can be
-done, as long as there is other work (:mod:`.lookups`).  The branch that leaves the block is put
-where its three delay slots hold the last words of the block, or nops.  Words of blocks that were
-scheduled before and can come first are respected through the events that they forbid; where a loop
-closes, nops are added at its end if the first words of the loop need them.
+path; one that finds no room waits for the next word.  Where that leaves a unit idle in a loop,
+other first choices are tried, and a word that fills both units is preferred.  A TMU pop also waits
+until its lookup can be done, as long as there is other work (:mod:`.lookups`).  Reads of the
+uniform stream keep a distance and the places that the generator gave them: the queue behind them
+holds two words, and a line of the stream that is asked for late stalls the QPU.
+
+The body of a loop is scheduled a second time, in the order that the generator wrote, and the
+shorter result is taken: where every word is full, as in matrix products, a generator can know a
+rhythm that no greedy order finds.
+
+The branch that leaves the block is put where its three delay slots hold the last words of the
+block, or nops.  Words of blocks that were scheduled before and can come first are respected through
+the events that they forbid; where a loop closes, nops are added at its end if the first words of
+the loop need them.
 
 With ``reorder`` off every bundle gets a word of its own, in program order, and nops where a
 distance rule needs them.  Hand-placed regions are copied as they stand in both modes.
@@ -14,10 +23,10 @@ distance rule needs them.  Hand-placed regions are copied as they stand in both 
 from __future__ import annotations
 
 from bisect import insort
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..isa import hazards, modes, ops
-from ..isa.hazards import MAX_DISTANCE, excluded, forbidden
+from ..isa.hazards import MAX_DISTANCE, excluded, forbidden, mask
 from ..isa.instr import NOP
 from .code import BRANCH, END, Block, Bundle, Code, Line, debug_print, fail
 from .depend import graph, resources
@@ -27,6 +36,9 @@ from .word import Need, Word
 __all__ = ["schedule"]
 
 _SLOTS = 3
+_PACE = 6
+"""Words between two reads of the uniform stream with which its lines arrive in time (measured)."""
+_UNIFORM = mask("uniform")
 _Window = Tuple[int, int, int]
 """Events forbidden in the next word, the one after it, and the third."""
 
@@ -48,8 +60,11 @@ def schedule(code: Code, reorder: bool = True) -> List[Line]:
                 window = _union(window, out[k])
         back = [s for s in follow[i] if s <= i]
         padding = 0
+        body, leave = _schedule_body(block, window, reorder, lookups[i], i in follow[i])
         while True:
-            lines = _schedule_block(block, window, reorder, padding, lookups[i])
+            lines = body + [_nop() for _ in range(padding)]
+            if leave is not None:
+                lines = _leave(leave, lines, window, reorder)
             done[i:] = [lines]
             after = _after(window, lines)
             missing = max((_shortfall(after, _head(done, s)) for s in back), default=0)
@@ -122,9 +137,10 @@ def _shortfall(window: _Window, head: Sequence[int]) -> int:
 # --- one block ---------------------------------------------------------------------------------
 
 
-def _schedule_block(
-    block: Block, window: _Window, reorder: bool, padding: int, lookups: Tuple[int, int]
-) -> List[Line]:
+def _schedule_body(
+    block: Block, window: _Window, reorder: bool, lookups: Tuple[int, int], loop: bool
+) -> Tuple[List[Line], Optional[Bundle]]:
+    """The words of a block but for the branch or end that leaves it, and that."""
     lines: List[Line] = []
     bundles = list(block.bundles)
     leave: Optional[Bundle] = None
@@ -141,14 +157,11 @@ def _schedule_block(
             lines += _hand_placed(bundles[i:k], now, bool(lines))
         elif reorder:
             last = leave if k == len(bundles) else None
-            lines += _pack(bundles[i:k], now, last, lookups)
+            lines += _pack(bundles[i:k], now, last, lookups, loop)
         else:
             lines += _in_order(bundles[i:k], now)
         i = k
-    lines += [_nop() for _ in range(padding)]
-    if leave is not None:
-        lines = _leave(leave, lines, window, reorder)
-    return lines
+    return lines, leave
 
 
 def _nop() -> Line:
@@ -278,100 +291,198 @@ def _heights(
             before_reads, before_writes = resources(events[i])
             if before_writes & (reads | writes) or before_reads & writes:
                 height = max(height, 1 + _SLOTS)
+        if events[i] & _UNIFORM and i + 1 < len(events):
+            height = max(height, heights[i + 1])
         heights[i] = height
     return heights
 
 
-def _pack(
-    bundles: Sequence[Bundle], window: _Window, leave: Optional[Bundle], lookups: Tuple[int, int]
-) -> List[Line]:
-    needs = [[Need(op) for op in bundle.ops] for bundle in bundles]
-    for bundle in bundles:
-        if len(bundle.ops) > 1:
-            _whole_word(bundle)
-    events = []
-    for row in needs:
-        bits = 0
-        for need in row:
-            bits |= need.events
-        events.append(bits)
-    follow = graph(events)
-    requests = requests_of_pops(bundles, lookups)
-    pops = {request: pop for pop, request in requests.items()}
-    heights = _heights(events, follow, leave, requests)
-    patient = [0] * len(bundles)  # the time from which on a pop need not stall
-    stalled = 0  # words that the QPU is bound to spend waiting
-    waiting = [0] * len(bundles)
-    for edges in follow:
-        for k in edges:
-            waiting[k] += 1
-    earliest = [0] * len(bundles)
-    ready: List[Tuple[int, int]] = sorted(
-        (-heights[i], i) for i in range(len(bundles)) if not waiting[i]
-    )
-    demand = {ops.ADD: 0, ops.MUL: 0}
-    for row in needs:
-        for need in row:
+class _Region:
+    """The bundles of a block that are to be packed, and what holds for each."""
+
+    def __init__(
+        self, bundles: Sequence[Bundle], leave: Optional[Bundle], lookups: Tuple[int, int]
+    ) -> None:
+        self.bundles = bundles
+        self.needs = [[Need(op) for op in bundle.ops] for bundle in bundles]
+        self.events = []
+        for row in self.needs:
+            bits = 0
+            for need in row:
+                bits |= need.events
+            self.events.append(bits)
+        self.follow = graph(self.events)
+        requests = requests_of_pops(bundles, lookups)
+        self.pops = {request: pop for pop, request in requests.items()}
+        self.heights = _heights(self.events, self.follow, leave, requests)
+
+
+class _List:
+    """The bundles of a region that are still to be placed, and the state that they have left."""
+
+    def __init__(self, region: _Region, as_written: bool) -> None:
+        count = len(region.bundles)
+        self.needs, self.events, self.follow = region.needs, region.events, region.follow
+        self.pops = region.pops
+        self.heights = list(range(count, 0, -1)) if as_written else region.heights
+        self.patient = [0] * count  # the time from which on a pop need not stall
+        self.stalled = 0  # words that the QPU is bound to spend waiting
+        self.next_uniform = 0
+        self.waiting = [0] * count
+        for edges in self.follow:
+            for k in edges:
+                self.waiting[k] += 1
+        self.earliest = [0] * count
+        self.ready: List[Tuple[int, int]] = sorted(
+            (-self.heights[i], i) for i in range(count) if not self.waiting[i]
+        )
+        self.left = count
+        self.demand = {ops.ADD: 0, ops.MUL: 0}
+        for row in self.needs:
+            self._demand(row, 1)
+
+    def _demand(self, needs: Sequence[Need], change: int) -> None:
+        for need in needs:
             if len(need.units) == 1:
-                demand[need.units[0]] += 1
-    lines: List[Line] = []
-    left = len(bundles)
-    clock = 0
-    while left:
-        word = Word()
-        placed: List[int] = []
-        bits = 0
-        again, hurry = True, False
-        while again and not word.whole:
+                self.demand[need.units[0]] += change
+
+    def word(self, clock: int, ban: int, without: int, swap: bool) -> "_Choice":
+        """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
+        which unit the first bundle takes."""
+        word, placed, bits, stalled = Word(), [], 0, self.stalled
+        next_uniform, hurry, full = self.next_uniform, False, False
+        ready = self.ready
+        freed: Dict[int, int] = {}  # edges into bundles that this word's bundles took away
+        again = True
+        while again and not word.whole and not full:
             again = False
-            for item in list(ready):
+            for item in ready:
                 i = item[1]
-                if earliest[i] > clock or events[i] & window[0]:
+                if i == without or i in placed:
                     continue
-                if patient[i] > clock + stalled and not hurry:
+                if self.earliest[i] > clock or self.events[i] & ban:
                     continue
-                grown = _fit(word, needs[i], demand, bits | events[i])
+                if not hurry:
+                    if self.patient[i] > clock + stalled:
+                        continue
+                    if self.events[i] & _UNIFORM and clock < next_uniform:
+                        continue
+                first = swap and not placed
+                grown = _fit(word, self.needs[i], self.demand, bits | self.events[i], first)
                 if grown is None:
                     continue
                 word = grown
-                bits |= events[i]
+                bits |= self.events[i]
                 placed.append(i)
                 hurry = False
-                stalled = max(stalled, patient[i] - clock)
-                if i in pops:
-                    patient[pops[i]] = clock + stalled + LATENCY
-                ready.remove(item)
-                left -= 1
-                for need in needs[i]:
-                    if len(need.units) == 1:
-                        demand[need.units[0]] -= 1
-                for k, wait in follow[i].items():
-                    earliest[k] = max(earliest[k], clock + wait)
-                    waiting[k] -= 1
-                    if not waiting[k]:
-                        insort(ready, (-heights[k], k))
-                        again = again or earliest[k] <= clock
+                if self.events[i] & _UNIFORM:
+                    next_uniform = clock + _PACE
+                stalled = max(stalled, self.patient[i] - clock)
+                for k, wait in self.follow[i].items():
+                    freed[k] = freed.get(k, 0) + 1
+                    if not wait and freed[k] == self.waiting[k] and self.earliest[k] <= clock:
+                        if all(
+                            not self.follow[other].get(k, 0) for other in placed
+                        ):
+                            if ready is self.ready:
+                                ready = list(ready)
+                            insort(ready, (-self.heights[k], k))
+                            again = True
                 full = word.adding is not None and word.muling is not None
-                if word.whole or full and (word.imm >= 0 or word.signal != modes.SIG_NONE):
-                    again = False
-                    break
-                if again:
+                full = full and (word.imm >= 0 or word.signal != modes.SIG_NONE)
+                if again or full or word.whole:
                     break  # what became ready may be more urgent than what comes next
             if not placed and not hurry:
-                again = hurry = True  # nothing to do but wait for a lookup
-        lines.append(_line(word, [bundles[i] for i in sorted(placed)]))
+                again = hurry = True  # nothing to do but wait for a lookup or a uniform
+        return _Choice(word, placed, stalled, next_uniform)
+
+    def take(self, choice: "_Choice", clock: int) -> None:
+        """Strike out what a word holds."""
+        self.stalled, self.next_uniform = choice.stalled, choice.next_uniform
+        for i in choice.placed:
+            if i in self.pops:
+                self.patient[self.pops[i]] = clock + self.stalled + LATENCY
+            if (-self.heights[i], i) in self.ready:
+                self.ready.remove((-self.heights[i], i))
+            self.left -= 1
+            self._demand(self.needs[i], -1)
+            for k, wait in self.follow[i].items():
+                self.earliest[k] = max(self.earliest[k], clock + wait)
+                self.waiting[k] -= 1
+                if not self.waiting[k] and k not in choice.placed:
+                    insort(self.ready, (-self.heights[k], k))
+
+    def first(self, clock: int, ban: int) -> "_Choice":
+        """The word that begins with the most urgent bundle."""
+        return self.word(clock, ban, -1, False)
+
+    def best(self, clock: int, ban: int) -> "_Choice":
+        """The word that fills both units if there is one, and of those the most urgent."""
+        choice = self.first(clock, ban)
+        if choice.units == 2 or not choice.placed or choice.word.whole:
+            return choice
+        first = choice.placed[0]
+        for without, swap in ((-1, True), (first, False)):
+            other = self.word(clock, ban, without, swap)
+            if other.units > choice.units and not other.word.whole:
+                return other
+        return choice
+
+
+class _Choice:
+    """A word that could come next, and what it changes."""
+
+    __slots__ = ("word", "placed", "stalled", "next_uniform")
+
+    def __init__(self, word: Word, placed: List[int], stalled: int, next_uniform: int) -> None:
+        self.word, self.placed = word, placed
+        self.stalled, self.next_uniform = stalled, next_uniform
+
+    @property
+    def units(self) -> int:
+        """How many of the two units work."""
+        return (self.word.adding is not None) + (self.word.muling is not None)
+
+
+def _pack(
+    bundles: Sequence[Bundle],
+    window: _Window,
+    leave: Optional[Bundle],
+    lookups: Tuple[int, int],
+    loop: bool,
+) -> List[Line]:
+    for bundle in bundles:
+        if len(bundle.ops) > 1:
+            _whole_word(bundle)
+    region = _Region(bundles, leave, lookups)
+    if not loop:
+        return _packed(_List(region, False), region, window, _List.first)
+    ways = [_packed(_List(region, order), region, window, _List.best) for order in (False, True)]
+    return min(ways, key=len)
+
+
+def _packed(
+    todo: _List, region: _Region, window: _Window, pick: Callable[[_List, int, int], _Choice]
+) -> List[Line]:
+    lines: List[Line] = []
+    while todo.left:
+        choice = pick(todo, len(lines), window[0])
+        todo.take(choice, len(lines))
+        lines.append(_line(choice.word, [region.bundles[i] for i in sorted(choice.placed)]))
         window = _step(window, lines[-1].events)
-        clock += 1
-        assert clock <= 5 * len(bundles) + 16, "the scheduler is stuck"
+        assert len(lines) <= 5 * len(region.bundles) + 16, "the scheduler is stuck"
     return lines
 
 
-def _fit(word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int) -> Optional[Word]:
-    """The word with a bundle's operations added, or None."""
+def _fit(
+    word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int, swap: bool
+) -> Optional[Word]:
+    """The word with a bundle's operations added, or None.  An operation with a choice takes the
+    unit that fewer others need, or with ``swap`` the other."""
     if len(needs) == 1:
         need = needs[0]
         units: Sequence[str] = need.units or ("",)
-        if len(units) > 1 and demand[ops.MUL] < demand[ops.ADD]:
+        if len(units) > 1 and (demand[ops.MUL] < demand[ops.ADD]) != swap:
             units = (ops.MUL, ops.ADD)
         if excluded(events):
             return None

@@ -1,201 +1,261 @@
 """sgemm: D = alpha * P @ Q + beta * D, row-major, on up to 12 QPUs.
 
 The micro-kernel keeps a tile of D in the register files: ``rows`` rows of ``vectors`` vectors of 16
-columns.  A step in k adds the outer product of one line of P and ``vectors`` lines of Q::
+columns.  A step in k adds the outer product of ``rows`` scalars of P and ``vectors`` lines of Q::
 
-    packed P (k-major panels of 16 rows)     --TMU0--> p      one element a row, rotated into r5
-    packed Q (k-major panels of 16*vectors)  --TMU0/1-> q[v]  16 columns each
-    fmul t, r5, q[v]; fadd d[row][v], d[row][v], t
+    packed P (k-major panels of ``rows`` words)     --uniforms--> s[row]   the same in 16 elements
+    packed Q (k-major panels of 16*vectors words)   --TMU0/1----> r4       16 columns
+    fadd d[row'][v'], d[row'][v'], t; fmul t, s[row], r4
     d --> VPM (rows v * rows + row) --VDW--> D, exactly the elements inside the matrix
     D --VDR--> VPM --> d, only if beta != 0
 
+How a step is laid out is the matter of :mod:`.gemm_plan`; the operands' layout and the streams that
+drive the program, of :mod:`.gemm_data`.
+
 Every TMU request is one aligned line of 64 bytes, asked for one step ahead, alternately of TMU0
-and TMU1.  The last step of a tile asks for one line more than the panel has: that is the next
-panel's first, or the spare step at the end of the packed buffer (see :func:`packed_words`).
+and TMU1.  P needs no requests: the address of the uniform stream is set to its panel for the length
+of a tile and then set back.  The last step of a tile asks for one step more than the panels have:
+that is the next panel's first, or the spare step at the end of the packed buffer.
 
-QPU i of n computes tiles i, i + n, ... of the grid, counted along a panel of Q first, so that the
-QPUs of a slice mostly share their panel of Q.  They start each tile together: in step, a line of Q
-comes from memory once for all and from L2 once a slice; out of step, after the stores, which come
-one after the other, every QPU would fetch it anew.  The VPM and its DMA belong to the holder of
-the mutex while a tile is stored.
+The VPM and its DMA belong to the holder of the mutex while a tile is stored.  The stores of the
+first tiles come one after the other and so put the QPUs a store apart; from then on each finds the
+mutex free, while lines of Q that one QPU has fetched are still in the caches when the next wants
+them.
 
-Rounding: the QPU truncates.  :func:`error_bound` gives the bound that follows.
+Rounding: the QPU truncates.  :func:`.gemm_data.error_bound` gives the bound that follows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Tuple
-
-import numpy as np
 
 from ..codegen import Assembler, macros
-from . import parts, reference
+from ..codegen.operand import Reg
+from . import parts
+from .gemm_plan import FILE_SIZE, KStep, files_of
 from .spec import KernelSpec, register
 
-__all__ = ["GemmOptions", "SPEC", "Packed", "pack", "packed_words", "uniforms", "error_bound"]
+__all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
 LANES = 16
 LINE = 64
 """Bytes of a cache line, and of a 16-element vector."""
 
+KINDS = {"end": 0, "store": 1, "run": 2, "edge": 3}
+"""First word of what the stream tells the program to do."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GemmOptions:
-    """``rows`` x 16 * ``vectors`` is the tile; ``unroll`` steps of k make an iteration;
-    ``beta`` says whether D is read.
+    """A member of the family.
+
+    ``rows`` x 16 * ``vectors`` is the tile; tiles at the right edge may be ``edge`` vectors wide,
+    if that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
+    rows have one register each; ``chain`` lines of Q are asked for from one pointer; ``beta`` says
+    whether D is read.
     """
 
-    rows: int = 12
-    vectors: int = 4
-    unroll: int = 1
+    rows: int = 8
+    vectors: int = 6
+    edge: int = 0
+    unroll: int = 4
+    single: int = 3
+    chain: int = 3
     beta: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rows <= 16 or not 1 <= self.vectors <= 4 or self.unroll < 1:
+        fine = 2 <= self.rows <= 16 and 1 <= self.vectors <= 8 and 0 <= self.edge < self.vectors
+        fine = fine and self.unroll >= 2 and self.unroll % 2 == 0
+        fine = fine and 0 <= self.single < self.rows and 1 <= self.chain <= self.vectors
+        if not fine or self.rows * self.vectors > 64:
             raise ValueError(f"gemm: no kernel has {self}")
-        if self.rows * self.vectors > 48:
-            raise ValueError(f"gemm: {self.rows} x {self.vectors} accumulators leave no registers")
 
     @property
     def columns(self) -> int:
         """Columns of a tile."""
         return LANES * self.vectors
 
-
-# --- the program -------------------------------------------------------------------------------
+    def step(self, vectors: int) -> KStep:
+        """The plan of the k loop for a tile of that many vectors."""
+        files = files_of(self.rows, self.vectors, self.single)
+        chain = min(self.chain, vectors)
+        return KStep(self.rows, vectors, self.unroll, self.single, files, chain)
 
 
 class _Tile:
     """The registers of one QPU's tile and the streams that feed it."""
 
-    IN_ACCUMULATORS = 2
-    """Vectors of Q in r0..r3, beside P's and a product; the others are in file A."""
+    PRODUCTS = 3
+    """Products on their way to a sum, in accumulators."""
 
     def __init__(self, asm: Assembler, options: GemmOptions) -> None:
         self.asm, self.options = asm, options
+        plan = options.step(options.vectors)
+        # All of these live through the k loop and fill the files, so their places are settled here.
+        free = {"A": iter(range(FILE_SIZE)), "B": iter(range(FILE_SIZE))}
+
+        def place(name: str, file: str) -> Reg:
+            number = next(free[file], None)
+            if number is None:
+                raise ValueError(f"gemm: no kernel has {options}: no register is left for {name}")
+            return asm.reg(name, file=f"r{file.lower()}{number}")
+
+        rows = range(options.rows)
         self.d = [
-            [asm.reg(f"d{row}_{v}", file=self._file(row, v)) for v in range(options.vectors)]
-            for row in range(options.rows)
+            [place(f"d{row}_{v}", plan.file_of_sum(row)) for v in range(options.vectors)]
+            for row in rows
         ]
-        self.p_addr, self.q_addr = asm.reg("p_addr"), asm.reg("q_addr")
-        # Byte offsets 64, 128, ... of the lines of one step of Q; the last is the whole step.
-        self.offset = [asm.reg(f"offset{LINE * (v + 1)}") for v in range(options.vectors)]
-
-    def _file(self, row: int, v: int) -> str:
-        """The register file of an accumulator.
-
-        The sum d[row][v] shares its word with the next product or, after the last vector, with the
-        next row's rotation.  A rotation's small immediate takes the read port of file B; a product
-        with q[2] or q[3], which live in file A, takes that of file A.
-        """
-        if v + 1 == self.options.vectors:
-            return "A"
-        if v + 1 >= self.IN_ACCUMULATORS:
-            return "B"
-        return "AB"[row % 2]
-
-    def tmu(self, v: int) -> int:
-        """P and Q vector 1, 3 go through TMU0, the others through TMU1."""
-        return 1 if v % 2 == 0 else 0
+        self.s = [[place(f"s{row}", plan.files[row]) for row in rows]]
+        twins = [place(f"s{row}'", plan.files[row]) for row in rows[: plan.double]]
+        self.s.append(twins + self.s[0][plan.double :])
+        self.q_addr = asm.reg("q_addr", file="acc")
+        self.left = place("left", "A")
+        # 64 stands in r5, which nothing else needs here and which takes no register's read port.
+        self.offset = [asm.r5] + [
+            place(f"offset{LINE * (v + 1)}", file)
+            for v, file in enumerate(plan.spare_files(options.chain - 1, used_in_a=1), 1)
+        ]
+        self.t = asm.regs("t", self.PRODUCTS, file="acc")
 
     def constants(self) -> None:
         for v, register_ in enumerate(self.offset):
-            self.asm.ldi(register_, LINE * (v + 1))
+            self.asm.ldi(self.asm.r5rep if v == 0 else register_, LINE * (v + 1))
 
-    def start(self) -> None:
-        """Read the panels' addresses, ask for the first step, clear the accumulators."""
+    def begin(self) -> None:
+        """Read the head of a run, send the stream to P's panel.
+
+        ``left`` counts the iterations in units of 64 in all elements but the first.  That one holds
+        the address at which the stream goes on behind the run, plus what the counting takes off.
+        """
         asm = self.asm
+        asm.mov(self.left, asm.unif)
+        asm.mov(asm.null, asm.elem_num, sf=True)
+        asm.add(self.left, self.left, asm.unif, cond="zs")
         lane = asm.reg("lane")
         asm.shl(lane, asm.elem_num, 2)
-        asm.add(self.p_addr, asm.unif, lane)
         asm.add(self.q_addr, asm.unif, lane)
-        self.request()
+        asm.mov(asm.unif_addr, asm.unif)
+
+    def clear(self) -> None:
         for row in self.d:
             for register_ in row:
-                asm.mov(register_, 0)
+                self.asm.mov(register_, 0)
 
-    def request(self) -> None:
-        """Ask for one line of P and one step of Q, and move on."""
-        asm = self.asm
-        ports = (asm.t0s, asm.t1s)
-        asm.mov(ports[0], self.p_addr)
-        asm.add(self.p_addr, self.p_addr, self.offset[0])
-        asm.mov(ports[self.tmu(0)], self.q_addr)
-        for v in range(1, self.options.vectors):
-            asm.add(ports[self.tmu(v)], self.q_addr, self.offset[v - 1])
-        asm.add(self.q_addr, self.q_addr, self.offset[-1])
+    @staticmethod
+    def tmu(step: int, v: int) -> int:
+        """The TMU for a line.  It alternates from step to step too, or each TMU would see lines of
+        one parity only and use half of its direct-mapped cache."""
+        return (step + v) % 2
 
-    def step(self) -> None:
-        """Take one line of P and one step of Q, ask for the next, add the outer product."""
-        asm = self.asm
-        p = asm.reg("p", file="acc")
-        asm.ldtmu(0, p)
-        q = [
-            asm.reg(f"q{v}", file="acc" if v < self.IN_ACCUMULATORS else "A")
-            for v in range(self.options.vectors)
-        ]
-        for v, register_ in enumerate(q):
-            asm.ldtmu(self.tmu(v), register_)
-        self.request()
-        for row, accumulators in enumerate(self.d):
-            macros.broadcast(asm, None, p, row)
-            for v, accumulator in enumerate(accumulators):
-                product = asm.reg("t", file="acc")
-                asm.fmul(product, asm.r5, q[v])
-                asm.fadd(accumulator, accumulator, product)
+    def advance(self, plan: KStep, step: int, v: int, pointer: bool) -> None:
+        """Ask for line v of a step of Q, or move the pointer behind it."""
+        asm, place = self.asm, v % plan.chain
+        if pointer:
+            asm.add(self.q_addr, self.q_addr, self.offset[place])
+            return
+        port = (asm.t0s, asm.t1s)[self.tmu(step, v)]
+        if place:
+            asm.add(port, self.q_addr, self.offset[place - 1])
+        else:
+            asm.mov(port, self.q_addr, unit="add")
 
-    def drop(self) -> None:
-        """Take the lines that the last step asked for and nobody uses."""
-        self.asm.ldtmu(0)
-        for v in range(self.options.vectors):
-            self.asm.ldtmu(self.tmu(v))
+    def run(self, label: str, vectors: int) -> None:
+        """Some steps of a tile of ``vectors`` vectors; what they add stays in the registers."""
+        asm, plan = self.asm, self.options.step(vectors)
+        products, loads, requests = plan.products, plan.loads(), plan.requests()
+        total = len(products)
+        self.begin()
+        t = self.t[: 3 if total % 3 == 0 else 2]
+        for v, pointer in plan.advance:
+            self.advance(plan, 0, v, pointer)
+        for row in plan.first_loads():
+            asm.mov(self.s[0][row], asm.unif)
+        asm.ldtmu(self.tmu(0, 0))
+        asm.fmul(t[0], self.s[0][products[0][2]], asm.r4)
+        asm.label(label)
+        for index, (_, v, row) in enumerate(products):
+            at = (index + 1) % total
+            step, next_v, next_row = products[at]
+            if at % plan.rows == 0:
+                asm.ldtmu(self.tmu(step, next_v))
+            asm.fmul(t[at % len(t)], self.s[step % 2][next_row], asm.r4)
+            for request in requests.get(at, ()):
+                self.advance(plan, *request)
+            if at in loads:
+                loaded, step = loads[at]
+                asm.mov(self.s[step % 2][loaded], asm.unif)
+            asm.fadd(self.d[row][v], self.d[row][v], t[index % len(t)])
+            if index + 9 == total:
+                asm.sub(self.left, self.left, asm.r5, sf=True)
+        asm.branch(label, cond="all_zc")
+        # The last iteration asked for a step that nobody uses.
+        for v in range(1, vectors):
+            asm.ldtmu(self.tmu(0, v))
+        asm.mov(asm.unif_addr, self.left)
 
-    def store(self) -> None:
-        """alpha * d (+ beta * D) into the VPM and from there to memory, under the mutex."""
+    def store(self, label: str) -> None:
+        """alpha * d (+ beta * D) into the VPM and from there to memory, under the mutex; d = 0.
+
+        While a vector's rows are stored, the next one's go into the VPM.
+        """
         asm, options = self.asm, self.options
-        alpha = asm.reg("alpha")
+        alpha, pitch = asm.reg("alpha"), asm.reg("pitch")
         asm.mov(alpha, asm.unif)
         if options.beta:
             beta = asm.reg("beta")
             asm.mov(beta, asm.unif)
-        order = [
-            self.d[row][v] for v in range(options.vectors) for row in range(options.rows)
-        ]
+        asm.mov(pitch, asm.unif)
         with macros.holding_mutex(asm):
             if options.beta:
-                parts.blocks_load(asm, "load")
+                parts.blocks_load(asm, f"{label}_load")
             macros.vpm_write_setup(asm)
-            for index, accumulator in enumerate(order):
-                if not options.beta:
-                    asm.fmul(asm.vpm, accumulator, alpha)
-                    continue
-                if index % 16 == 0:
-                    macros.vpm_read_setup(asm, min(16, len(order) - index), index)
-                old, new = asm.reg("old"), asm.reg("new")
-                asm.fmul(old, asm.vpm, beta)
-                asm.fmul(new, accumulator, alpha)
-                asm.fadd(asm.vpm, old, new)
-            parts.blocks_store(asm, "store")
+            for v in range(options.vectors):
+                if options.beta:
+                    macros.vpm_read_setup(asm, options.rows, v * options.rows)
+                for row in range(options.rows):
+                    if not options.beta:
+                        asm.fmul(asm.vpm, self.d[row][v], alpha)
+                        continue
+                    old, new = asm.reg("old"), asm.reg("new")
+                    asm.fmul(old, asm.vpm, beta)
+                    asm.fmul(new, self.d[row][v], alpha)
+                    asm.fadd(asm.vpm, old, new)
+                more = v + 1 < options.vectors
+                parts.start_store(asm, f"{label}_{v}", pitch, f"{label}_done" if more else None)
+            asm.label(f"{label}_done")
+            asm.read(asm.vdw_wait)
 
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
-    """Write the kernel; :func:`uniforms` makes the streams that it reads."""
+    """Write the kernel; :func:`.gemm_data.streams` makes the streams that it reads."""
     tile = _Tile(asm, options)
-    iterations, tiles, left = asm.reg("iterations"), asm.reg("tiles"), asm.reg("left")
     asm.mov(asm.tmu_noswap, 1)
-    asm.mov(iterations, asm.unif)
-    asm.mov(tiles, asm.unif)
     tile.constants()
-    with macros.counted_loop(asm, "tile", tiles):
-        parts.meet(asm)
-        tile.start()
-        asm.mov(left, iterations)
-        with macros.counted_loop(asm, "k", left):
-            for _ in range(options.unroll):
-                tile.step()
-        tile.drop()
-        tile.store()
+    wait = asm.reg("wait")
+    asm.mov(wait, asm.unif)
+    with macros.counted_loop(asm, "stagger", wait):
+        pass
+    tile.clear()
+    asm.label("next")
+    kind = asm.reg("kind", file="acc")
+    asm.mov(kind, asm.unif, sf=True)
+    asm.branch("end", cond="all_zs")
+    asm.sub(kind, kind, 1, sf=True)
+    asm.branch("store", cond="all_zs")
+    if options.edge:
+        asm.sub(kind, kind, 1, sf=True)
+        asm.branch("edge", cond="all_zc")
+    tile.run("k", options.vectors)
+    asm.branch("next")
+    if options.edge:
+        asm.label("edge")
+        tile.run("k_edge", options.edge)
+        asm.branch("next")
+    asm.label("store")
+    tile.store("store")
+    tile.clear()
+    asm.branch("next")
+    asm.label("end")
     parts.finish(asm)
 
 
@@ -205,142 +265,6 @@ SPEC = register(
         routines=("sgemm",),
         generate=generate,
         defaults=GemmOptions(),
-        summary="D = alpha P Q + beta D, row-major; packed P and Q through the TMUs",
+        summary="D = alpha P Q + beta D, row-major; packed P as uniforms, packed Q by the TMUs",
     )
 )
-
-
-# --- its data ----------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Packed:
-    """How an operand of ``k`` x ``length`` is laid out: ``panels`` panels of ``steps`` lines of
-    ``width`` words, of which the first ``used`` hold the operand's columns."""
-
-    length: int
-    steps: int
-    used: int
-    width: int
-
-    @property
-    def panels(self) -> int:
-        return -(-self.length // self.used)
-
-    @property
-    def panel_bytes(self) -> int:
-        return 4 * self.width * self.steps
-
-    @property
-    def words(self) -> int:
-        """Size of the buffer: the panels and one spare step for the request past the end."""
-        return self.width * (self.steps * self.panels + 1)
-
-
-def packed_words(options: GemmOptions, m: int, n: int, k: int) -> Tuple[Packed, Packed]:
-    """The layouts of P (m x k) and Q (k x n); k is padded with zeros to whole iterations."""
-    steps = -(-k // options.unroll) * options.unroll
-    return (
-        Packed(m, steps, options.rows, LANES),
-        Packed(n, steps, options.columns, options.columns),
-    )
-
-
-def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
-    """Write ``operand`` (k x length float32, any strides) into ``out`` (``layout.words`` float32).
-
-    Padding is zeros, so that it adds nothing to the product.
-    """
-    k, length = operand.shape
-    panels = out[: layout.panels * layout.steps * layout.width]
-    panels = panels.reshape(layout.panels, layout.steps, layout.width)
-    out[panels.size :] = 0
-    panels[:, k:, :] = 0
-    panels[:, :, layout.used :] = 0
-    whole = length // layout.used
-    for panel in range(whole):
-        columns = operand[:, panel * layout.used : (panel + 1) * layout.used]
-        panels[panel, :k, : layout.used] = columns
-    if whole < layout.panels:
-        rest = length - whole * layout.used
-        panels[whole, :k, :rest] = operand[:, whole * layout.used :]
-        panels[whole, :k, rest:] = 0
-
-
-def uniforms(
-    options: GemmOptions,
-    m: int,
-    n: int,
-    k: int,
-    alpha: float,
-    beta: float,
-    p_addr: int,
-    q_addr: int,
-    d_addr: int,
-    ldd: int,
-    n_qpus: int,
-) -> List[np.ndarray]:
-    """The uniform streams of a launch, one a QPU that has work (at most ``n_qpus``).
-
-    D is m x n, row-major, ``ldd`` >= n words from row to row, at bus address ``d_addr``; P and Q
-    are packed (:func:`pack`) at 64-byte aligned addresses.
-    """
-    p, q = packed_words(options, m, n, k)
-    tiles = [(i, j) for j in range(q.panels) for i in range(p.panels)]
-    n_qpus = min(n_qpus, len(tiles))
-    streams = []
-    for index in range(n_qpus):
-        own = tiles[index::n_qpus]
-        words = [p.steps // options.unroll, len(own)]
-        for turn, (i, j) in enumerate(own):
-            words += parts.meet_words(index, min(n_qpus, len(tiles) - turn * n_qpus))
-            words += [p_addr + i * p.panel_bytes, q_addr + j * q.panel_bytes]
-            words.append(parts.float_word(alpha))
-            if options.beta:
-                words.append(parts.float_word(beta))
-            rows = min(options.rows, m - i * options.rows)
-            width = min(options.columns, n - j * options.columns)
-            columns = [min(LANES, width - at) for at in range(0, width, LANES)]
-            corner = d_addr + 4 * (i * options.rows * ldd + j * options.columns)
-            block = (rows, columns, options.rows, corner, 4 * ldd)
-            if options.beta:
-                words += parts.block_words(False, *block)
-            words += parts.block_words(True, *block)
-        words += parts.finish_words(index, n_qpus)
-        streams.append(np.array(words, dtype=np.uint64).astype(np.uint32))
-    return streams
-
-
-# --- its error ---------------------------------------------------------------------------------
-
-UNIT_ROUNDOFF = 2.0**-23
-"""Relative error of one truncating operation of the QPU."""
-
-SMALLEST_NORMAL = 2.0**-126
-"""Smaller operands count as 0, smaller results become 0."""
-
-
-def error_bound(
-    alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray
-) -> np.ndarray:
-    """Bound of |computed - exact| for each element of alpha * a @ b + beta * c on the QPU.
-
-    Every term passes through at most k + 3 truncations (its product, k sums, the products with
-    alpha or beta and the last sum), each with a relative error below u = 2**-23, hence
-    gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|) with gamma(i) = i u / (1 - i u).  Denormal
-    operands count as 0 and denormal results become 0; that adds at most 2**-126 per operation,
-    times the factors applied later, times the other factor of a product whose operand was flushed.
-    """
-    k = a.shape[1]
-    relative = (k + 3) * UNIT_ROUNDOFF / (1 - (k + 3) * UNIT_ROUNDOFF)
-    bound = relative * reference.sgemm_magnitude(alpha, a, b, beta, c)
-    big_a = np.abs(a, dtype=np.float64).sum(axis=1)[:, None] if alpha else 0.0
-    big_b = np.abs(b, dtype=np.float64).sum(axis=0)[None, :] if alpha else 0.0
-    # Flushed operands: each denormal of a costs |b|, each of b costs |a|; flushed products, sums:
-    # two an element of k; flushed alpha or beta and the products with them.
-    flushes = abs(alpha) * (big_a + big_b + 2 * k) + (abs(beta) + 3.0)
-    if abs(alpha) < SMALLEST_NORMAL:
-        flushes = flushes + big_a * np.max(np.abs(b), initial=0.0)
-    if beta and abs(beta) < SMALLEST_NORMAL:
-        flushes = flushes + np.abs(c)
-    return bound + SMALLEST_NORMAL * flushes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
 from ..codegen import Assembler, macros
+from ..codegen.operand import Operand
 from ..isa import setup_words as sw
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "finish",
     "finish_words",
     "float_word",
+    "start_store",
+    "store_words",
 ]
 
 MAX_VDR_PITCH = 8191
@@ -94,32 +97,51 @@ def blocks_store(asm: Assembler, label: str) -> None:
     _blocks(asm, label, store=True)
 
 
-def meet_words(index: int, n_qpus: int) -> List[int]:
-    """The uniforms of :func:`meet` for QPU ``index`` of the ``n_qpus`` that meet."""
-    return [0 if index else n_qpus]
+def store_words(
+    rows: int, columns: Sequence[int], vpm_rows: int, address: int, pitch: int
+) -> List[int]:
+    """The uniforms of the :func:`start_store` calls for one tile, laid out as for
+    :func:`block_words`; the word behind each call but the last says whether another comes."""
+    words: List[int] = []
+    for v, width in enumerate(columns):
+        together = rows if pitch - 4 * width <= MAX_VDW_STRIDE else 1
+        words += [
+            sw.vdw_stride(pitch - 4 * width if together > 1 else 0),
+            sw.vdw_store(together, width, v * vpm_rows),
+            (address + 64 * v) & 0xFFFFFFFF,
+            rows // together,
+            int(v + 1 < len(columns)),
+        ]
+    return words
 
 
-def meet(asm: Assembler, arrived: int = 1, leave: int = 2) -> None:
-    """Wait until all QPUs are here, so that they go on in step and share what they read.
+def start_store(asm: Assembler, label: str, pitch: Operand, done: Optional[str]) -> None:
+    """Start the DMA store of a vector's rows, and wait only for the one before.
 
-    The first QPU counts the arrivals of the others and then lets each of them go.  A fast QPU may
-    take the leave of a slow one for the round before; the counts still end at 0.
+    ``pitch`` is the distance of rows in memory.  With ``done`` one more word is read, and if it is
+    0 the program goes on there.
     """
-    role, others = asm.reg("meet_role"), asm.reg("meet_others")
-    asm.mov(role, asm.unif, sf=True)
-    asm.branch("meet_lead", cond="all_zc")
-    asm.sema_up(arrived)
-    asm.sema_down(leave)
-    asm.branch("meet_done")
-    asm.label("meet_lead")
-    asm.sub(role, role, 1, sf=True)
-    asm.branch("meet_done", cond="all_zs")
-    asm.mov(others, role)
-    with macros.counted_loop(asm, "meet_wait", others):
-        asm.sema_down(arrived)
-    with macros.counted_loop(asm, "meet_release", role):
-        asm.sema_up(leave)
-    asm.label("meet_done")
+    setup, address, rows = (asm.reg(f"{label}_{part}") for part in ("setup", "address", "rows"))
+    stride = asm.reg(f"{label}_stride")
+    asm.mov(stride, asm.unif)
+    asm.mov(setup, asm.unif)
+    asm.mov(address, asm.unif)
+    asm.mov(rows, asm.unif)
+    asm.label(f"{label}_row")
+    asm.read(asm.vdw_wait)
+    asm.mov(asm.vpm_wr_setup, stride)
+    asm.mov(asm.vpm_wr_setup, setup)
+    asm.mov(asm.vdw_addr, address)
+    next_row = asm.reg(f"{label}_next_row")
+    asm.ldi(next_row, 1 << 7)
+    asm.add(setup, setup, next_row)
+    asm.add(address, address, pitch)
+    asm.sub(rows, rows, 1, sf=True)
+    asm.branch(f"{label}_row", cond="any_zc")
+    more = asm.reg(f"{label}_more")
+    asm.mov(more, asm.unif, sf=True)
+    if done is not None:
+        asm.branch(done, cond="all_zs")
 
 
 def finish_words(index: int, n_qpus: int) -> List[int]:

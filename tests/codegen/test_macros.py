@@ -62,6 +62,8 @@ def test_dma_and_vpm_setups_in_order():
         macros.vpm_write_setup(asm, 5)
         macros.dma_store(asm, address, 1, 9, y=5, gap=12)
     found = [(unit, values[0]) for unit, values in run(asm, [4096])]
+    if found[0][0] == "read B51":
+        found[0] = ("read A51", found[0][1])  # the mutex is read through either file
     assert found in (
         [
             ("read A51", 0),

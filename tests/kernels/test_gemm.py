@@ -6,13 +6,14 @@ buffers, the guard words catch those inside.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
 from piblas.driver import Emulator
-from piblas.kernels import gemm, parts, reference
+from piblas.kernels import gemm, gemm_choice, gemm_data, parts, reference
 
 GUARD = np.uint32(0x7FA5A5A5)
 
@@ -23,14 +24,14 @@ def device(request):
         yield dev
 
 
-def run(dev, options, m, n, k, alpha=1.0, beta=0.0, ldd=None, n_qpus=12, rng=None):
+def run(dev, options, m, n, k, alpha=1.0, beta=0.0, ldd=None, n_qpus=12, rng=None, lag=None):
     """Runs the kernel; returns the report after comparing D and the guard words around it."""
     rng = rng or np.random.default_rng(m * 1_000_003 + n * 1009 + k)
     a = rng.uniform(-1, 1, (m, k)).astype(np.float32)
     b = rng.uniform(-1, 1, (k, n)).astype(np.float32)
     ldd = ldd or n
     before, after = 19, 23
-    p, q = gemm.packed_words(options, m, n, k)
+    p, q = gemm_data.packed_words(options, m, n, k)
     p_buf, q_buf = dev.alloc(4 * p.words), dev.alloc(4 * q.words)
     words = before + m * ldd + after
     d_buf = dev.alloc(4 * words)
@@ -40,52 +41,55 @@ def run(dev, options, m, n, k, alpha=1.0, beta=0.0, ldd=None, n_qpus=12, rng=Non
     c = rng.uniform(-1, 1, (m, n)).astype(np.float32)
     if options.beta:
         d[...] = c
-    gemm.pack(p, a.T, p_buf.array(np.float32, (p.words,)))
-    gemm.pack(q, b, q_buf.array(np.float32, (q.words,)))
-    streams = gemm.uniforms(
-        options,
-        m,
-        n,
-        k,
-        alpha,
-        beta,
-        p_buf.bus_address,
-        q_buf.bus_address,
-        d_buf.bus_address + 4 * before,
-        ldd,
-        n_qpus,
-    )
+    gemm_data.pack(p, a.T, p_buf.array(np.float32, (p.words,)))
+    gemm_data.pack(q, b, q_buf.array(np.float32, (q.words,)))
+    addresses = p_buf.bus_address, q_buf.bus_address, d_buf.bus_address + 4 * before
+    lag = gemm_data.lag_of(options, p, q) if lag is None else lag
+    tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
+    streams = gemm_data.Streams(options, tiles, alpha, beta, ldd, n_qpus, lag)
+    u_buf = dev.alloc(streams.nbytes)
+    stream_words, starts = streams.at(u_buf.bus_address)
+    u_buf.array(np.uint32, stream_words.shape)[:] = stream_words
     program = dev.load(gemm.SPEC.program(options).words)
-    for buffer in (p_buf, q_buf, d_buf):
+    buffers = p_buf, q_buf, d_buf, u_buf
+    for buffer in buffers:
         buffer.clean()
-    report = dev.execute(program, streams)
+    report = dev.execute(program, starts)
     d_buf.invalidate()
     want = reference.sgemm(alpha, a, b, beta, c)
-    bound = gemm.error_bound(alpha, a, b, beta, c)
+    bound = gemm_data.error_bound(alpha, a, b, beta, c)
     assert np.all(np.abs(d - want) <= bound)
     guards = np.ones(words, dtype=bool)
     inside = guards[before : before + m * ldd].reshape(m, ldd)
     inside[:, :n] = False
     assert np.all(raw[guards] == GUARD), "a word outside D was written"
-    for buffer in (p_buf, q_buf, d_buf):
+    for buffer in buffers:
         buffer.free()
     program.free()
     return report
 
 
-EDGES = (1, 2, 11, 12, 13, 16, 17, 63, 64, 65)
+EDGES = (1, 2, 7, 8, 9, 16, 17, 95, 96, 97)
 
 
 @pytest.mark.parametrize("beta", (False, True))
 def test_every_tail(device, beta):
-    options = gemm.SPEC.options(beta=beta)
+    options = gemm.SPEC.options(beta=beta, edge=2)
     for m, n in itertools.product(EDGES, EDGES):
         run(device, options, m, n, 1 + (m * n) % 5, alpha=1.5, beta=-0.5 if beta else 0.0)
 
 
-@pytest.mark.parametrize("k", (1, 2, 3, 4, 7, 64, 129))
+@pytest.mark.parametrize("k", (1, 2, 3, 4, 5, 7, 48, 64, 129))
 def test_every_depth(device, k):
     run(device, gemm.SPEC.options(), 20, 50, k, alpha=-2.0, beta=3.0)
+
+
+def test_every_kernel_that_can_be_chosen(device):
+    for tile in gemm_choice.FAMILY:
+        for edge in range(tile.vectors):
+            options = dataclasses.replace(tile, edge=edge, beta=edge % 2 == 0)
+            n = options.columns + 16 * edge - 3
+            run(device, options, 2 * tile.rows + 1, n, 50, alpha=1.5, beta=float(options.beta))
 
 
 @pytest.mark.parametrize(
@@ -105,16 +109,16 @@ def test_leading_dimension(device, ldd):
 
 @pytest.mark.parametrize("n_qpus", (1, 2, 5, 12))
 def test_result_does_not_depend_on_qpus(device, n_qpus):
-    run(device, gemm.SPEC.options(), 70, 70, 9, beta=0.25, n_qpus=n_qpus)
+    run(device, gemm.SPEC.options(), 70, 170, 57, beta=0.25, n_qpus=n_qpus)
 
 
 @pytest.mark.parametrize(
     "options",
     (
-        gemm.GemmOptions(rows=16, vectors=3, unroll=2),
-        gemm.GemmOptions(rows=16, vectors=2, unroll=4),
-        gemm.GemmOptions(rows=5, vectors=1, unroll=1),
-        gemm.GemmOptions(rows=1, vectors=3, unroll=3, beta=False),
+        gemm.GemmOptions(rows=6, vectors=6, single=0, unroll=2),
+        gemm.GemmOptions(rows=16, vectors=2, chain=1, unroll=2),
+        gemm.GemmOptions(rows=5, vectors=1, chain=1, single=0),
+        gemm.GemmOptions(rows=7, vectors=3, single=2, chain=2, unroll=6, beta=False),
     ),
     ids=str,
 )
@@ -124,7 +128,7 @@ def test_other_tiles(device, options):
 
 def test_work_is_spread_over_all_qpus(device):
     options = gemm.SPEC.options(beta=False)
-    report = run(device, options, 4 * options.rows, 6 * options.columns, 64)
+    report = run(device, options, 4 * options.rows, 6 * options.columns, 64, lag=0)
     issued = [qpu["instructions"] for qpu in report.per_qpu]
     assert len(issued) == 12
     assert max(issued) < 1.1 * min(issued)
@@ -139,25 +143,30 @@ def test_beta_zero_kernel_does_not_read_d(device):
 
 
 def test_bytes_moved(device):
-    """D is stored once; a tile reads its lines of P and Q once a step, and those of one more."""
-    m, n, k = 32, 96, 10
-    report = run(device, gemm.GemmOptions(rows=16, vectors=3, beta=False), m, n, k)
-    tiles = 2 * 2
-    assert report.bytes["vpm_dma_store"] == 4 * m * n
-    assert report.bytes["tmu"] == 64 * 4 * (k + 1) * tiles
-
-
-def test_qpus_in_step_share_lines(device):
-    """12 tiles in one column of the grid: L2 hands a line of Q to each of the 3 slices once."""
-    options = gemm.SPEC.options(beta=False)
-    m, n, k = 12 * options.rows, options.columns, 64
+    """D is stored once; a run reads its lines of Q once a step, and those of one step more."""
+    m, n, k = 32, 96, 8
+    options = gemm.GemmOptions(rows=8, vectors=3, beta=False)
     report = run(device, options, m, n, k)
-    lines = (12 + 3 * options.vectors) * (k + 1)
+    tiles = 4 * 2
+    assert report.bytes["vpm_dma_store"] == 4 * m * n
+    assert report.bytes["tmu"] == 64 * 3 * (k + 1) * tiles
+
+
+@pytest.mark.parametrize("lag", (4, 8))
+def test_qpus_behind_each_other_share_lines(device, lag):
+    """4 tiles a QPU: L2 hands a line of Q to each of the 3 slices about once, though the QPUs are
+    behind each other in time."""
+    options = gemm.SPEC.options(beta=False)
+    m, n, k = 12 * options.rows, 4 * options.columns, 192
+    report = run(device, options, m, n, k, lag=lag)
+    lines = 4 * (12 * options.rows / 16 + 3 * options.vectors) * k
     assert report.bytes["l2"] < 1.15 * 64 * lines
+    assert report.bytes["sdram_read"] < report.bytes["l2"]
 
 
 @pytest.mark.parametrize(
-    "bad", (dict(rows=0), dict(rows=17), dict(vectors=0), dict(vectors=5), dict(unroll=0))
+    "bad",
+    (dict(rows=1), dict(rows=17), dict(vectors=0), dict(unroll=3), dict(chain=0), dict(edge=6)),
 )
 def test_impossible_options(bad):
     with pytest.raises(ValueError, match="no kernel has"):
@@ -165,24 +174,27 @@ def test_impossible_options(bad):
 
 
 def test_too_many_accumulators():
-    with pytest.raises(ValueError, match="leave no registers"):
-        gemm.GemmOptions(rows=16, vectors=4)
+    with pytest.raises(ValueError, match="no register is left"):
+        gemm.SPEC.build(rows=16, vectors=3)
 
 
 def test_pack_is_zero_outside_the_operand():
     rng = np.random.default_rng(0)
-    for k, length in itertools.product((1, 2, 5), (1, 15, 16, 17, 48, 100)):
-        for layout in gemm.packed_words(gemm.SPEC.options(), length, length, k):
+    options = gemm.SPEC.options(edge=2)
+    for k, length in itertools.product((1, 2, 5), (1, 15, 16, 17, 32, 33, 96, 100, 140)):
+        for layout in gemm_data.packed_words(options, length, length, k):
             operand = rng.standard_normal((length, k)).astype(np.float32).T
             out = np.full(layout.words, np.nan, dtype=np.float32)
-            gemm.pack(layout, operand, out)
-            panels = out[: -layout.width].reshape(layout.panels, layout.steps, layout.width)
-            assert np.all(panels[:, :, layout.used :] == 0)
-            used = panels[:, :, : layout.used]
-            flat = used.transpose(1, 0, 2).reshape(layout.steps, -1)
-            assert np.array_equal(flat[:k, :length], operand)
-            assert np.all(flat[k:] == 0) and np.all(flat[:, length:] == 0)
-            assert np.all(out[-layout.width :] == 0)
+            gemm_data.pack(layout, operand, out)
+            read = np.zeros_like(out, dtype=bool)
+            for panel in range(layout.panels):
+                width, at = layout.width_of(panel), panel * layout.panel_bytes // 4
+                lines = out[at : at + width * layout.steps].reshape(layout.steps, width)
+                read[at : at + lines.size] = True
+                own = operand[:, panel * layout.width :][:, :width]
+                assert np.array_equal(lines[:k, : own.shape[1]], own)
+                assert np.all(lines[k:] == 0) and np.all(lines[:, own.shape[1] :] == 0)
+            assert np.all(out[~read] == 0)
 
 
 def test_block_words_never_exceed_the_tile():

@@ -119,9 +119,8 @@ def test_segments_are_on_their_words(timed):
 
 
 def test_every_executed_word_has_its_source(timed):
-    (program,) = timed.programs
-    assert program.program is not None and program.name == "gemm"
-    assert sum(word.issued for word in program.words) == sum(
+    assert all(each.program is not None and each.name == "gemm" for each in timed.programs)
+    assert sum(word.issued for each in timed.programs for word in each.words) == sum(
         report.instructions for report in timed.reports
     )
     rows = [line for line in timed.listing().splitlines() if "gemm.py:" in line]

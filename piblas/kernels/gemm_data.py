@@ -1,0 +1,255 @@
+"""The data of the gemm kernel: packed operands, tiles, the streams that drive the program, the
+bound of its error."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from . import parts, reference
+from .gemm import KINDS, LANES, LINE, GemmOptions
+
+__all__ = ["Packed", "Streams", "Tile", "error_bound", "grid", "lag_of", "pack", "packed_words"]
+
+
+# --- packed operands ---------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """How an operand of ``k`` x ``length`` is laid out: ``panels`` panels of ``steps`` steps of
+    ``width`` words each, padded with zeros; what is left for the last panel may be ``edge`` words
+    wide if that is enough."""
+
+    length: int
+    steps: int
+    width: int
+    edge: int = 0
+
+    @property
+    def panels(self) -> int:
+        return -(-self.length // self.width)
+
+    def width_of(self, panel: int) -> int:
+        """Words of a step of a panel."""
+        return self.edge if self.length - panel * self.width <= self.edge else self.width
+
+    @property
+    def panel_bytes(self) -> int:
+        return 4 * self.width * self.steps
+
+    @property
+    def words(self) -> int:
+        """Size of the buffer: the panels and what is fetched past the end, a step of this operand
+        and a line of the uniform stream."""
+        return self.width * (self.steps * self.panels + 1) + 2 * LANES
+
+
+def packed_words(options: GemmOptions, m: int, n: int, k: int) -> Tuple[Packed, Packed]:
+    """The layouts of P (m x k) and Q (k x n); k is padded with zeros to whole iterations."""
+    steps = -(-k // options.unroll) * options.unroll
+    return (
+        Packed(m, steps, options.rows),
+        Packed(n, steps, options.columns, LANES * options.edge),
+    )
+
+
+def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
+    """Write ``operand`` (k x length float32, any strides) into ``out`` (``layout.words`` float32).
+
+    Padding is zeros, so that it adds nothing to the product.
+    """
+    k, length = operand.shape
+    steps, width = layout.steps, layout.width
+    for panel in range(layout.panels):
+        first, own = panel * width, layout.width_of(panel)
+        inside = min(own, length - first)
+        at = panel * width * steps
+        lines = out[at : at + own * steps].reshape(steps, own)
+        lines[:k, :inside] = operand[:, first : first + inside]
+        lines[:k, inside:] = 0
+        lines[k:] = 0
+    out[at + own * steps :] = 0
+
+
+# --- tiles and streams -------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A tile of D: ``runs`` of (address in P, address in Q, steps) that are added up, the address
+    of its corner in D, and how many of its rows and columns lie inside D."""
+
+    runs: Tuple[Tuple[int, int, int], ...]
+    d_addr: int
+    rows: int
+    columns: int
+
+
+def turned(
+    p: Packed, i: int, p_addr: int, q: Packed, j: int, q_addr: int, first: int
+) -> Tuple[Tuple[int, int, int], ...]:
+    """The runs of the tile of panels i and j of operands packed at these addresses: all steps, in
+    a circle, from ``first`` on."""
+    first %= p.steps
+    p_addr += i * p.panel_bytes
+    q_addr += j * q.panel_bytes
+    rest = (
+        p_addr + 4 * p.width_of(i) * first,
+        q_addr + 4 * q.width_of(j) * first,
+        p.steps - first,
+    )
+    return (rest, (p_addr, q_addr, first)) if first else (rest,)
+
+
+QPUS = 12
+
+LAGS = 4, 12
+"""Least and most steps of k between QPUs.  While it stores a tile, a QPU holds the mutex for about
+5 steps, and for 12 at the pessimistic rates of the timing model; QPUs that far apart never wait for
+each other."""
+
+LAG_SHARE = 0.02
+"""Share of the time that may go to the delay of the last QPU."""
+
+
+def lag_of(options: GemmOptions, p: Packed, q: Packed) -> int:
+    """Steps of k that a QPU is behind the one before it, a multiple of the unrolled ones."""
+    rounds = -(-p.panels * q.panels // QPUS)
+    lag = int(LAG_SHARE * rounds * p.steps / (QPUS - 1))
+    lag = min(max(lag, LAGS[0]), LAGS[1], p.steps // QPUS)
+    return lag // options.unroll * options.unroll
+
+
+def grid(
+    options: GemmOptions,
+    p: Packed,
+    q: Packed,
+    p_addr: int,
+    q_addr: int,
+    d_addr: int,
+    ldd: int,
+    lag: int,
+) -> Iterator[Tile]:
+    """All tiles of D (``ldd`` words from row to row), along a panel of Q first, so that neighbours
+    share their panel of Q.
+
+    Tiles that are computed at the same time, a lag apart, begin that much further on in k, so that
+    they need the same lines of Q at the same time.  Where a tile begins depends on its place in D
+    only, and so does the result, to the last bit.
+    """
+    for j in range(q.panels):
+        for i in range(p.panels):
+            # All but very short tiles come in two runs, or those in one would get ahead.
+            first = lag * ((j * p.panels + i) % QPUS) + options.unroll if lag else 0
+            yield Tile(
+                turned(p, i, p_addr, q, j, q_addr, first),
+                d_addr + 4 * (i * options.rows * ldd + j * options.columns),
+                min(options.rows, p.length - i * options.rows),
+                min(options.columns, q.length - j * options.columns),
+            )
+
+
+class Streams:
+    """The uniform streams of a launch, one a QPU that has work.
+
+    QPU i of n computes tiles i, i + n, ...; ``ldd`` is the distance of rows of D in words, ``lag``
+    that of QPUs in steps of k.  The streams hold addresses of their own words, so they are written
+    for the place where they will lie (:meth:`at`).
+    """
+
+    def __init__(
+        self,
+        options: GemmOptions,
+        tiles: Sequence[Tile],
+        alpha: float,
+        beta: float,
+        ldd: int,
+        n_qpus: int,
+        lag: int,
+    ) -> None:
+        self._options, self._ldd = options, ldd
+        self._alpha, self._beta = parts.float_word(alpha), parts.float_word(beta)
+        self._words: List[int] = []
+        self._own: List[int] = []
+        self._starts: List[int] = []
+        n_qpus = min(n_qpus, len(tiles))
+        delay = lag * options.step(options.vectors).slots // STAGGER_WORDS
+        for index in range(n_qpus):
+            self._starts.append(len(self._words))
+            self._words.append(1 + index * delay)
+            for tile in tiles[index::n_qpus]:
+                self._tile(tile)
+            self._words.append(KINDS["end"])
+            self._words += parts.finish_words(index, n_qpus)
+        self._words += [0] * LANES  # the line behind the last word is fetched too
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all streams."""
+        return 4 * len(self._words)
+
+    def at(self, address: int) -> Tuple[np.ndarray, List[int]]:
+        """The words as they lie at bus address ``address``, and the address of each stream."""
+        words = np.array(self._words, dtype=np.int64)
+        words[self._own] += address
+        return words.astype(np.uint32), [address + 4 * start for start in self._starts]
+
+    def _tile(self, tile: Tile) -> None:
+        options, words = self._options, self._words
+        kind = KINDS["edge" if tile.columns <= LANES * options.edge else "run"]
+        for p_addr, q_addr, steps in tile.runs:
+            counted = LINE * (steps // options.unroll)
+            # Where the stream goes on, beside the count, which the loop takes off again.
+            self._own.append(len(words) + 2)
+            words += [kind, counted, 4 * (len(words) + 5), q_addr, p_addr]
+        words += [KINDS["store"], self._alpha]
+        if options.beta:
+            words.append(self._beta)
+        columns = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
+        block = (tile.rows, columns, options.rows, tile.d_addr, 4 * self._ldd)
+        words.append(4 * self._ldd)
+        if options.beta:
+            words += parts.block_words(False, *block)
+        words += parts.store_words(*block)
+
+
+STAGGER_WORDS = 5
+"""Instruction words of the loop that spends a QPU's delay."""
+
+
+# --- error -------------------------------------------------------------------------------------
+
+UNIT_ROUNDOFF = 2.0**-23
+"""Relative error of one truncating operation of the QPU."""
+
+SMALLEST_NORMAL = 2.0**-126
+"""Smaller operands count as 0, smaller results become 0."""
+
+
+def error_bound(
+    alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray
+) -> np.ndarray:
+    """Bound of |computed - exact| for each element of alpha * a @ b + beta * c on the QPU.
+
+    Every term passes through at most k + 3 truncations (its product, k sums, the products with
+    alpha or beta and the last sum), each with a relative error below u = 2**-23, hence
+    gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|) with gamma(i) = i u / (1 - i u).  Denormal
+    operands count as 0 and denormal results become 0; that adds at most 2**-126 per operation,
+    times the factors applied later, times the other factor of a product whose operand was flushed.
+    """
+    k = a.shape[1]
+    relative = (k + 3) * UNIT_ROUNDOFF / (1 - (k + 3) * UNIT_ROUNDOFF)
+    bound = relative * reference.sgemm_magnitude(alpha, a, b, beta, c)
+    big_a = np.abs(a, dtype=np.float64).sum(axis=1)[:, None] if alpha else 0.0
+    big_b = np.abs(b, dtype=np.float64).sum(axis=0)[None, :] if alpha else 0.0
+    # Flushed operands: each denormal of a costs |b|, each of b costs |a|; flushed products, sums:
+    # two an element of k; flushed alpha or beta and the products with them.
+    flushes = abs(alpha) * (big_a + big_b + 2 * k) + (abs(beta) + 3.0)
+    if abs(alpha) < SMALLEST_NORMAL:
+        flushes = flushes + big_a * np.max(np.abs(b), initial=0.0)
+    if beta and abs(beta) < SMALLEST_NORMAL:
+        flushes = flushes + np.abs(c)
+    return bound + SMALLEST_NORMAL * flushes
