@@ -25,7 +25,7 @@ from ..driver.device import Device, RunReport
 from ..errors import BlasError
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import CompensatedSum, overflowed
-from ..kernels.stream import LANES, LINE, OVERFLOW
+from ..kernels.stream import LANES, OVERFLOW
 from . import cpu, record
 from .qpu import device_buffers, loaded_program
 
@@ -81,11 +81,11 @@ def _map(
     The results are None where the kernel met a number that it must not judge.
     """
     spec, kernel = module.SPEC, module.KERNEL
-    options, n = spec.defaults, inputs[0].size
+    options, n = spec.defaults.fitted(device.n_qpus), inputs[0].size
     program = loaded_program(device, spec, options)
     count = max(len(inputs), max(outputs) + 1)
-    watch_words = LANES * kernel.most_qpus(options) if options.watch else 0
-    with device_buffers(device, *[4 * n] * count, 4 * max(watch_words, LANES)) as buffers:
+    watch_words = LANES * options.workers
+    with device_buffers(device, *[4 * n] * count, 4 * watch_words) as buffers:
         vectors, watch = buffers[:count], buffers[count]
         for buffer, values in zip(vectors, inputs):
             buffer.array(np.float32, (n,))[...] = values
@@ -100,13 +100,12 @@ def _map(
             addresses[: len(inputs)],
             [addresses[o] for o in outputs],
             watch.bus_address,
-            device.n_qpus,
         )
         report = device.execute(program, streams, timeout=TIMEOUT)
         report.kernel = spec.name
         if options.watch:
             watch.invalidate()
-            largest = watch.array(np.uint32, (LINE // 4 * len(streams),)).max()
+            largest = watch.array(np.uint32, (watch_words,)).max()
             if largest >= OVERFLOW:
                 return None, report
         results = []

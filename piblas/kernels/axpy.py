@@ -1,4 +1,4 @@
-"""saxpy: y = alpha * x + y (:mod:`.stream`)."""
+"""saxpy: y = alpha * x + y (:mod:`.elementwise`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, List, Tuple
 import numpy as np
 
 from ..codegen import Assembler
-from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF, Elementwise
+from .elementwise import Elementwise
+from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF
 
 __all__ = ["KERNEL", "SPEC", "error_bound"]
 
@@ -21,7 +22,7 @@ def _body(asm: Assembler, constants: List[Any], values: List[Any]) -> Tuple[List
 
 
 KERNEL = Elementwise(inputs=2, outputs=1, body=_body, constants=("alpha",))
-SPEC = KERNEL.spec("axpy", ("saxpy",), "y = alpha x + y", depth=2)
+SPEC = KERNEL.spec("axpy", ("saxpy",), "y = alpha x + y", ahead=1, asked=0)
 
 
 def error_bound(alpha: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:

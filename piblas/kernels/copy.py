@@ -1,11 +1,11 @@
-"""scopy: y = x, bit for bit (:mod:`.stream`)."""
+"""scopy: y = x, bit for bit (:mod:`.elementwise`)."""
 
 from __future__ import annotations
 
 from typing import Any, List, Tuple
 
 from ..codegen import Assembler
-from .stream import Elementwise
+from .elementwise import Elementwise
 
 __all__ = ["KERNEL", "SPEC"]
 
@@ -15,4 +15,4 @@ def _body(asm: Assembler, constants: List[Any], values: List[Any]) -> Tuple[List
 
 
 KERNEL = Elementwise(inputs=1, outputs=1, body=_body)
-SPEC = KERNEL.spec("copy", ("scopy",), "y = x", depth=1, watch=False)
+SPEC = KERNEL.spec("copy", ("scopy",), "y = x", watch=False)

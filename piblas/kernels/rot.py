@@ -1,4 +1,4 @@
-"""srot and srotm: x, y = h11 * x + h12 * y, h21 * x + h22 * y (:mod:`.stream`).
+"""srot and srotm: x, y = h11 * x + h12 * y, h21 * x + h22 * y (:mod:`.elementwise`).
 
 A plane rotation is h11 = h22 = c, h12 = s, h21 = -s; a modified one has units among its elements,
 by which products are exact.
@@ -11,7 +11,8 @@ from typing import Any, List, Sequence, Tuple
 import numpy as np
 
 from ..codegen import Assembler
-from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF, Elementwise
+from .elementwise import Elementwise
+from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF
 
 __all__ = ["KERNEL", "SPEC", "error_bound"]
 
@@ -29,7 +30,7 @@ def _body(asm: Assembler, constants: List[Any], values: List[Any]) -> Tuple[List
 
 
 KERNEL = Elementwise(inputs=2, outputs=2, body=_body, constants=("h11", "h12", "h21", "h22"))
-SPEC = KERNEL.spec("rot", ("srot", "srotm"), "x, y = h11 x + h12 y, h21 x + h22 y", rows=10)
+SPEC = KERNEL.spec("rot", ("srot", "srotm"), "x, y = h11 x + h12 y, h21 x + h22 y")
 
 
 def error_bound(h: Sequence[float], x: np.ndarray, y: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

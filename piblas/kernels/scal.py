@@ -1,4 +1,4 @@
-"""sscal: x = alpha * x (:mod:`.stream`)."""
+"""sscal: x = alpha * x (:mod:`.elementwise`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, List, Tuple
 import numpy as np
 
 from ..codegen import Assembler
-from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF, Elementwise
+from .elementwise import Elementwise
+from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF
 
 __all__ = ["KERNEL", "SPEC", "error_bound"]
 

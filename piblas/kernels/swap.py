@@ -1,11 +1,11 @@
-"""sswap: x, y = y, x, bit for bit (:mod:`.stream`)."""
+"""sswap: x, y = y, x, bit for bit (:mod:`.elementwise`)."""
 
 from __future__ import annotations
 
 from typing import Any, List, Tuple
 
 from ..codegen import Assembler
-from .stream import Elementwise
+from .elementwise import Elementwise
 
 __all__ = ["KERNEL", "SPEC"]
 
@@ -16,4 +16,4 @@ def _body(asm: Assembler, constants: List[Any], values: List[Any]) -> Tuple[List
 
 
 KERNEL = Elementwise(inputs=2, outputs=2, body=_body)
-SPEC = KERNEL.spec("swap", ("sswap",), "x, y = y, x", depth=3, watch=False)
+SPEC = KERNEL.spec("swap", ("sswap",), "x, y = y, x", watch=False)

@@ -1,0 +1,365 @@
+"""The level-1 kernels that map vectors to vectors (parts: :mod:`.stream`).
+
+The store engine is the narrow place: a row of 64 bytes takes it 14 clocks and a transfer 40 more
+(measured by others), while the memory may take a row in 7.  So it must not wait, and its transfers
+must be long.  The VPM has two halves of 32 rows.  While the engine stores one half, by one
+transfer, eight QPUs fill the other: QPU i of them computes vectors i, i + 8, i + 16 and i + 24 of
+a *block* of 32.  A ninth QPU starts the transfers.  A *phase* is one half filled and stored:
+
+- each QPU that fills has computed its results into registers;
+- it waits until it may fill (semaphore ``FREE[half]``), asks for operands of a later block, and
+  writes its rows;
+- it reads a vector of the VPM, which drains its writes, reports (semaphore ``FILLED``), and
+  computes the results of its next phase;
+- the QPU that stores has let the others fill, one after the other; it collects the reports, waits
+  for the transfer of the phase before, which frees that half, and starts this phase's.
+
+The memory serves rows of a transfer and lines of operands as they come, and a row that it holds up
+holds up the rest of the transfer.  So requests must not come in bursts, but evenly over the time of
+a transfer.  That is why the QPUs may fill one after the other: 8 times 13 instructions take a
+little less time than 32 rows.
+
+A QPU gets ahead of another one by less than a phase, so two semaphores for free halves keep it from
+taking what was meant for a slower one.
+
+Whole blocks make one *segment*; what is left over makes up to three more of one phase each: whole
+vectors behind the blocks, words before the first line of the result, words behind the last vector.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from ..codegen import Assembler, macros
+from ..isa import setup_words as sw
+from . import parts
+from .spec import KernelSpec, register
+from .stream import LANES, LINE, TMU_DEPTH, Reader, fill, from_uniforms, words_of
+
+__all__ = ["Elementwise", "Segment", "StreamOptions"]
+
+HALF = 32
+"""Rows of a half of the VPM, as far as user programs see it."""
+
+FILLED, FREE, CLOSE = 3, (4, 5), 6
+"""Semaphores: a QPU has filled its rows; it may fill those of a half; all blocks are stored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamOptions:
+    """How the work is dealt out.
+
+    ``workers`` QPUs fill ``rows`` rows each of a half of the VPM.  A QPU begins with asking for
+    ``ahead`` vectors of an operand; in a phase it asks for ``asked`` when it may fill, and for the
+    rest when it takes operands.  ``pace``: idle instructions between letting two QPUs fill.
+    ``watch`` keeps the largest magnitude (:mod:`.stream`).  ``alone``: one QPU fills and stores.
+    """
+
+    workers: int = 8
+    rows: int = 4
+    ahead: int = 4
+    asked: int = 2
+    pace: int = 7
+    watch: bool = True
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        if (
+            self.rows % 2
+            or not 2 <= self.rows <= self.block <= HALF
+            or not 1 <= self.n_qpus <= 12
+            or self.asked < 0
+            or self.ahead < 1
+            or self.pace < 0
+            or (self.alone and self.workers > 1)
+        ):
+            raise ValueError(
+                f"level 1: no kernel has {self}: rows are even, workers * rows at most {HALF}, "
+                f"workers at most 11, 1 if alone, ahead at least 1"
+            )
+
+    @property
+    def block(self) -> int:
+        """Rows of a transfer, which are vectors of a block."""
+        return self.workers * self.rows
+
+    @property
+    def n_qpus(self) -> int:
+        """QPUs of a launch."""
+        return self.workers + (not self.alone)
+
+    def fitted(self, n_qpus: int) -> "StreamOptions":
+        """The same on at most so many QPUs."""
+        if n_qpus == 1:
+            return dataclasses.replace(self, workers=1, alone=True)
+        return dataclasses.replace(self, workers=min(self.workers, n_qpus - 1))
+
+
+Body = Callable[[Assembler, List[Any], List[Any]], Tuple[List[Any], List[Any]]]
+"""(assembler, constants, values) -> (results, values in between that are to be watched)."""
+
+
+class Segment(NamedTuple):
+    """A range of elements: ``blocks`` transfers an output, of ``units`` rows of ``depth`` words."""
+
+    first: int
+    count: int
+    blocks: int
+    units: int
+    depth: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Elementwise:
+    """A kernel that maps vectors to vectors, and its data.
+
+    With one output, the halves of the VPM take turns; with two outputs, each has a half.
+    """
+
+    inputs: int
+    outputs: int
+    body: Body
+    constants: Tuple[str, ...] = ()
+
+    def spec(self, name: str, routine: Tuple[str, ...], summary: str, **options: Any) -> KernelSpec:
+        """Register the kernel."""
+        defaults = StreamOptions(**options)
+        return register(KernelSpec(name, routine, self.generate, defaults, summary))
+
+    def generate(self, asm: Assembler, options: StreamOptions) -> None:
+        """Write the program; :meth:`uniforms` makes the streams that it reads."""
+        held = options.asked * self.outputs  # requests that wait for leave to fill
+        if (
+            options.ahead * self.inputs > 2 * TMU_DEPTH
+            or held > options.rows
+            or options.ahead < held + (held < options.rows)
+        ):
+            raise ValueError(
+                f"level 1: a kernel with {self.inputs} inputs and {self.outputs} outputs has no "
+                f"{options}: ahead is what the TMUs hold at most, and more than is asked for later"
+            )
+        asm.mov(asm.tmu_noswap, 1)
+        if options.alone:
+            _Role(asm, self, options, fills=True, stores=True).write()
+        else:
+            asm.mov(asm.null, asm.unif, sf=True)
+            asm.branch("fills", cond="all_zc")
+            _Role(asm, self, options, fills=False, stores=True).write()
+            asm.branch("end")
+            asm.label("fills")
+            _Role(asm, self, options, fills=True, stores=False).write()
+            asm.label("end")
+        parts.finish(asm)
+
+    def segments(self, options: StreamOptions, n: int, out: int) -> List[Segment]:
+        """The segments of ``n`` elements; ``out`` is the address of the first result, whose lines
+        decide where blocks begin."""
+        head = min(n, -(out // 4) % LANES)
+        blocks, rest = divmod(n - head, LANES * options.block)
+        vectors, words = divmod(rest, LANES)
+        plan = (
+            Segment(head, n - head - rest, blocks, options.block, LANES),
+            Segment(n - rest, rest - words, 1, vectors, LANES),
+            Segment(0, head, 1, 1, head),
+            Segment(n - words, words, 1, 1, words),
+        )
+        return [segment for segment in plan if segment.count]
+
+    def uniforms(
+        self,
+        options: StreamOptions,
+        n: int,
+        constants: Sequence[float],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        watch: int = 0,
+    ) -> List[np.ndarray]:
+        """The streams of a launch over ``n`` >= 1 elements, one a worker.
+
+        ``inputs`` and ``outputs`` are bus addresses of contiguous words; an output may be one of
+        the inputs, else they do not overlap.  ``watch`` is where a vector for each worker has room.
+        """
+        plan = self.segments(options, n, outputs[0])
+        alone = options.alone
+        streams = []
+        for qpu in range(options.n_qpus):
+            worker = qpu if alone else qpu - 1
+            fills, stores = worker >= 0, qpu == 0
+            words = [] if alone else [int(fills)]
+            if fills:
+                words += [parts.float_word(value) for value in constants]
+                for half in range(2):
+                    words.append(sw.vpm_write(half * HALF + worker, stride=options.workers))
+            words.append(len(plan))
+            phases = 0
+            for segment in plan:
+                words.append(segment.blocks)
+                if self.outputs == 1:
+                    words.append(phases % 2)
+                    phases += segment.blocks
+                if stores:
+                    for half in range(2):
+                        words.append(sw.vdw_store(segment.units, segment.depth, half * HALF))
+                    words += [address + 4 * segment.first for address in outputs]
+                if fills:
+                    for address in inputs:
+                        first = address + 4 * segment.first
+                        words += [first + LINE * worker, first + 4 * (segment.count - 1)]
+            if options.watch and stores:
+                words += [sw.vdw_store(options.workers, LANES), watch]
+            streams.append(words_of(words + parts.finish_words(qpu, options.n_qpus)))
+        return streams
+
+
+class _Role:
+    """The program of the QPU that stores, of those that fill, or of one that does both alone."""
+
+    def __init__(
+        self, asm: Assembler, kernel: Elementwise, options: StreamOptions, fills: bool, stores: bool
+    ) -> None:
+        self.asm, self.kernel, self.options = asm, kernel, options
+        self.fills, self.stores = fills, stores
+
+    def _label(self, name: str) -> str:
+        return f"{'fill' if self.fills else 'store'}_{name}"
+
+    def write(self) -> None:
+        """From the constants to the last transfer."""
+        asm, kernel, options = self.asm, self.kernel, self.options
+        if self.fills:
+            step = LINE * options.workers
+            self.reader = Reader(asm, kernel.inputs, 1, options.watch, step, options.ahead)
+            if self.reader.largest is not None:
+                asm.mov(self.reader.largest, 0)
+            self.constants = from_uniforms(asm, *kernel.constants)
+            self.rows = from_uniforms(asm, "half0_rows", "half1_rows")
+            self.results = [
+                asm.regs(f"results_of_row{row}_", kernel.outputs, undefined=True)
+                for row in range(options.rows)
+            ]
+        if self.stores:
+            asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
+            self.block_bytes = asm.reg("block_bytes")
+            asm.ldi(self.block_bytes, LINE * options.block)
+        (segments,) = from_uniforms(asm, "segments")
+        asm.label(self._label("segment"))
+        (self.blocks,) = from_uniforms(asm, "blocks")
+        turned = kernel.outputs == 1
+        if turned:
+            (enter,) = from_uniforms(asm, "enter")
+        if self.stores:
+            self.setups = from_uniforms(asm, "half0_setup", "half1_setup")
+            self.outs = from_uniforms(asm, *[f"out{o}" for o in range(kernel.outputs)])
+        if self.fills:
+            self.reader.start()
+            self._compute()
+        if turned:
+            asm.mov(asm.null, enter, sf=True)
+            asm.branch(self._label("half1"), cond="any_zc")
+        for half in range(2):
+            asm.label(self._label(f"half{half}"))
+            self._phase(half)
+        asm.label(self._label("stored"))
+        if self.fills:
+            self.reader.drop(options.ahead - (options.asked if kernel.outputs == 2 else 0))
+        asm.sub(segments, segments, 1, sf=True)
+        asm.branch(self._label("segment"), cond="any_zc")
+        if self.stores:
+            asm.read(asm.vdw_wait)
+        if options.watch:
+            self._get(CLOSE)
+            if self.fills:
+                fill(asm, self.rows[0], [self.reader.largest])
+            self._filled()
+            if self.stores:
+                setup, at = from_uniforms(asm, "watch_setup", "watch_at")
+                self._store(setup, at)
+                asm.read(asm.vdw_wait)
+
+    def _phase(self, half: int) -> None:
+        """Fill this QPU's rows of a half, or store the half; compute for the next one."""
+        asm, turned = self.asm, self.kernel.outputs == 1
+        out = 0 if turned else half
+        self._get(FREE[half])
+        if self.fills:
+            self._ask(half)
+            fill(asm, self.rows[half], [made[out] for made in self.results])
+        self._filled()
+        if self.stores:
+            self._store(self.setups[half], self.outs[out])
+            asm.add(self.outs[out], self.outs[out], self.block_bytes)
+        if turned or half:
+            asm.sub(self.blocks, self.blocks, 1, sf=True)
+            if not self.fills:
+                label, cond = ("half0", "any_zc") if half else ("stored", "all_zs")
+                asm.branch(self._label(label), cond=cond)
+                return
+            asm.branch(self._label("stored"), cond="all_zs")
+            self._compute()
+            if half:
+                asm.branch(self._label("half0"))
+
+    def _ask(self, half: int) -> None:
+        """Ask for operands of a later block."""
+        asm, options, skip = self.asm, self.options, self._label("no_more")
+        if not options.asked:
+            return
+        # While the last results of one output are stored, which may be an operand, it is not read.
+        last = self.kernel.outputs == 2 and half
+        if last:
+            asm.sub(asm.null, self.blocks, 1, sf=True)
+            asm.branch(skip, cond="all_zs")
+        for _ in range(options.asked):
+            self.reader.ask()
+        if last:
+            asm.label(skip)
+
+    def _compute(self) -> None:
+        """Take this QPU's operands of a block and compute the results."""
+        asked = self.options.asked * self.kernel.outputs
+        for i, row in enumerate(self.results):
+            values = self.reader.take(ask=i >= asked)
+            made, between = self.kernel.body(self.asm, self.constants, values)
+            self.reader.watch(*values, *between, *made)
+            for register_, value in zip(row, made):
+                self.asm.mov(register_, value)
+
+    def _get(self, free: int) -> None:
+        """Rows are free: what the QPU that stores says, and the others wait for."""
+        asm = self.asm
+        if self.fills and self.stores:
+            return
+        if self.fills:
+            asm.sema_down(free)
+            return
+        left = asm.reg("left")
+        asm.ldi(left, self.options.workers)
+        with macros.counted_loop(asm, f"free{free}", left):
+            with asm.fixed():
+                asm.sema_up(free)
+                for _ in range(self.options.pace):
+                    asm.nop()
+
+    def _filled(self) -> None:
+        """Rows are filled: what each QPU says, and the one that stores waits for."""
+        asm = self.asm
+        if self.fills and self.stores:
+            return
+        if self.fills:
+            macros.vpm_read_setup(asm, 1)
+            asm.read(asm.vpm)
+            asm.sema_up(FILLED)
+            return
+        for _ in range(self.options.workers):
+            asm.sema_down(FILLED)
+
+    def _store(self, setup: Any, address: Any) -> None:
+        """Start a transfer when the one before has ended."""
+        asm = self.asm
+        with asm.fixed():
+            asm.read(asm.vdw_wait)
+            asm.mov(asm.vpm_wr_setup, setup)
+            asm.mov(asm.vdw_addr, address)
