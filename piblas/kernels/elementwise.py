@@ -7,17 +7,17 @@ transfer, eight QPUs fill the other: QPU i of them computes vectors i, i + 8, i 
 a *block* of 32.  A ninth QPU starts the transfers.  A *phase* is one half filled and stored:
 
 - each QPU that fills has computed its results into registers;
-- it waits until it may fill (semaphore ``FREE[half]``), asks for operands of a later block, and
-  writes its rows;
-- it reads a vector of the VPM, which drains its writes, reports (semaphore ``FILLED``), and
-  computes the results of its next phase;
+- it waits until it may fill (semaphore ``FREE[half]``), and writes its rows;
+- it reads a vector of the VPM, which drains its writes; meanwhile it asks for operands of a later
+  block;
+- it reports (semaphore ``FILLED``), and computes the results of its next phase;
 - the QPU that stores has let the others fill, one after the other; it collects the reports, waits
   for the transfer of the phase before, which frees that half, and starts this phase's.
 
 The memory serves rows of a transfer and lines of operands as they come, and a row that it holds up
 holds up the rest of the transfer.  So requests must not come in bursts, but evenly over the time of
-a transfer.  That is why the QPUs may fill one after the other: 8 times 13 instructions take a
-little less time than 32 rows.
+a transfer.  That is why the QPUs may fill one after the other: eight times 14 instructions take as
+long as 32 rows.
 
 A QPU gets ahead of another one by less than a phase, so two semaphores for free halves keep it from
 taking what was meant for a slower one.
@@ -62,7 +62,7 @@ class StreamOptions:
     rows: int = 4
     ahead: int = 4
     asked: int = 2
-    pace: int = 7
+    pace: int = 8
     watch: bool = True
     alone: bool = False
 
@@ -285,9 +285,8 @@ class _Role:
         out = 0 if turned else half
         self._get(FREE[half])
         if self.fills:
-            self._ask(half)
             fill(asm, self.rows[half], [made[out] for made in self.results])
-        self._filled()
+        self._filled(lambda: self._ask(half))
         if self.stores:
             self._store(self.setups[half], self.outs[out])
             asm.add(self.outs[out], self.outs[out], self.block_bytes)
@@ -343,18 +342,19 @@ class _Role:
                 for _ in range(self.options.pace):
                     asm.nop()
 
-    def _filled(self) -> None:
+    def _filled(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Rows are filled: what each QPU says, and the one that stores waits for."""
         asm = self.asm
         if self.fills and self.stores:
-            return
-        if self.fills:
+            meanwhile()
+        elif self.fills:
             macros.vpm_read_setup(asm, 1)
+            meanwhile()
             asm.read(asm.vpm)
             asm.sema_up(FILLED)
-            return
-        for _ in range(self.options.workers):
-            asm.sema_down(FILLED)
+        else:
+            for _ in range(self.options.workers):
+                asm.sema_down(FILLED)
 
     def _store(self, setup: Any, address: Any) -> None:
         """Start a transfer when the one before has ended."""

@@ -1,15 +1,17 @@
-"""What the paths of a timing set can carry: the slanted roofs of the roofline."""
+"""What the paths of a timing set can carry: the slanted roofs of the roofline, and the least time in
+which bytes can be moved, which level-1 and level-2 kernels are held against."""
 
 from __future__ import annotations
 
-from typing import List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ..isa.timing import memory_rate
 from .figures import Figures
 
-__all__ = ["Roof", "roofs"]
+__all__ = ["Roof", "least_seconds", "limit", "roofs"]
 
 _LINE = 64
+_TMUS = 6
 
 
 class Roof(NamedTuple):
@@ -39,3 +41,32 @@ def roofs(figures: Figures) -> List[Roof]:
     memory = carried.get("sdram_read", 0) + carried.get("sdram_write", 0)
     paths.append(Roof("memory", "sdram", memory, memory_rate(timing)))
     return [path for path in paths if path.carried]
+
+
+def least_seconds(timing: Any, clock_hz: float, read: int, written: int) -> Dict[str, float]:
+    """The time that each path takes at least to bring ``read`` bytes to the QPUs, each of them once
+    in whole lines, and ``written`` bytes back.
+
+    - "memory" carries both;
+    - "loads": the six TMUs, which share the port from L2, together with the DMA load engine;
+    - "stores": the DMA store engine.
+
+    The starts of DMA transfers do not count, nor does any latency: no program is faster than this.
+    """
+    clocks_of_a_line = 64 * clock_hz / (timing.sdram_rate * 1e6)
+    by_tmu = max(timing.l2_port_line, (timing.tmu_rate + timing.tmu_miss_block) / _TMUS)
+    loads = 1 / (1 / by_tmu + 1 / timing.dma_load_row)
+    clocks = {
+        "memory": (read + written) * clocks_of_a_line,
+        "loads": read * loads,
+        "stores": written * timing.dma_store_row,
+    }
+    return {path: value / _LINE / clock_hz for path, value in clocks.items()}
+
+
+def limit(timing: Any, clock_hz: float, read: int, written: int) -> Tuple[str, float]:
+    """The slowest path of :func:`least_seconds`, and its time: the modelled limit of a routine
+    that has to read and to write so many bytes."""
+    paths = least_seconds(timing, clock_hz, read, written)
+    slowest = max(paths, key=lambda path: paths[path])
+    return slowest, paths[slowest]
