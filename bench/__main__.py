@@ -1,12 +1,17 @@
-"""``python -m bench calibrate | cpu_overhead | emulator``."""
+"""``python -m bench calibrate | cpu_overhead | emulator | level1``."""
 
 from __future__ import annotations
 
 import sys
 
-from . import calibrate, cpu_overhead, emulator
+from . import calibrate, cpu_overhead, emulator, level1
 
-MODULES = {"calibrate": calibrate, "cpu_overhead": cpu_overhead, "emulator": emulator}
+MODULES = {
+    "calibrate": calibrate,
+    "cpu_overhead": cpu_overhead,
+    "emulator": emulator,
+    "level1": level1,
+}
 
 
 def main() -> int:

@@ -493,33 +493,3 @@ def test_impossible_unroll(bad):
 
 def test_all_are_registered():
     assert set(MODULES) <= set(spec.names())
-
-
-@pytest.mark.parametrize(
-    "name, words", (("copy", 2), ("scal", 2), ("axpy", 3), ("dot", 2), ("asum", 1), ("nrm2", 1))
-)
-def test_near_the_limit(name, words):
-    """At least 85 % of the rate at which the modelled memory moves the words of an element.
-
-    scopy and sscal are bound by the store engine instead, and reach 80 % of what it does if it
-    never waits for reads; that rate is lower than memory's, which the kernel cannot change.
-    """
-    n = 1 << 18
-    module = MODULES[name]
-    kernel, options = module.KERNEL, module.SPEC.defaults
-    x, y = vectors(n)
-    constants = [1.0] * len(kernel.constants)
-    operands = (x, y)[: kernel.inputs]
-    with Emulator(memory=16 << 20, timing="calibrated") as dev:
-        if name in REDUCTIONS:
-            _, report = reduced(dev, name, constants, *operands)
-        else:
-            _, _, report = mapped(dev, name, constants, *operands)
-        costs = report.timing
-        memory = 4 * words * n / (costs.sdram_rate * 1e6) * dev.clock_hz
-    if name in ("copy", "scal"):
-        transfers = n / 16 / options.rows
-        engine = transfers * (costs.dma_store_start + options.rows * costs.dma_store_row)
-        assert max(memory, engine) / report.cycles >= 0.8
-    else:
-        assert memory / report.cycles >= 0.85
