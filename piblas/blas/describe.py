@@ -23,6 +23,23 @@ _KERNEL = (
     "``piblas.kernels.{kernel}``."
 )
 
+_UNIT = "Error on the QPUs, with u = 2**-23 (their arithmetic truncates): about {error}."
+_SAME_BITS = (
+    "The QPUs give the same bits for the same call, whatever ran before and however many QPUs the\n"
+    "device has.  They count numbers below 2**-126 as 0; where they meet Inf, NaN or an overflow,\n"
+    "the result is SciPy's."
+)
+_EVERY_BIT = "The QPUs keep every bit, those of NaNs and denormals too."
+_ERRORS: Dict[str, str] = {
+    "scal": "u |a x|,\nelement by element",
+    "axpy": "2 u |a x|\n+ u |y|, element by element",
+    "rot": "2 u\n(|h11 x| + |h12 y|) for the elements of x, and so for y",
+    "dot": "3.5 u sum\n|x| |y|, however long the vectors are, as the sum is compensated",
+    "asum": "2.5 u of\nthe result, however long the vector is, as the sum is compensated",
+    "nrm2": "2.3 u of\nthe result, however long the vector is; squares neither overflow nor underflow",
+}
+"""Errors of the level-1 kernels, to first order; the kernels' modules have them in full."""
+
 # Arguments whose meaning does not depend on the routine.
 _SCALARS: Dict[str, str] = {
     "n": "int: the number of elements or the order",
@@ -136,5 +153,9 @@ def docstring(row: Routine) -> str:
             lines[-1] += f" (default {defaults[name]})"
     lines += ["", "Returns", "-------", row.family.returns.replace(",", ", ") + _result(row), ""]
     lines += [_KERNEL.format(kernel=row.kernel) if row.kernel else "Runs on the CPU.", ""]
+    if row.kernel in _ERRORS:
+        lines += [_UNIT.format(error=_ERRORS[row.kernel]), _SAME_BITS, ""]
+    elif row.kernel in ("copy", "swap"):
+        lines += [_EVERY_BIT, ""]
     lines += ["A wrong argument raises :class:`piblas.BlasError`, before anything is written."]
     return "\n".join(lines) + "\n"

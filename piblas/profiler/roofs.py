@@ -1,5 +1,5 @@
-"""What the paths of a timing set can carry: the slanted roofs of the roofline, and the least time in
-which bytes can be moved, which level-1 and level-2 kernels are held against."""
+"""What the paths of a timing set can carry: the slanted roofs of the roofline, and the least time
+in which bytes can be moved, which kernels of level 1 and 2 are held against."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def test_near_the_limit(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", level1.CASES, ids=NAMES)
 def test_bars(case):
-    """All elements, all timing sets.  In the pessimistic one sswap and srot miss: there the reads of
-    a phase come in half the time of a transfer, and hold it up."""
+    """All elements, all timing sets.  In the pessimistic one sswap and srot miss: there the reads
+    of a phase come in half the time of a transfer, and hold it up."""
     shares = {name: measure(case, timing_set(name)).share for name in bars.SETS}
     print(case.routine, shares)
     assert min(shares["calibrated"], shares["optimistic"]) >= BAR

@@ -110,12 +110,30 @@ def test_devices_with_fewer_qpus(n_qpus):
 
 
 @pytest.mark.slow
-def test_many_random_calls(device, capsys):
-    turns = 1200
-    random_calls(device, 78, turns, 300)
-    random_calls(device, 79, turns // 40, 20_000)
+def test_many_longer_calls(device, capsys):
+    turns = 60
+    random_calls(device, 79, turns, 20_000)
     with capsys.disabled():
-        print(f"\nlevel 1: {CALLS * (turns + turns // 40)} random calls")
+        print(f"\nlevel 1: {CALLS * turns} random calls of up to 20,000 elements")
+
+
+def test_the_same_bits_on_any_number_of_qpus():
+    """Every routine's result, as the public docstrings promise."""
+    kept = []
+    for n_qpus in (1, 2, 7, 12):
+        rng = np.random.default_rng(31)
+        with Emulator(memory=2 << 20, n_qpus=n_qpus, seed=n_qpus, timing="off") as dev:
+            got = []
+            for n in (5, 300, 2500):
+                x, y = (rng.uniform(-1, 1, (2, n)) * 10.0 ** rng.uniform(-9, 9, n)).astype("f4")
+                got += [qpu1.sdot(dev, n, x, 1, y, 1)[0], qpu1.sasum(dev, n, x, 1)[0]]
+                got += [qpu1.snrm2(dev, n, x, 1)[0], qpu1.isamax(dev, n, x, 1)[0]]
+                qpu1.srot(dev, n, x, 1, y, 1, 0.6, -0.8)
+                qpu1.saxpy(dev, n, 1.7, x, 1, y, 1)
+                qpu1.sscal(dev, n, 0.3, x, 1)
+                got += [x.tobytes(), y.tobytes()]
+        kept.append(got)
+    assert kept[0] == kept[1] == kept[2] == kept[3]
 
 
 @pytest.mark.parametrize("flag", (-2.0, -1.0, 0.0, 1.0))
