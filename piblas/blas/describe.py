@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from typing import Dict, List
 
 from .routines import Routine
@@ -23,20 +24,24 @@ _KERNEL = (
     "``piblas.kernels.{kernel}``."
 )
 
-_UNIT = "Error on the QPUs, with u = 2**-23 (their arithmetic truncates): about {error}."
-_SAME_BITS = (
-    "The QPUs give the same bits for the same call, whatever ran before and however many QPUs the\n"
-    "device has.  They count numbers below 2**-126 as 0; where they meet Inf, NaN or an overflow,\n"
-    "the result is SciPy's."
+_ERROR = (
+    "Error on the QPUs, with u = 2**-23 (their arithmetic truncates): about {error}.  They give "
+    "the same bits for the same call, whatever ran before and however many there are.  "
+    "Numbers below 2**-126 count as 0; where there is Inf, NaN or an overflow, the result is "
+    "SciPy's."
 )
-_EVERY_BIT = "The QPUs keep every bit, those of NaNs and denormals too."
+_EXACT = {
+    "copy": "The QPUs keep every bit, those of NaNs and denormals too.",
+    "swap": "The QPUs keep every bit, those of NaNs and denormals too.",
+    "iamax": "The QPUs' result is exact; where there is a NaN, the result is SciPy's.",
+}
 _ERRORS: Dict[str, str] = {
-    "scal": "u |a x|,\nelement by element",
-    "axpy": "2 u |a x|\n+ u |y|, element by element",
-    "rot": "2 u\n(|h11 x| + |h12 y|) for the elements of x, and so for y",
-    "dot": "3.5 u sum\n|x| |y|, however long the vectors are, as the sum is compensated",
-    "asum": "2.5 u of\nthe result, however long the vector is, as the sum is compensated",
-    "nrm2": "2.3 u of\nthe result, however long the vector is; squares neither overflow nor underflow",
+    "scal": "u |a x|, element by element",
+    "axpy": "2 u |a x| + u |y|, element by element",
+    "rot": "2 u (|h11 x| + |h12 y|) for each element of x, and so for y",
+    "dot": "3.5 u sum |x| |y|, however long the vectors are, as the sum is compensated",
+    "asum": "2.5 u of the result, however long the vector is, as the sum is compensated",
+    "nrm2": "2.3 u of the result, however long the vector is; no square overflows or underflows",
 }
 """Errors of the level-1 kernels, to first order; the kernels' modules have them in full."""
 
@@ -154,8 +159,8 @@ def docstring(row: Routine) -> str:
     lines += ["", "Returns", "-------", row.family.returns.replace(",", ", ") + _result(row), ""]
     lines += [_KERNEL.format(kernel=row.kernel) if row.kernel else "Runs on the CPU.", ""]
     if row.kernel in _ERRORS:
-        lines += [_UNIT.format(error=_ERRORS[row.kernel]), _SAME_BITS, ""]
-    elif row.kernel in ("copy", "swap"):
-        lines += [_EVERY_BIT, ""]
+        lines += [*textwrap.wrap(_ERROR.format(error=_ERRORS[row.kernel]), 90), ""]
+    elif row.kernel in _EXACT:
+        lines += [_EXACT[row.kernel], ""]
     lines += ["A wrong argument raises :class:`piblas.BlasError`, before anything is written."]
     return "\n".join(lines) + "\n"
