@@ -53,15 +53,13 @@ def least_seconds(timing: Any, clock_hz: float, read: int, written: int) -> Dict
 
     The starts of DMA transfers do not count, nor does any latency: no program is faster than this.
     """
-    clocks_of_a_line = 64 * clock_hz / (timing.sdram_rate * 1e6)
     by_tmu = max(timing.l2_port_line, (timing.tmu_rate + timing.tmu_miss_block) / _TMUS)
     loads = 1 / (1 / by_tmu + 1 / timing.dma_load_row)
-    clocks = {
-        "memory": (read + written) * clocks_of_a_line,
-        "loads": read * loads,
-        "stores": written * timing.dma_store_row,
+    return {
+        "memory": (read + written) / memory_rate(timing),
+        "loads": read * loads / _LINE / clock_hz,
+        "stores": written * timing.dma_store_row / _LINE / clock_hz,
     }
-    return {path: value / _LINE / clock_hz for path, value in clocks.items()}
 
 
 def limit(timing: Any, clock_hz: float, read: int, written: int) -> Tuple[str, float]:
