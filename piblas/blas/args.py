@@ -21,7 +21,7 @@ try:  # NumPy 1.25 and later
 except ImportError:  # pragma: no cover  (older NumPy)
     from numpy import ComplexWarning  # type: ignore[no-redef,attr-defined,unused-ignore]
 
-__all__ = ["flag", "matrix", "result", "scalar", "trans"]
+__all__ = ["flag", "matrix", "real", "result", "scalar", "trans"]
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -49,6 +49,13 @@ def scalar(routine: str, name: str, value: Any) -> float:
         except (TypeError, ValueError, OverflowError):
             raise BlasError(routine, name, value, "wants a number") from None
     return ctypes.c_float(value).value
+
+
+def real(value: Any) -> float:
+    """A real number, rounded as SciPy does; TypeError for what takes more than that."""
+    if not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError
+    return ctypes.c_float(float(value)).value
 
 
 def trans(routine: str, name: str, value: Any) -> bool:

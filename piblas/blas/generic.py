@@ -3,7 +3,8 @@
 The path is short because a small call costs as little as 0.1 us in SciPy.  Where no call can reach
 a QPU (see :func:`piblas.blas.devices.counters`) the arguments go to SciPy as they came; what is
 added is one call of a Python function and one step of a counter (``bench.cpu_overhead`` measures
-it).  Where calls are dispatched, :mod:`piblas.blas.level1` takes the call or leaves it to SciPy.
+it).  Where calls are dispatched, :mod:`piblas.blas.level1` and :mod:`piblas.blas.level2` take the
+call or leave it to SciPy.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
         devices.resolve()
         if counters[0] is not None:
             return routine(*args, **kwargs)
-        from . import level1
+        # Here, because kernels are nothing that a CPU-only process needs.
+        from . import level1, level2
 
         def on_cpu() -> Any:
             try:
@@ -113,7 +115,8 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
                     raise
                 raise refused from error
 
-        return level1.call(row, args, kwargs, on_cpu)
+        call = level2.call if row.level == 2 and row.kernel else level1.call
+        return call(row, args, kwargs, on_cpu)
 
     routine.__name__ = routine.__qualname__ = row.name
     routine.__module__ = "piblas"

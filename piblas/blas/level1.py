@@ -12,12 +12,12 @@ it is a new one.  Both are written when the launch has succeeded, or not at all.
 
 from __future__ import annotations
 
-import ctypes
 import operator
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from . import args as arguments
 from . import describe, devices, dispatch, launch, record
 from .routines import Routine
 
@@ -137,9 +137,9 @@ def _operands(row: Routine, given: Dict[str, Any]) -> Optional[_Plain]:
                 return None
             operands.append(param)
         else:
-            operands.append(_number(given[name]))
+            operands.append(arguments.real(given[name]))
     if row.name == "saxpy":  # the one factor that may be left out, and comes first in BLAS
-        operands.insert(0, _number(given["a"]))
+        operands.insert(0, arguments.real(given["a"]))
     return _Plain(n, tuple(operands), tuple(returned[name] for name in changed))
 
 
@@ -166,10 +166,3 @@ def _length(
 
 def _integer(value: Any) -> int:
     return operator.index(value)
-
-
-def _number(value: Any) -> float:
-    """A factor as SciPy rounds it; TypeError for what takes more than that."""
-    if not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError
-    return ctypes.c_float(float(value)).value

@@ -74,6 +74,19 @@ KERNELS: Dict[str, str] = {
     "isamax": "iamax",
     "srot": "rot",
     "srotm": "rot",
+    "sgemv": "gemv",
+    "sgbmv": "gemv",
+    "ssymv": "symv",
+    "ssbmv": "symv",
+    "sspmv": "symv",
+    "strmv": "trmv",
+    "stbmv": "trmv",
+    "stpmv": "trmv",
+    "sger": "ger",
+    "ssyr": "syr",
+    "sspr": "syr",
+    "ssyr2": "syr",
+    "sspr2": "syr",
 }
 
 #: What ``scipy.linalg.blas`` has beside the routines.

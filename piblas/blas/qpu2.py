@@ -1,0 +1,182 @@
+"""Runs the level-2 kernels on a device: stage the operands, launch, join what comes back.
+
+A matrix is copied once, from the caller's array into device memory, with its columns on lines of 64
+bytes where they are long; vectors are copied once, too, to contiguous memory or into the uniforms.
+The caller's arrays are written by nobody here but :func:`update`'s ``out``, when all has succeeded.
+
+Every function returns None for the values where the kernels met Inf, NaN or what may be an overflow
+(:mod:`piblas.kernels.panel`): SciPy has to compute the call then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..driver.device import Buffer, Device, RunReport
+from ..kernels import panel, storage, update as updates
+from ..kernels.spec import KernelSpec
+from ..kernels.storage import Storage
+from .qpu import device_buffers, loaded_program
+
+__all__ = ["Matrix", "Panel", "band", "full", "packed", "staged", "triangle", "update"]
+
+TIMEOUT = 60.0
+LONG = 64
+"""Columns of so many words begin on lines of 64 bytes in device memory."""
+
+
+class Matrix(NamedTuple):
+    """A matrix in the caller's memory: ``source`` is a table with an axis of rows and one of
+    columns, or the words of a packed one; in device memory its columns are ``ld`` words apart."""
+
+    storage: Storage
+    source: np.ndarray
+    ld: int
+
+    @property
+    def words(self) -> int:
+        """Words that it takes in device memory."""
+        return self.ld * self.source.shape[1] if self.source.ndim == 2 else self.source.size
+
+    def image(self, buffer: Buffer) -> np.ndarray:
+        """The place of ``source`` in device memory."""
+        if self.source.ndim == 1:
+            return buffer.array(np.float32, (self.words,))
+        table = buffer.array(np.float32, (self.ld, self.source.shape[1]), order="F")
+        return table[: self.source.shape[0]]
+
+    def at(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """The elements at rows ``i`` and columns ``j``, which are stored, as float32."""
+        words = self.storage.first + self.storage.step * j + i
+        words = words + self.storage.growth * (j * (j - 1) // 2)
+        if self.source.ndim == 1:
+            found = self.source[words]
+        else:
+            found = self.source[words % self.ld, words // self.ld]
+        return np.asarray(found, dtype=np.float32)
+
+    def diagonal(self) -> np.ndarray:
+        along = np.arange(self.storage.n)
+        return self.at(along, along)
+
+
+def _ld(rows: int) -> int:
+    return -(-rows // 16) * 16 if rows >= LONG else max(rows, 1)
+
+
+def full(a: np.ndarray) -> Matrix:
+    ld = _ld(a.shape[0])
+    return Matrix(storage.full(a.shape[0], a.shape[1], ld), a, ld)
+
+
+def triangle(a: np.ndarray, lower: bool) -> Matrix:
+    ld = _ld(a.shape[0])
+    return Matrix(storage.triangle(a.shape[0], lower, ld), a, ld)
+
+
+def band(a: np.ndarray, m: int, kl: int, ku: int) -> Matrix:
+    """The diagonals of an m x n matrix as rows 0 to kl + ku of ``a``."""
+    a = a[: kl + ku + 1]
+    return Matrix(storage.band(m, a.shape[1], kl, ku, a.shape[0], ku), a, a.shape[0])
+
+
+def packed(ap: np.ndarray, n: int, lower: bool) -> Matrix:
+    return Matrix(storage.packed(n, lower), ap[: n * (n + 1) // 2], 0)
+
+
+class Panel:
+    """A matrix in device memory, to be multiplied with; ``reports`` gathers the launches."""
+
+    def __init__(self, device: Device, spec: KernelSpec, matrix: Matrix, buffer: Buffer) -> None:
+        self.device, self.spec, self.matrix, self.buffer = device, spec, matrix, buffer
+        self.reports: List[RunReport] = []
+
+    def multiply(
+        self,
+        use: str,
+        x: np.ndarray,
+        kept: Storage,
+        rows: Optional[Tuple[int, int]] = None,
+        columns: Optional[Tuple[int, int]] = None,
+    ) -> Optional[np.ndarray]:
+        """A x, A^T x or their sum (``use``: "n", "t", "s") in double precision, for the elements of
+        ``kept`` in these rows and columns; 0 for rows of the result that none belongs to."""
+        plan = panel.plan(kept, use, rows, columns)
+        if not plan.tiles:
+            return np.zeros(kept.n if use == "t" else kept.m)
+        options, device = plan.options, self.device
+        program = loaded_program(device, self.spec, options)
+        x_words = kept.m + options.height if options.transposed else 1
+        with device_buffers(device, 4 * x_words, 4 * plan.words) as (of_x, out):
+            if options.transposed:
+                vector = of_x.array(np.float32, (x_words,))
+                vector[: kept.m] = x
+                vector[kept.m :] = 0
+                of_x.clean()
+            # A dirty line, written back later, would overwrite the QPUs' stores.
+            out.clean()
+            factors = x if options.plain else x[:0]
+            streams = plan.uniforms(
+                self.buffer.bus_address, of_x.bus_address, factors, out.bus_address, device.n_qpus
+            )
+            report = device.execute(program, streams, timeout=TIMEOUT)
+            report.kernel = self.spec.name
+            self.reports.append(report)
+            out.invalidate()
+            stored = out.array(np.float32, (plan.words,))
+            if plan.overflowed(stored, device.n_qpus):
+                return None
+            return plan.join(stored)
+
+
+@contextlib.contextmanager
+def staged(device: Device, spec: KernelSpec, matrix: Matrix) -> Iterator[Panel]:
+    """The matrix in device memory for the length of a call."""
+    with device_buffers(device, 4 * max(matrix.words, 1)) as (buffer,):
+        matrix.image(buffer)[...] = matrix.source
+        buffer.clean()
+        yield Panel(device, spec, matrix, buffer)
+
+
+def update(
+    device: Device,
+    spec: KernelSpec,
+    matrix: Matrix,
+    out: np.ndarray,
+    vectors: Sequence[np.ndarray],
+    factors: Sequence[np.ndarray],
+) -> Tuple[bool, RunReport]:
+    """A = A + the sum of vector factor^T for what is stored; ``out``, shaped as the matrix's
+    source, gets the result if the first value is True."""
+    plan = updates.plan(matrix.storage, len(vectors))
+    program = loaded_program(device, spec, plan.options)
+    length = matrix.storage.m + plan.options.height
+    sizes = [4 * matrix.words, 4 * plan.watch_words] + [4 * length for _ in vectors]
+    with device_buffers(device, *sizes) as (buffer, watch, *places):
+        image = matrix.image(buffer)
+        image[...] = matrix.source
+        for place, vector in zip(places, vectors):
+            words = place.array(np.float32, (length,))
+            words[: matrix.storage.m] = vector
+            words[matrix.storage.m :] = 0
+        for each in (buffer, watch, *places):
+            each.clean()
+        streams = plan.uniforms(
+            buffer.bus_address,
+            [place.bus_address for place in places],
+            factors,
+            watch.bus_address,
+            device.n_qpus,
+        )
+        report = device.execute(program, streams, timeout=TIMEOUT)
+        report.kernel = spec.name
+        watch.invalidate()
+        stored = watch.array(np.float32, (plan.watch_words,))
+        if plan.overflowed(stored, device.n_qpus):
+            return False, report
+        buffer.invalidate()
+        out[...] = image
+    return True, report

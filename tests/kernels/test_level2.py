@@ -1,0 +1,401 @@
+"""The level-2 kernels on the device contract: any storage, shape and alignment, nothing else read.
+
+Matrices lie inside buffers full of guard words, and so do the words of their arrays that stand for
+no stored element: a guard word is a NaN, which a product would show.  Results are held against
+float64 and the error bounds in the kernels' modules.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_level1 import GUARD, Operand
+
+from piblas.driver import Emulator
+from piblas.kernels import gemv, ger, panel, spec, storage, symv, syr, trmv, update
+from piblas.kernels.stream import OVERFLOW
+
+SHAPES = (
+    (1, 1), (1, 40), (40, 1), (2, 3), (15, 17), (16, 16), (17, 15), (33, 70), (64, 5), (65, 64),
+    (128, 128), (129, 130), (31, 200), (300, 150),
+)  # fmt: skip
+USES = {"n": gemv.SPEC, "t": gemv.SPEC, "s": symv.SPEC}
+
+
+@pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
+def device(request):
+    with Emulator(memory=16 << 20, seed=31, incoherent=request.param, timing="off") as dev:
+        yield dev
+
+
+def indices(kept):
+    """Rows and columns of the stored elements, column by column."""
+    i, j = np.mgrid[: kept.m, : kept.n]
+    there = (kept.low <= i - j) & (i - j <= kept.high)
+    return i.T[there.T], j.T[there.T]
+
+
+def place(kept, i, j):
+    return kept.first + i + kept.step * j + kept.growth * (j * (j - 1) // 2)
+
+
+class Matrix:
+    """Random elements where a storage has some, guard words between them."""
+
+    def __init__(self, rng, kept, spread=1.0, low=-1.0):
+        self.kept = kept
+        i, j = indices(kept)
+        self.at = place(kept, i, j)
+        values = rng.uniform(low, 1, i.size) * 10.0 ** rng.uniform(-spread / 2, spread / 2, i.size)
+        self.words = np.full(max(int(self.at.max(initial=0)) + 1, 1), GUARD).view(np.float32)
+        self.words[self.at] = values
+        self.dense = np.zeros((kept.m, kept.n), dtype=np.float32)
+        self.dense[i, j] = values
+        self.i, self.j = i, j
+
+
+def storages(rng, m, n):
+    """The ways to store an m x n matrix, and square ones of that order."""
+    ld = int(rng.choice([0, 1, 3, 16]))
+    kl, ku, k = (int(rng.integers(0, 5)) for _ in range(3))
+    yield storage.full(m, n, m + ld)
+    yield storage.band(m, n, min(kl, m - 1), min(ku, n - 1), kl + ku + 1 + ld, min(ku, n - 1))
+    yield storage.band(m, n, m // 2, n // 3, m // 2 + n // 3 + 1, n // 3)
+    for lower in (True, False):
+        yield storage.triangle(n, lower, n + ld)
+        yield storage.packed(n, lower)
+        k = min(int(rng.choice([0, 2, 20, n])), n - 1)
+        yield storage.band(n, n, k if lower else 0, 0 if lower else k, k + 1, 0 if lower else k)
+
+
+def multiply(dev, matrix, use, x, kept=None, n_qpus=12, shift=0, **ranges):
+    """(product in double precision, plan, report, whether an overflow is suspected)."""
+    kept = kept or matrix.kept
+    plan = panel.plan(kept, use, **ranges)
+    if not plan.tiles:
+        return np.zeros(kept.n if use == "t" else kept.m), plan, None, False
+    of_a = Operand(dev, matrix.words, shift)
+    padded = np.zeros(max(kept.m + plan.options.height, x.size), np.float32)
+    padded[: x.size] = x
+    of_x = Operand(dev, padded, shift)
+    out = Operand(dev, np.full(plan.words, GUARD).view(np.float32))
+    streams = plan.uniforms(of_a.address, of_x.address, x, out.address, n_qpus)
+    program = dev.load(USES[use].program(plan.options).words)
+    report = dev.execute(program, streams)
+    program.free()
+    stored = out.check()
+    for operand, before in ((of_a, matrix.words), (of_x, padded)):
+        assert np.array_equal(operand.check().view(np.uint32), before.view(np.uint32))
+    for operand in (of_a, of_x, out):
+        operand.buffer.free()
+    return plan.join(stored), plan, report, plan.overflowed(stored, n_qpus)
+
+
+def reference(dense, use, x):
+    wide = dense.astype(np.float64)
+    return matrix_of(wide, use) @ x
+
+
+def matrix_of(dense, use):
+    return dense if use == "n" else dense.T if use == "t" else dense + dense.T
+
+
+def check_product(dev, rng, kept, use, spread=1.0, low=-1.0, **how):
+    """Run a product and compare with float64: the largest error in units of its bound."""
+    matrix = Matrix(rng, kept, spread, low)
+    x = (rng.uniform(low, 1, kept.m if use == "t" else kept.n)).astype(np.float32)
+    x *= (10.0 ** rng.uniform(-spread / 2, spread / 2, x.size)).astype(np.float32)
+    got, plan, report, overflow = multiply(dev, matrix, use, x, **how)
+    assert not overflow
+    want = reference(matrix.dense, use, x.astype(np.float64))
+    bound = panel.error_bound(plan.depth, 1.0, matrix_of(matrix.dense, use), x)
+    error = np.abs(got.astype(np.float32) - want)
+    assert np.all(error <= bound)
+    return np.max(error / bound), report
+
+
+@pytest.mark.parametrize("m, n", SHAPES)
+def test_products(device, m, n):
+    rng = np.random.default_rng([m, n])
+    for kept in storages(rng, m, n):
+        for use in "nts" if kept.m == kept.n and not kept.is_full else "nt":
+            if use == "s":
+                if kept.low < 0 < kept.high:
+                    continue  # no triangle
+                kept = kept.without_diagonal()
+            shift, n_qpus = int(rng.integers(0, 16)), int(rng.choice([1, 5, 12]))
+            check_product(device, rng, kept, use, shift=shift, n_qpus=n_qpus)
+
+
+@pytest.mark.parametrize("use", "nts")
+def test_products_do_not_depend_on_qpus(device, use):
+    rng = np.random.default_rng(3)
+    for kept in (storage.full(200, 300, 203), storage.triangle(260, True, 260)):
+        if use == "s":
+            kept = storage.triangle(260, False, 261).without_diagonal()
+        matrix = Matrix(rng, kept)
+        x = rng.uniform(-1, 1, kept.m if use == "t" else kept.n).astype(np.float32)
+        first, *others = (multiply(device, matrix, use, x, n_qpus=q)[0] for q in (1, 2, 5, 12))
+        assert all(np.array_equal(first, other) for other in others)
+
+
+def test_ranges_of_rows_and_columns(device):
+    """What a solver needs: a part of the matrix, with x beyond it."""
+    rng = np.random.default_rng(4)
+    for kept in (storage.triangle(300, True, 300), storage.packed(300, False)):
+        matrix = Matrix(rng, kept)
+        x = rng.uniform(-1, 1, 300).astype(np.float32)
+        for rows, columns in (((128, 256), (0, 128)), ((3, 40), (20, 290)), ((0, 0), (0, 300))):
+            part = np.zeros_like(matrix.dense)
+            part[slice(*rows), slice(*columns)] = matrix.dense[slice(*rows), slice(*columns)]
+            for use in "nt":
+                got, plan, _, _ = multiply(device, matrix, use, x, rows=rows, columns=columns)
+                want = reference(part, use, x.astype(np.float64))
+                bound = panel.error_bound(plan.depth, 1.0, matrix_of(part, use), x)
+                assert np.all(np.abs(got - want) <= bound)
+
+
+def updated(dev, matrix, vectors, factors, n_qpus=12, shift=0):
+    """(the words of A afterwards, report, whether an overflow is suspected)."""
+    kept = matrix.kept
+    plan = update.plan(kept, len(vectors))
+    of_a = Operand(dev, matrix.words, shift)
+    padded = [np.r_[v, np.zeros(plan.options.height, np.float32)] for v in vectors]
+    operands = [Operand(dev, v, shift) for v in padded]
+    watch = Operand(dev, np.zeros(plan.watch_words, np.float32))
+    streams = plan.uniforms(
+        of_a.address, [o.address for o in operands], factors, watch.address, n_qpus
+    )
+    program = dev.load((ger.SPEC if len(vectors) == 1 else syr.SPEC).program(plan.options).words)
+    report = dev.execute(program, streams)
+    program.free()
+    for operand, before in zip(operands, padded):
+        assert np.array_equal(operand.check(), before)
+    suspected = plan.overflowed(watch.check(), n_qpus)
+    words = of_a.check()
+    for operand in (of_a, watch, *operands):
+        operand.buffer.free()
+    return words, report, suspected
+
+
+def check_update(dev, rng, kept, rank, spread=1.0, low=-1.0, **how):
+    """Run an update and compare with float64: the largest error in units of its bound."""
+    matrix = Matrix(rng, kept, spread, low)
+    pairs = []
+    for _ in range(rank):
+        sizes = 10.0 ** rng.uniform(-spread / 4, spread / 4, kept.m + kept.n)
+        both = (rng.uniform(low, 1, kept.m + kept.n) * sizes).astype(np.float32)
+        pairs.append((both[: kept.m], both[kept.m :]))
+    words, report, overflow = updated(dev, matrix, *zip(*pairs), **how)
+    assert not overflow
+    others = np.ones(words.size, dtype=bool)
+    others[matrix.at] = False
+    assert np.all(words.view(np.uint32)[others] == GUARD)
+    want = matrix.dense.astype(np.float64)
+    want += sum(np.outer(x.astype(np.float64), y) for x, y in pairs)
+    bound = update.error_bound(matrix.dense, 1.0, pairs)
+    error = np.abs(words[matrix.at] - want[matrix.i, matrix.j])
+    assert np.all(error <= bound[matrix.i, matrix.j])
+    return np.max(error / bound[matrix.i, matrix.j], initial=0), report
+
+
+@pytest.mark.parametrize("m, n", SHAPES)
+def test_updates(device, m, n):
+    rng = np.random.default_rng([7, m, n])
+    for kept in storages(rng, m, n):
+        rank, n_qpus = int(rng.integers(1, 3)), int(rng.choice([1, 3, 12]))
+        check_update(device, rng, kept, rank, shift=int(rng.integers(0, 16)), n_qpus=n_qpus)
+
+
+@pytest.mark.parametrize("rank", (1, 2))
+def test_updates_do_not_depend_on_qpus(device, rank):
+    rng = np.random.default_rng(8)
+    kept = storage.triangle(290, True, 293)
+    matrix = Matrix(rng, kept)
+    vectors = rng.uniform(-1, 1, (2 * rank, 290)).astype(np.float32)
+    first, *others = (
+        updated(device, matrix, vectors[:rank], vectors[rank:], n_qpus=q)[0] for q in (1, 2, 12)
+    )
+    for other in others:
+        assert np.array_equal(first.view(np.uint32), other.view(np.uint32))
+
+
+def test_nothing_but_stored_elements_is_read():
+    """The other words were never written, and a read of one is a fault."""
+    with Emulator(memory=4 << 20, seed=3, timing="off", trap_uninitialised=True) as dev:
+        rng = np.random.default_rng(5)
+        for kept in (kept for shape in ((5, 9), (70, 40)) for kept in storages(rng, *shape)):
+            matrix = Matrix(rng, kept)
+            of_a = dev.alloc(4 * matrix.words.size + 256)
+            places = of_a.array(np.float32, (matrix.words.size,), offset=68)
+            for at in matrix.at:
+                places[at] = 1.0
+            of_a.clean()
+            for use in "nt":
+                plan = panel.plan(kept, use)
+                words = kept.m + plan.options.height
+                of_x, out = dev.alloc(4 * words), dev.alloc(4 * plan.words)
+                of_x.array(np.float32)[:] = 1.0
+                of_x.clean()
+                program = dev.load(gemv.SPEC.program(plan.options).words)
+                x = np.ones(kept.n, np.float32)
+                at = of_a.bus_address + 68, of_x.bus_address, x, out.bus_address
+                dev.execute(program, plan.uniforms(*at, 12))
+                for each in (of_x, out, program):
+                    each.free()
+            of_a.free()
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", (0.0, 30.0))
+@pytest.mark.parametrize("use", "nts")
+def test_product_bounds_are_not_slack(device, use, spread):
+    """They hold, and errors come within a factor 100 of them, on ill-scaled data too."""
+    rng = np.random.default_rng(6)
+    kept = storage.triangle(290, True, 290).without_diagonal() if use == "s" else None
+    for low in (-1.0, 0.5):
+        worst = max(
+            check_product(
+                device, rng, kept or storage.full(150, 290, 150), use, spread=spread, low=low
+            )[0]
+            for _ in range(3)
+        )
+        assert 0.01 < worst <= 1
+
+
+@pytest.mark.parametrize("spread", (0.0, 60.0))
+@pytest.mark.parametrize("rank", (1, 2))
+def test_update_bounds_are_not_slack(device, rank, spread):
+    rng = np.random.default_rng(7)
+    kept = storage.full(150, 90, 150)
+    assert 0.01 < check_update(device, rng, kept, rank, spread=spread)[0] <= 1
+
+
+def test_denormals_count_as_zero(device):
+    rng = np.random.default_rng(8)
+    matrix = Matrix(rng, storage.full(40, 30, 40))
+    tiny = np.float32(1e-40)
+    matrix.words[:] = tiny
+    x = np.full(30, 1e30, np.float32)
+    got, plan, _, _ = multiply(device, matrix, "n", x)
+    assert np.array_equal(got, np.zeros(40))
+    matrix.dense[:] = tiny
+    want = matrix.dense.astype(np.float64) @ x
+    assert np.all(np.abs(got - want) <= panel.error_bound(plan.depth, 1.0, matrix.dense, x))
+    words, _, _ = updated(device, matrix, [np.zeros(40, np.float32)], [x])
+    assert np.array_equal(words.view(np.uint32), np.zeros(1200, np.uint32))
+
+
+@pytest.mark.parametrize("bad", (np.inf, -np.inf, np.nan, 3.3e38))
+def test_special_values_are_noticed(device, bad):
+    """Wherever one stands in A, even against a zero of x, and where products overflow."""
+    rng = np.random.default_rng(9)
+    for kept in (storage.full(50, 40, 50), storage.triangle(150, False, 150)):
+        matrix = Matrix(rng, kept, low=0.5)
+        x = np.full(kept.m + kept.n, 2.0, np.float32)
+        where = int(rng.integers(matrix.at.size))
+        matrix.words[matrix.at[where]] = bad
+        if not np.isfinite(bad):
+            x[:] = 0
+        for use in "nt":
+            assert multiply(device, matrix, use, x[: kept.m if use == "t" else kept.n])[3]
+        vectors = np.full((2, max(kept.m, kept.n)), x[0], np.float32)
+        factor = np.float32(1e38 if np.isfinite(bad) else 1)
+        assert updated(device, matrix, [vectors[0, : kept.m]], [factor * vectors[1, : kept.n]])[2]
+
+
+def test_special_values_outside_do_not_matter(device):
+    """The other triangle may hold anything (the guard words are NaN)."""
+    rng = np.random.default_rng(10)
+    kept = storage.triangle(100, True, 100)
+    matrix = Matrix(rng, kept)
+    assert np.isnan(matrix.words).any()
+    assert not multiply(device, matrix, "n", np.ones(100, np.float32))[3]
+    assert not updated(device, matrix, *np.ones((2, 1, 100), np.float32))[2]
+    assert not np.isnan(np.array([OVERFLOW], np.uint32).view(np.float32))[0]
+
+
+# --- shape of the programs -----------------------------------------------------------------------
+
+
+def test_tiles_cover_what_is_stored_once():
+    rng = np.random.default_rng(11)
+    for shape in SHAPES:
+        for kept in storages(rng, *shape):
+            i, j = indices(kept)
+            want = np.zeros((kept.m, kept.n), dtype=int)
+            want[i, j] = 1
+            inside = want.astype(bool)
+            for plan in (panel.plan(kept, "n"), update.plan(kept, 1)):
+                count = np.zeros_like(want)
+                for top, rows, left, columns in plan.tiles:
+                    tile = np.s_[top : top + rows, left : left + columns]
+                    count[tile] += 1
+                    assert inside[tile].any(axis=0).all()
+                    if isinstance(plan, update.UpdatePlan):
+                        assert inside[tile].all()
+                assert np.array_equal(count * want, want)
+
+
+def test_a_matrix_is_read_once(device):
+    rng = np.random.default_rng(12)
+    for use, kept in (
+        ("n", storage.full(512, 256, 512)),
+        ("t", storage.full(512, 256, 512)),
+        ("s", storage.triangle(512, True, 512).without_diagonal()),
+    ):
+        _, report = check_product(device, rng, kept, use)
+        plan = panel.plan(kept, use)
+        columns = sum(tile.columns + 1 + (use != "n") for tile in plan.tiles)
+        assert report.bytes["tmu"] == 64 * plan.options.vectors * columns
+        assert report.bytes["vpm_dma_store"] <= 4 * plan.words
+        assert report.bytes["vpm_dma_load"] == 0
+
+
+def test_an_update_stores_each_element_once(device):
+    rng = np.random.default_rng(13)
+    for kept in (storage.full(300, 100, 300), storage.packed(120, True)):
+        _, report = check_update(device, rng, kept, 1)
+        plan = update.plan(kept, 1)
+        watched = 64 * min(12, plan.options.most_qpus, len(plan.tiles))
+        assert report.bytes["vpm_dma_store"] == 4 * indices(kept)[0].size + watched
+
+
+def test_many_tiles_stay_few():
+    """The host's share is small however long a matrix is, and the bound grows slowly."""
+    for m, n in ((1, 4 << 20), (16, 1 << 18), (2048, 2048), (4096, 4096), (1 << 22, 1)):
+        plan = panel.plan(storage.full(m, n, m), "n")
+        assert len(plan.tiles) <= max(panel.TILES + 64, -(-m // 128))
+        assert plan.depth <= 400
+    assert panel.plan(storage.full(2048, 2048, 2048), "n").depth == 23
+    assert panel.plan(storage.full(2048, 2048, 2048), "t").depth == 9
+    assert panel.plan(storage.triangle(3000, True, 3000), "s").depth == 23
+
+
+@pytest.mark.parametrize("bad", (dict(use="x"), dict(vectors=3), dict(vectors=16)))
+def test_impossible_panels(bad):
+    with pytest.raises(ValueError, match="no kernel has"):
+        gemv.SPEC.options(**bad)
+
+
+@pytest.mark.parametrize("bad", (dict(rank=3), dict(vectors=5), dict(vectors=32)))
+def test_impossible_updates(bad):
+    with pytest.raises(ValueError, match="no kernel has"):
+        ger.SPEC.options(**bad)
+
+
+def test_all_are_registered():
+    assert {s.SPEC.name for s in (gemv, symv, trmv, ger, syr)} <= set(spec.names())
+
+
+@pytest.mark.parametrize("use", "nt")
+@pytest.mark.parametrize("ld", (512, 515))
+def test_products_near_the_limit(use, ld):
+    """At least 85 % of the rate at which the modelled memory delivers A, on its lines or not."""
+    with Emulator(memory=16 << 20, timing="calibrated") as dev:
+        kept = storage.full(512, 512, ld)
+        _, report = check_product(dev, np.random.default_rng(1), kept, use)
+        memory = 4 * 512 * 512 / (report.timing.sdram_rate * 1e6) * dev.clock_hz
+    assert memory / report.cycles >= 0.85
