@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 import numpy as np
 
 from ..driver.device import Device, RunReport
-from ..kernels import gemv, ger, symv, syr, trmv
+from ..kernels import gemv, ger, symv, syr, trmv, trsv
 from . import args as arguments
 from . import describe, devices, dispatch, launch, qpu2, record
 from .level1 import NO_LAUNCH, SORT_OUT
@@ -259,7 +259,7 @@ def _multiply(
 
 
 def _triangle(stem: str, given: Dict[str, Any]) -> Plain:
-    """x = op(A) x."""
+    """x = op(A) x, or x' with op(A) x' = x."""
     matrix, sizes, transposed = _matrix(stem, given)
     transposed ^= _flag(given, "trans", 2) != 0
     unit, n = _flag(given, "diag") == 1, matrix.storage.n
@@ -270,16 +270,20 @@ def _triangle(stem: str, given: Dict[str, Any]) -> Plain:
         values = _float32(x)
         if not _finite(values):
             return None, []
-        kept = matrix.storage.without_diagonal() if unit else matrix.storage
-        with qpu2.staged(device, trmv.SPEC, matrix) as panel:
-            total = panel.multiply("t" if transposed else "n", values, kept)
+        if stem.endswith("sv"):
+            total, reports = qpu2.solve(device, trsv.SPEC, matrix, transposed, unit, values)
+        else:
+            kept = matrix.storage.without_diagonal() if unit else matrix.storage
+            with qpu2.staged(device, trmv.SPEC, matrix) as panel:
+                total = panel.multiply("t" if transposed else "n", values, kept)
+            reports = panel.reports
+            if unit and total is not None:
+                total += values
         if total is None:
-            return None, panel.reports
-        if unit:
-            total += values
+            return None, reports
         array = result.array()
         _round(total, _elements(given, "x", array.view(np.ndarray), n))
-        return array, panel.reports
+        return array, reports
 
     return Plain(sizes, run)
 
@@ -348,6 +352,6 @@ def _update(stem: str, given: Dict[str, Any]) -> Plain:
 
 _FAMILIES: Dict[str, Callable[[str, Dict[str, Any]], Plain]] = {
     **dict.fromkeys(("gemv", "gbmv", "symv", "sbmv", "spmv"), _product),
-    **dict.fromkeys(("trmv", "tbmv", "tpmv"), _triangle),
+    **dict.fromkeys(("trmv", "tbmv", "tpmv", "trsv", "tbsv", "tpsv"), _triangle),
     **dict.fromkeys(("ger", "syr", "spr", "syr2", "spr2"), _update),
 }

@@ -16,12 +16,23 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
-from ..kernels import panel, storage, update as updates
+from ..kernels import panel, storage, trsv, update as updates
 from ..kernels.spec import KernelSpec
 from ..kernels.storage import Storage
+from . import cpu
 from .qpu import device_buffers, loaded_program
 
-__all__ = ["Matrix", "Panel", "band", "full", "packed", "staged", "triangle", "update"]
+__all__ = [
+    "Matrix",
+    "Panel",
+    "band",
+    "full",
+    "packed",
+    "solve",
+    "staged",
+    "triangle",
+    "update",
+]
 
 TIMEOUT = 60.0
 LONG = 64
@@ -57,6 +68,14 @@ class Matrix(NamedTuple):
         else:
             found = self.source[words % self.ld, words // self.ld]
         return np.asarray(found, dtype=np.float32)
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """Rows and columns ``first`` to ``last`` as a table, with zeros where nothing is stored."""
+        i, j = np.mgrid[first:last, first:last]
+        there = (self.storage.low <= i - j) & (i - j <= self.storage.high)
+        made = np.zeros(i.shape)
+        made[there] = self.at(i[there], j[there])
+        return made
 
     def diagonal(self) -> np.ndarray:
         along = np.arange(self.storage.n)
@@ -130,6 +149,34 @@ class Panel:
             if plan.overflowed(stored, device.n_qpus):
                 return None
             return plan.join(stored)
+
+
+def solve(
+    device: Device, spec: KernelSpec, matrix: Matrix, transposed: bool, unit: bool, x: np.ndarray
+) -> Tuple[Optional[np.ndarray], List[RunReport]]:
+    """The x' with op(A) x' = x for finite x, float32 (:mod:`piblas.kernels.trsv`)."""
+    substitute = cpu.functions()["dtrsv"]
+    n, lower = matrix.storage.n, matrix.storage.low == 0
+    if unit:
+        matrix = matrix._replace(storage=matrix.storage.without_diagonal())
+    solved, rest = np.zeros(n, dtype=np.float32), x.astype(np.float64)
+    with staged(device, spec, matrix) as panel_:
+        for own, before in trsv.blocks(n, forward=lower != transposed):
+            if before[0] < before[1]:
+                rows, columns = (before, own) if transposed else (own, before)
+                use = "t" if transposed else "n"
+                known = panel_.multiply(use, solved, matrix.storage, rows, columns)
+                if known is None:
+                    return None, panel_.reports
+                rest[slice(*own)] -= known[slice(*own)]
+            block = matrix.block(*own)
+            with np.errstate(all="ignore"):
+                solved[slice(*own)] = substitute(
+                    block, rest[slice(*own)], lower=lower, trans=transposed, diag=unit
+                )
+            if not (np.isfinite(block).all() and np.isfinite(solved[slice(*own)]).all()):
+                return None, panel_.reports
+    return solved, panel_.reports
 
 
 @contextlib.contextmanager

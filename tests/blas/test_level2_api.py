@@ -12,8 +12,8 @@ from scipy.linalg import blas
 from test_like_scipy import aligned, outcome, vary, which
 
 import piblas
-from piblas import BlasError
-from piblas.blas import level2
+from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
+from piblas.blas import devices, dispatch, level1, level2, qpu2
 from piblas.blas.routines import KERNELS, ROUTINES
 from piblas.driver import Emulator
 
@@ -66,7 +66,7 @@ class Call:
                 given.update(self.vector(name))
         for name in ("alpha", "beta"):
             if name in row.arguments:
-                given[name] = float(rng.integers(-3, 4)) if exact else float(rng.choice([0, 1.5]))
+                given[name] = float(rng.integers(-3, 4)) if exact else float(rng.choice([0, 1.5, -0.7]))
         given.update({k: v for k, v in self.flags.items() if k in row.arguments})
         given.update({k: int(rng.integers(0, 2)) for k in row.arguments if k[:4] == "over"})
         if "beta" in given and rng.random() < 0.3:
@@ -267,12 +267,13 @@ def bounded(name, calls, seed):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_random_calls(name, emulator):
-    assert sweep(name, 16, 1) >= 6
+    # A system of one block is solved without a launch.
+    assert sweep(name, 8, 1) >= (1 if name in SOLVERS else 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bounds_hold(name, emulator):
-    assert bounded(name, 8, 1) >= 1
+    assert bounded(name, 6, 1) >= 1
 
 
 @pytest.mark.slow
@@ -283,4 +284,262 @@ def test_many_random_calls(emulator, capsys):
     with capsys.disabled():
         total = sum(exact.values()) + sum(rounded.values())
         print(f"\nlevel 2: {calls} random calls, {total} of them launches")
-    assert min(exact.values()) >= 200 and min(rounded.values()) >= 60
+    assert min(exact.values()) >= 150 and min(rounded.values()) >= 60
+
+
+# --- what stays with SciPy ----------------------------------------------------------------------
+
+A = np.asfortranarray(np.arange(1, 13, dtype=F32).reshape(3, 4))
+S = np.asfortranarray(np.arange(1, 17, dtype=F32).reshape(4, 4))
+T = np.asfortranarray(S + 16 * np.eye(4, dtype=F32))
+P = np.arange(1, 11, dtype=F32)
+X3, X4 = np.arange(1, 4, dtype=F32), np.arange(1, 5, dtype=F32)
+
+WRONG = {
+    "trans": lambda lib: lib.sgemv(1.0, A, X4, trans=3),
+    "trans of a triangle": lambda lib: lib.strmv(S, X4, trans=-1),
+    "lower": lambda lib: lib.ssymv(1.0, S, X4, lower=2),
+    "lower of an update": lambda lib: lib.ssyr(1.0, X4, lower=-1),
+    "diag": lambda lib: lib.strsv(T, X4, diag=2),
+    "incx": lambda lib: lib.sgemv(1.0, A, X4, incx=0),
+    "incy": lambda lib: lib.ssymv(1.0, S, X4, y=X4, incy=0),
+    "incx of an update": lambda lib: lib.sspr2(4, 1.0, X4, X4, P, incx=0),
+    "incx of ger": lambda lib: lib.sger(1.0, X3, X4, incx=2),
+    "offx": lambda lib: lib.strmv(S, X4, offx=4),
+    "negative offy": lambda lib: lib.sgemv(1.0, A, X4, y=X3, offy=-1),
+    "short x": lambda lib: lib.sgemv(1.0, A, X3),
+    "short x at an increment": lambda lib: lib.sspmv(4, 1.0, P, X4, incx=2),
+    "short y": lambda lib: lib.sgemv(1.0, A, X4, y=X3[:2]),
+    "a is not square": lambda lib: lib.ssymv(1.0, A, X4),
+    "a of another shape": lambda lib: lib.sger(1.0, X3, X4, a=S),
+    "short ap": lambda lib: lib.stpsv(4, P[:9], X4),
+    "negative n": lambda lib: lib.sspmv(-1, 1.0, P, X4),
+    "n too large": lambda lib: lib.ssyr(1.0, X4, n=5),
+    "k too large": lambda lib: lib.ssbmv(4, 1.0, S, X4),
+    "negative k": lambda lib: lib.stbsv(-1, S, X4),
+    "too few columns": lambda lib: lib.sgbmv(5, 5, 1, 1, 1.0, A, np.ones(5, F32)),
+    "band wider than m": lambda lib: lib.sgbmv(2, 4, 1, 1, 1.0, A, X4),
+    "no number": lambda lib: lib.sgemv("q", A, X4),
+    "no rows": lambda lib: lib.sgemv(1.0, A[:0], X4),
+}
+
+
+@pytest.mark.parametrize("call", WRONG.values(), ids=WRONG.keys())
+def test_wrong_arguments(call, emulator):
+    """SciPy's refusal, as a BlasError, with every operand as it was."""
+    before = [v.copy() for v in (A, S, T, P, X3, X4)]
+    with pytest.raises(Exception) as refused:
+        call(blas)
+    with pytest.raises(BlasError) as caught:
+        call(piblas)
+    assert str(refused.value) in str(caught.value)
+    assert piblas.stats() == {}
+    for array, old in zip((A, S, T, P, X3, X4), before):
+        np.testing.assert_array_equal(array, old)
+
+
+def overlapping(lib):
+    both = np.arange(1, 29, dtype=F32)
+    a = both[:16].reshape(4, 4, order="F")
+    return lib.sgemv(1.0, a, X4, beta=1.0, y=both[12:16], overwrite_y=1)
+
+
+def read_only(lib):
+    y = X3.copy()
+    y.flags.writeable = False
+    return lib.sgemv(1.0, A, X4, y=y, overwrite_y=1)
+
+
+SORTED_OUT = {
+    "vector as a matrix": lambda lib: lib.sgemv(1.0, X3, X3[:1]),
+    "matrix as a vector": lambda lib: lib.sgemv(1.0, A, X4.reshape(4, 1)),
+    "complex": lambda lib: lib.ssymv(1.0, S + 1j, X4),
+    "complex factor": lambda lib: lib.sgemv(1j, A, X4),
+    "no columns": lambda lib: lib.sgemv(1.0, A[:, :0], X4),
+    "overlap": overlapping,
+    "read only": read_only,
+    "trans of a packed solve": lambda lib: lib.stpsv(4, P, X4, trans=5),
+}
+
+
+@pytest.mark.parametrize("call", SORTED_OUT.values(), ids=SORTED_OUT.keys())
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_what_only_scipy_sorts_out(call, emulator):
+    try:
+        wanted = call(blas)
+    except Exception as refused:
+        with pytest.raises(BlasError) as caught:
+            call(piblas)
+        assert str(refused) in str(caught.value)
+        return
+    np.testing.assert_array_equal(call(piblas), wanted)
+    assert piblas.stats() == {"cpu": {level1.SORT_OUT: 1}}
+
+
+# --- factors of 0, special values ----------------------------------------------------------------
+
+NAN = np.full((40, 40), np.nan, F32, order="F")
+ONES = np.ones(40, F32)
+
+
+def test_no_beta_no_y(emulator):
+    got = piblas.sgemv(1.0, np.eye(40, dtype=F32), ONES, beta=0.0, y=NAN[0].copy(), overwrite_y=1)
+    np.testing.assert_array_equal(got, ONES)
+    got = piblas.sspmv(40, 1.0, np.zeros(820, F32), ONES, beta=0.0, y=NAN[0])
+    np.testing.assert_array_equal(got, 0 * ONES)
+    assert launches() == 2
+
+
+def test_no_alpha_no_matrix(emulator):
+    """As the reference BLAS, neither A nor x is read."""
+    for call in (
+        lambda: piblas.sgemv(0.0, NAN, NAN[0], beta=2.0, y=ONES),
+        lambda: piblas.ssymv(0.0, NAN, NAN[0], beta=2.0, y=ONES),
+        lambda: piblas.sgbmv(40, 40, 1, 1, 0.0, NAN[:3], NAN[0], beta=2.0, y=ONES),
+    ):
+        np.testing.assert_array_equal(call(), 2 * ONES)
+    a = np.eye(40, dtype=F32, order="F")
+    assert piblas.sger(0.0, NAN[0], NAN[0], a=a, overwrite_a=1) is a
+    np.testing.assert_array_equal(a, np.eye(40, dtype=F32))
+    assert piblas.stats() == {"cpu": {level1.NO_LAUNCH: 4}}
+
+
+def test_the_other_triangle_is_not_used(emulator):
+    rng = np.random.default_rng(1)
+    full = rng.integers(-3, 4, (40, 40)).astype(F32)
+    for lower in (0, 1):
+        keep = np.tril if lower else np.triu
+        a = np.where(keep(np.ones((40, 40))), full, np.nan).astype(F32)
+        clean = keep(full) + 64 * np.eye(40, dtype=F32)
+        a[np.diag_indices(40)] += 64
+        for order in "CF":
+            one = np.array(a, order=order)
+            got = piblas.ssymv(1.0, one, ONES, lower=lower)
+            np.testing.assert_array_equal(got, blas.ssymv(1.0, clean, ONES, lower=lower))
+            got = piblas.strmv(one, ONES, lower=lower)
+            np.testing.assert_array_equal(got, blas.strmv(clean, ONES, lower=lower))
+            got = piblas.ssyr(1.0, ONES, a=one, lower=lower)
+            np.testing.assert_array_equal(keep(got), keep(clean + 1))
+            assert np.isnan(got[~keep(np.ones((40, 40), bool))]).all()
+            unit = one.copy()
+            unit[np.diag_indices(40)] = np.nan
+            got = piblas.strmv(unit, ONES, lower=lower, diag=1)
+            clean_unit = clean - np.diag(np.diag(clean)) + np.eye(40, dtype=F32)
+            np.testing.assert_array_equal(got, blas.strmv(clean_unit, ONES, lower=lower))
+            got = piblas.strsv(unit / 64, ONES, lower=lower, diag=1)
+            small = (clean_unit + 63 * np.eye(40)) / 64
+            np.testing.assert_allclose(got, np.linalg.solve(small, ONES), rtol=1e-5)
+    assert level2.WATCHED not in piblas.stats().get("cpu", {})
+
+
+@pytest.mark.parametrize("bad", (np.inf, -np.inf, np.nan, 3.3e38))
+@pytest.mark.parametrize("name", NAMES)
+def test_special_values_are_as_on_the_cpu(name, bad, emulator, caplog):
+    """In a matrix or a vector: SciPy computes, and the log says why."""
+    caplog.set_level("INFO", "piblas")
+    row, rng = ROUTINES[name], np.random.default_rng(5)
+    n = 150  # a solver has two blocks
+    a = rng.uniform(1, 2, (n, n)).astype(F32, order="F")
+    diagonal = np.s_[-1] if "b" in name[2:] else np.diag_indices(n)
+    a[diagonal] += 200
+    given = {
+        "m": n, "n": n, "k": n - 1, "kl": 0, "ku": n - 1, "alpha": 4.0, "a": a, "lower": 0,
+        "x": rng.uniform(1, 2, n).astype(F32), "y": rng.uniform(1, 2, n).astype(F32),
+        "ap": rng.uniform(200, 201, n * (n + 1) // 2).astype(F32),
+    }  # fmt: skip
+    given = {key: value for key, value in given.items() if key in row.arguments}
+    for place, where in (("x", 17), ("a", (5, -1)), ("ap", -140)):
+        # A large number overflows in products with x only, and not in a solution.
+        if place not in given or (np.isfinite(bad) and (place != "x" or name in SOLVERS)):
+            continue
+        spoiled = dict(given, **{place: given[place].copy(order="F")})
+        spoiled[place][where] = bad
+        wanted = getattr(blas, name)(**spoiled)
+        got = getattr(piblas, name)(**spoiled)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-3, equal_nan=True)
+        assert level2.WATCHED in piblas.stats()["cpu"] and level2.WATCHED in caplog.text
+        piblas.reset_stats()
+
+
+def test_a_singular_triangle_is_as_on_the_cpu(emulator):
+    a = np.eye(200, dtype=F32)
+    a[150, 150] = 0
+    with np.errstate(all="ignore"):
+        wanted = blas.strsv(a, np.ones(200, F32))
+    np.testing.assert_array_equal(piblas.strsv(a, np.ones(200, F32)), wanted)
+    assert piblas.stats() == {"cpu": {level2.WATCHED: 1}}
+
+
+def test_special_factors_are_as_on_the_cpu(emulator):
+    for alpha, beta in ((np.inf, 0.0), (np.nan, 1.0), (1.0, np.inf)):
+        wanted = blas.sgemv(alpha, A, X4, beta=beta, y=X3)
+        np.testing.assert_array_equal(piblas.sgemv(alpha, A, X4, beta=beta, y=X3), wanted)
+    wanted = blas.sger(3e38, 3 * X3, 3 * X4)
+    np.testing.assert_array_equal(piblas.sger(3e38, 3 * X3, 3 * X4), wanted)
+    assert piblas.stats() == {"cpu": {level2.WATCHED: 4}}
+
+
+# --- devices that fail, dispatch -----------------------------------------------------------------
+
+
+def test_reports(emulator):
+    a = np.eye(200, dtype=F32)
+    with piblas.profile() as profile:
+        piblas.sgemv(1.0, A, X4)
+        piblas.sger(1.0, X3, X4)
+        piblas.strsv(a, np.ones(200, F32))
+    assert [report.kernel for report in profile.reports] == ["gemv", "ger", "trsv"]
+
+
+def test_a_demanded_device_that_fails(emulator, monkeypatch):
+    """The error reaches the caller and every array is as it was."""
+
+    def fails(*args, **kwargs):
+        raise DeviceTimeout("too long")
+
+    monkeypatch.setattr(type(emulator), "execute", fails)
+    y, s, x = X3.copy(), S.copy(order="F"), np.ones(200, F32)
+    for call in (
+        lambda: piblas.sgemv(1.0, A, X4, beta=1.0, y=y, overwrite_y=1),
+        lambda: piblas.ssyr(1.0, X4, a=s, overwrite_a=1),
+        lambda: piblas.strsv(np.eye(200, dtype=F32), x, overwrite_x=1),
+    ):
+        with pytest.raises(DeviceTimeout, match="too long"):
+            call()
+    for array, old in ((y, X3), (s, S), (x, np.ones(200, F32))):
+        np.testing.assert_array_equal(array, old)
+
+
+def test_a_found_device_that_is_full(fresh, monkeypatch):
+    """The call goes to the CPU."""
+    monkeypatch.setattr(devices, "_open", lambda name: object())
+    monkeypatch.setattr(devices, "lock", lambda device: devices._lock)
+    choice = dispatch.Choice("qpu", "gemv", "so")
+    monkeypatch.setattr(dispatch, "choose", lambda *args: choice)
+
+    def fails(*args, **kwargs):
+        raise OutOfDeviceMemory("full")
+
+    monkeypatch.setattr(qpu2, "staged", fails)
+    np.testing.assert_array_equal(piblas.sgemv(1.0, A, X4), A @ X4)
+    assert piblas.stats() == {"cpu": {"the GPU failed: OutOfDeviceMemory": 1}}
+
+
+@pytest.mark.parametrize("n_qpus", (1, 2, 5))
+def test_results_do_not_depend_on_qpus(n_qpus, emulator):
+    rng = np.random.default_rng(2)
+    a = rng.uniform(-1, 1, (200, 200)).astype(F32)
+    x = rng.uniform(-1, 1, 200).astype(F32)
+    calls = (
+        lambda: piblas.sgemv(1.5, a, x),
+        lambda: piblas.sgemv(1.5, a, x, trans=1),
+        lambda: piblas.ssymv(1.5, a, x),
+        lambda: piblas.strmv(a, x),
+        lambda: piblas.strsv(a + 50 * np.eye(200, dtype=F32), x),
+        lambda: piblas.ssyr2(1.5, x, x[::-1], a=a),
+    )
+    twelve = [call() for call in calls]
+    with Emulator(memory=4 << 20, n_qpus=n_qpus, seed=5, timing="off") as small:
+        with piblas.use(small):
+            for call, wanted in zip(calls, twelve):
+                np.testing.assert_array_equal(call(), wanted)
