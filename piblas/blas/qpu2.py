@@ -198,7 +198,7 @@ def update(
 ) -> Tuple[bool, RunReport]:
     """A = A + the sum of vector factor^T for what is stored; ``out``, shaped as the matrix's
     source, gets the result if the first value is True."""
-    plan = updates.plan(matrix.storage, len(vectors))
+    plan = updates.plan(matrix.storage, len(vectors), device.n_qpus)
     program = loaded_program(device, spec, plan.options)
     length = matrix.storage.m + plan.options.height
     sizes = [4 * matrix.words, 4 * plan.watch_words] + [4 * length for _ in vectors]
@@ -216,13 +216,12 @@ def update(
             [place.bus_address for place in places],
             factors,
             watch.bus_address,
-            device.n_qpus,
         )
         report = device.execute(program, streams, timeout=TIMEOUT)
         report.kernel = spec.name
         watch.invalidate()
         stored = watch.array(np.float32, (plan.watch_words,))
-        if plan.overflowed(stored, device.n_qpus):
+        if plan.overflowed(stored):
             return False, report
         buffer.invalidate()
         out[...] = image

@@ -1,18 +1,28 @@
 """The skeleton of the rank-1 and rank-2 updates: A = A + x s^T, or A + x s^T + y t^T.
 
-A is a :class:`~.storage.Storage`, of which only stored elements are read and written.  A tile is up
-to ``vectors`` vectors of 16 rows high; its rows of x (and y) stay in registers::
+A is a :class:`~.storage.Storage`, of which only stored elements are read and written.  A tile is a
+range of rows, up to ``vectors`` vectors of 16, of many columns::
 
-    a column of the tile --TMU0, TMU1 in turns, up to 4 waiting in each--> a[v]
-    a[v] + x[v] * s_j (+ y[v] * t_j) --> VPM (this QPU's rows) --VDW--> memory
+    a column of the tile --TMU0, TMU1--> a[v];  x[v], y[v] in registers, s_j, t_j from the uniforms
+    a[v] + x[v] * s_j (+ y[v] * t_j) --> VPM --VDW--> memory
 
-A column of a tile is contiguous, so one transfer stores its whole vectors and a second one the
-words behind them: exactly the tile's elements.  Where a column is stored in part only, at the
+The store engine is the narrow place: 14 clocks a row of 64 bytes and 40 a transfer (measured by
+others).  So, as for vectors at level 1, it must not wait, and its transfers must be long: eight
+QPUs fill one half of the VPM, four rows each, while a ninth has the other half stored.  A *phase*
+is one half filled and stored: 32 vectors of one column, or of 2, 4, 8 columns if the tile is less
+high.  A column of a tile is contiguous, so one transfer stores its whole vectors and a second one
+the words behind them: exactly the tile's elements.  Where a column is stored in part only, at the
 diagonal, it is a tile of its own, which begins with its first row; there are O(m + n) of these.
 
-The store engine is the narrow place (see :mod:`.stream`): long transfers beat many QPUs, and four
-QPUs with 16 rows of the VPM each keep it busy.  Each element is computed by itself, so the result
-depends neither on the tiles nor on the number of QPUs.
+A QPU that fills has its results ready; it waits until it may write its rows (semaphore
+``FREE[half]``, one for each half, so that nobody takes what was meant for a slower one), reads a
+vector of the VPM, which drains its writes, and reports (semaphore ``FILLED``).  The QPU that stores
+lets the others fill one after the other, so that their requests do not come in bursts, which would
+hold up the rows of a transfer; collects the reports; waits for the transfer before, which frees
+that half; and starts this phase's.
+
+Each element is computed by itself, so the result depends neither on the tiles nor on the number of
+QPUs.
 
 Special values: the largest magnitude among the elements of A, old and new, is kept and stored; the
 host looks at it, at the vectors and the factors, and lets the CPU compute where there is Inf or NaN
@@ -22,37 +32,62 @@ or an overflow.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler
+from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
 from .storage import Storage, Tile, tiles
 from .stream import (
-    LANES, LINE, OVERFLOW, SMALLEST_NORMAL, TMU_DEPTH, UNIT_ROUNDOFF, VPM_ROWS, fill,
-    from_uniforms, store, words_of,
+    LANES, LINE, OVERFLOW, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms, words_of,
 )  # fmt: skip
 
 __all__ = ["UpdateOptions", "UpdatePlan", "error_bound", "plan", "spec"]
 
-QPUS = 12
-WIDTH = 128
-"""Columns of a tile."""
+HALF = 32
+"""Rows of a half of the VPM, as far as user programs see it."""
+
+ROWS = 4
+"""Vectors that a QPU fills in a phase."""
+
+HELD = 1
+"""Vectors of the next column that a QPU asks for when it may fill; the others when it computes."""
+
+PACE, BEHIND = 12, 1
+"""Idle instructions between letting two QPUs fill; how many may be at it when the next begins."""
+
+FILLED, FREE, CLOSE = 3, (4, 5), 6
+"""Semaphores: a QPU has filled its rows; it may fill those of a half; all columns are stored."""
+
+ROW_FIELD = 7
+"""Bit of a store's setup word where the row of the VPM begins (guide, p. 58)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class UpdateOptions:
-    """``rank`` 1 or 2; ``vectors`` (1, 2, 4, 8, 16) make the height of a tile."""
+    """``rank`` 1 or 2; ``vectors`` make the height of a tile; ``workers`` QPUs fill (both powers of
+    two, four vectors a worker); ``alone``: one QPU fills and stores."""
 
     rank: int = 1
-    vectors: int = 16
+    vectors: int = 32
+    workers: int = 8
+    alone: bool = False
 
     def __post_init__(self) -> None:
-        if self.rank not in (1, 2) or self.vectors not in (1, 2, 4, 8, 16):
-            raise ValueError(f"level 2: no kernel has {self}: rank 1, 2; 1, 2, 4, 8, 16 vectors")
+        if (
+            self.rank not in (1, 2)
+            or self.workers not in (1, 2, 4, 8)
+            or self.vectors not in (4, 8, 16, 32)
+            or self.vectors > ROWS * self.workers
+            or (self.alone and self.workers > 1)
+        ):
+            raise ValueError(
+                f"level 2: no kernel has {self}: rank 1, 2; 1, 2, 4, 8 workers, 1 if alone; 4, 8, "
+                f"16, 32 vectors, at most {ROWS} a worker"
+            )
 
     @property
     def height(self) -> int:
@@ -60,134 +95,265 @@ class UpdateOptions:
         return LANES * self.vectors
 
     @property
-    def units(self) -> Tuple[int, ...]:
-        """TMUs that a column comes through."""
-        return (0,) if self.vectors == 1 else (0, 1)
+    def together(self) -> int:
+        """Columns of a phase."""
+        return ROWS * self.workers // self.vectors
 
     @property
-    def most_qpus(self) -> int:
-        """How many QPUs have rows of the VPM."""
-        return min(QPUS, VPM_ROWS // self.vectors)
+    def n_qpus(self) -> int:
+        """QPUs of a launch."""
+        return self.workers + (not self.alone)
 
 
 # --- the program ---------------------------------------------------------------------------------
 
 
-class _Columns:
-    """The present column, and how far its vectors and the next one's have been asked for."""
-
-    def __init__(self, asm: Assembler, options: UpdateOptions) -> None:
-        self.asm, self.options = asm, options
-        self.at, self.next = asm.reg("column"), asm.reg("next_column")
-        self.ask, self.last = asm.reg("ask"), asm.reg("last")
-        self.step, self.growth, self.span = (asm.reg(n) for n in ("step", "growth", "span"))
-        self.ahead = min(TMU_DEPTH * len(options.units), options.vectors)
-        self.line, self.lane = asm.reg("line"), asm.reg("lane")
-        asm.ldi(self.line, LINE)
-        asm.shl(self.lane, asm.elem_num, 2)
-
-    def unit(self, v: int) -> int:
-        return v % len(self.options.units)
-
-    def begin(self) -> None:
-        """The first column of a tile, from the uniforms."""
-        asm = self.asm
-        for register_ in (self.at, self.step, self.growth, self.span):
-            asm.mov(register_, asm.unif)
-        self.turn_to(self.at)
-        for v in range(self.ahead):
-            self.request(v)
-
-    def turn_to(self, column: Any) -> None:
-        """Ask for this column's vectors from now on."""
-        self.asm.add(self.ask, column, self.lane)
-        self.asm.add(self.last, column, self.span)
-
-    def request(self, v: int) -> None:
-        """Ask for the next vector, the v-th of its column."""
-        asm = self.asm
-        asm.min((asm.t0s, asm.t1s)[self.unit(v)], self.ask, self.last)
-        asm.add(self.ask, self.ask, self.line)
-
-    def advance(self, left: Any) -> None:
-        """Work out the next column; it is the present one again where there is none left."""
-        asm = self.asm
-        asm.mov(self.next, self.at)
-        asm.sub(left, left, 1, sf=True)
-        asm.add(self.next, self.at, self.step, cond="zc")
-        asm.add(self.step, self.step, self.growth)
-
-    def take(self, v: int) -> Any:
-        """The v-th vector of the present column; asks for the one that is ``ahead`` of it."""
-        value, vectors = self.asm.reg("a"), self.options.vectors
-        self.asm.ldtmu(self.unit(v), value)
-        if v + self.ahead == vectors:
-            self.turn_to(self.next)
-        self.request((v + self.ahead) % vectors)
-        return value
-
-    def drop(self) -> None:
-        for v in range(self.ahead):
-            self.asm.ldtmu(self.unit(v))
-
-    def load(self, at: Any, registers: List[Any]) -> None:
-        """Contiguous vectors from an address on, with nothing waiting in the TMUs."""
-        asm = self.asm
-        asm.add(at, at, self.lane)
-        for first in range(0, len(registers), TMU_DEPTH):
-            some = registers[first : first + TMU_DEPTH]
-            for v, _ in enumerate(some):
-                asm.mov((asm.t0s, asm.t1s)[self.unit(v)], at)
-                asm.add(at, at, self.line)
-            for v, register_ in enumerate(some):
-                asm.ldtmu(self.unit(v), register_)
-
-
 def generate(asm: Assembler, options: UpdateOptions) -> None:
     """Write the program; :meth:`UpdatePlan.uniforms` makes the streams that it reads."""
     asm.mov(asm.tmu_noswap, 1)
-    columns = _Columns(asm, options)
-    largest = asm.reg("largest")
-    asm.mov(largest, 0)
-    vpm_rows, tiles_left = from_uniforms(asm, "vpm_rows", "tiles")
-    names = ("x", "y")[: options.rank]
-    vectors = {name: asm.regs(name, options.vectors) for name in names}
-    asm.label("tile")
-    for name in names:
-        columns.load(*from_uniforms(asm, f"{name}_at"), vectors[name])
-    columns.begin()
-    left, count = from_uniforms(asm, "columns", "again")
-    setup, rest_setup, rest_offset = from_uniforms(asm, "setup", "rest_setup", "rest_offset")
-    asm.label("column")
-    factors = from_uniforms(asm, *[f"factor_{name}" for name in names])
-    columns.advance(left)
-    asm.mov(asm.vpm_wr_setup, vpm_rows)
-    for v in range(options.vectors):
-        a = columns.take(v)
-        asm.fmaxabs(largest, largest, a)
-        for name, factor in zip(names, factors):
-            product, total = asm.reg("product"), asm.reg("total")
-            asm.fmul(product, vectors[name][v], factor)
-            asm.fadd(total, a, product)
-            a = total
-        asm.fmaxabs(largest, largest, a)
-        asm.mov(asm.vpm, a)
-    store(asm, [(setup, columns.at)])
-    asm.mov(asm.null, rest_offset, sf=True)
-    asm.branch("stored", cond="all_zs")
-    rest_at = asm.reg("rest_at")
-    asm.add(rest_at, columns.at, rest_offset)
-    store(asm, [(rest_setup, rest_at)])
-    asm.label("stored")
-    asm.mov(columns.at, columns.next)
-    asm.sub(count, count, 1, sf=True)
-    asm.branch("column", cond="any_zc")
-    columns.drop()
-    asm.sub(tiles_left, tiles_left, 1, sf=True)
-    asm.branch("tile", cond="any_zc")
-    fill(asm, vpm_rows, [largest])
-    store(asm, [tuple(from_uniforms(asm, "watch_setup", "watch_at"))])
+    if options.alone:
+        _Role(asm, options, fills=True, stores=True).write()
+    else:
+        asm.mov(asm.null, asm.unif, sf=True)
+        asm.branch("fills", cond="all_zc")
+        _Role(asm, options, fills=False, stores=True).write()
+        asm.branch("end")
+        asm.label("fills")
+        _Role(asm, options, fills=True, stores=False).write()
+        asm.label("end")
     parts.finish(asm)
+
+
+class _Role:
+    """The program of the QPU that stores, of those that fill, or of one that does both alone."""
+
+    def __init__(self, asm: Assembler, options: UpdateOptions, fills: bool, stores: bool) -> None:
+        self.asm, self.options, self.fills, self.stores = asm, options, fills, stores
+
+    def _label(self, name: str) -> str:
+        return f"{'fill' if self.fills else 'store'}_{name}"
+
+    def write(self) -> None:
+        """From the constants to the last transfer."""
+        asm = self.asm
+        if self.fills:
+            self._constants()
+        if self.stores:
+            asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
+            self.half_rows = asm.reg("half_rows")
+            asm.ldi(self.half_rows, HALF << ROW_FIELD)
+        (tiles_left,) = from_uniforms(asm, "tiles")
+        asm.label(self._label("tile"))
+        self.phases, enter = from_uniforms(asm, "phases", "enter")
+        if self.stores:
+            self.out, self.step, self.growth, self.columns = from_uniforms(
+                asm, "out", "out_step", "out_growth", "columns"
+            )
+            self.setup, self.rest_setup, self.rest_offset = from_uniforms(
+                asm, "setup", "rest_setup", "rest_offset"
+            )
+        if self.fills:
+            self._begin()
+            self._compute()
+        asm.mov(asm.null, enter, sf=True)
+        asm.branch(self._label("half1"), cond="any_zc")
+        for half in range(2):
+            asm.label(self._label(f"half{half}"))
+            self._phase(half)
+        asm.label(self._label("stored"))
+        if self.fills:
+            for v in range(ROWS):
+                asm.ldtmu(v % 2)
+        asm.sub(tiles_left, tiles_left, 1, sf=True)
+        asm.branch(self._label("tile"), cond="any_zc")
+        self._watched()
+
+    # --- what fills ------------------------------------------------------------------------------
+
+    def _constants(self) -> None:
+        asm = self.asm
+        self.line, self.lane, self.largest = (asm.reg(n) for n in ("line", "lane", "largest"))
+        asm.ldi(self.line, LINE)
+        asm.shl(self.lane, asm.elem_num, 2)
+        asm.mov(self.largest, 0)
+        self.rows = from_uniforms(asm, "half0_rows", "half1_rows", "watch_row")
+        self.results = asm.regs("result", ROWS, undefined=True)
+        names = ("x", "y")[: self.options.rank]
+        self.vectors = {name: asm.regs(name, ROWS) for name in names}
+        self.ask, self.last = asm.reg("ask"), asm.reg("last")
+
+    def _request(self, v: int) -> None:
+        """Ask for the next vector of a column, the v-th of this QPU's."""
+        asm = self.asm
+        asm.min((asm.t0s, asm.t1s)[v % 2], self.ask, self.last)
+        asm.add(self.ask, self.ask, self.line)
+
+    def _begin(self) -> None:
+        """A tile's rows of the vectors, and requests for its first column."""
+        asm = self.asm
+        for name, registers in self.vectors.items():
+            (at,) = from_uniforms(asm, f"{name}_at")
+            asm.add(at, at, self.lane)
+            for v in range(ROWS):
+                asm.mov((asm.t0s, asm.t1s)[v % 2], at)
+                asm.add(at, at, self.line)
+            for v, register_ in enumerate(registers):
+                asm.ldtmu(v % 2, register_)
+        self.at, self.leap, self.leap_growth, self.span, self.own = from_uniforms(
+            asm, "column", "leap", "leap_growth", "span", "own"
+        )
+        asm.add(self.ask, self.at, self.lane)
+        asm.add(self.last, self.at, self.span)
+        for v in range(ROWS):
+            self._request(v)
+
+    def _compute(self) -> None:
+        """Take this QPU's vectors of a phase, compute the results, turn to the next phase's column,
+        or to the same again where there is none."""
+        asm = self.asm
+        factors = from_uniforms(asm, *[f"factor_{name}" for name in self.vectors])
+        asm.sub(self.own, self.own, 1, sf=True)
+        asm.add(self.at, self.at, self.leap, cond="zc")
+        asm.add(self.leap, self.leap, self.leap_growth)
+        asm.max(self.own, self.own, 1)
+        asm.add(self.ask, self.at, self.lane)
+        asm.add(self.last, self.at, self.span)
+        for v, result in enumerate(self.results):
+            a = asm.reg("a")
+            asm.ldtmu(v % 2, a)
+            if v >= HELD:
+                self._request(v - HELD)
+            asm.fmaxabs(self.largest, self.largest, a)
+            for registers, factor in zip(self.vectors.values(), factors):
+                product, total = asm.reg("product"), asm.reg("total")
+                asm.fmul(product, registers[v], factor)
+                asm.fadd(total, a, product)
+                a = total
+            asm.fmaxabs(self.largest, self.largest, a)
+            asm.mov(result, a)
+
+    # --- phases ----------------------------------------------------------------------------------
+
+    def _phase(self, half: int) -> None:
+        """Fill this QPU's rows of a half, or store the half; compute for the next one."""
+        asm = self.asm
+        if self.fills:
+            self._may_fill(FREE[half])
+            fill(asm, self.rows[half], self.results)
+            self._filled(ask=True)
+        if self.stores:
+            self._let_fill(FREE[half], lambda: self._prepare(half))
+            self._store_columns(half)
+        asm.sub(self.phases, self.phases, 1, sf=True)
+        if not self.fills:
+            label, cond = ("half0", "any_zc") if half else ("stored", "all_zs")
+            asm.branch(self._label(label), cond=cond)
+            return
+        asm.branch(self._label("stored"), cond="all_zs")
+        self._compute()
+        if half:
+            asm.branch(self._label("half0"))
+
+    def _may_fill(self, free: int) -> None:
+        if not self.stores:
+            self.asm.sema_down(free)
+
+    def _let_fill(self, free: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Let the others fill one after the other, and wait until all have."""
+        asm, workers = self.asm, self.options.workers
+        if self.fills:
+            meanwhile()
+            return
+        for worker in range(workers):
+            asm.sema_up(free)
+            if worker:
+                with asm.fixed():
+                    for _ in range(PACE):
+                        asm.nop()
+            else:
+                meanwhile()
+            if worker >= BEHIND:
+                asm.sema_down(FILLED)
+        for _ in range(min(BEHIND, workers)):
+            asm.sema_down(FILLED)
+
+    def _filled(self, ask: bool = False) -> None:
+        """Say that this QPU's rows are filled."""
+        asm = self.asm
+        if not self.stores:
+            macros.vpm_read_setup(asm, 1)
+        for v in range(ROWS - HELD, ROWS) if ask else ():
+            self._request(v)
+        if not self.stores:
+            asm.read(asm.vpm)
+            asm.sema_up(FILLED)
+
+    def _start(self, setup: Any, address: Any) -> None:
+        """Start a transfer when the one before has ended."""
+        asm = self.asm
+        with asm.fixed():
+            asm.read(asm.vdw_wait)
+            asm.mov(asm.vpm_wr_setup, setup)
+            asm.mov(asm.vdw_addr, address)
+
+    def _prepare(self, half: int) -> None:
+        """What the transfers of a phase need, while the others fill."""
+        asm, together = self.asm, self.options.together
+        names = ("next_setup", "next_rest", "next_at", "next_rest_at", "count")
+        self.next_setup, self.next_rest, self.next_at, self.next_rest_at, self.count = (
+            asm.reg(name) for name in names
+        )
+        if half:
+            asm.add(self.next_setup, self.setup, self.half_rows)
+            asm.add(self.next_rest, self.rest_setup, self.half_rows)
+        else:
+            asm.mov(self.next_setup, self.setup)
+            asm.mov(self.next_rest, self.rest_setup)
+        if together > 1:
+            asm.min(self.count, self.columns, together)
+            asm.sub(self.columns, self.columns, together)
+        self._next_column()
+
+    def _next_column(self) -> None:
+        asm = self.asm
+        asm.mov(self.next_at, self.out)
+        asm.add(self.next_rest_at, self.out, self.rest_offset)
+        asm.add(self.out, self.out, self.step)
+        asm.add(self.step, self.step, self.growth)
+
+    def _store_columns(self, half: int) -> None:
+        """Store the columns of a phase."""
+        asm, together = self.asm, self.options.together
+        asm.label(self._label(f"column{half}"))
+        self._start(self.next_setup, self.next_at)
+        asm.mov(asm.null, self.rest_offset, sf=True)
+        asm.branch(self._label(f"whole{half}"), cond="all_zs")
+        self._start(self.next_rest, self.next_rest_at)
+        asm.label(self._label(f"whole{half}"))
+        if together > 1:
+            rows = asm.reg("column_rows")
+            asm.ldi(rows, self.options.vectors << ROW_FIELD)
+            asm.add(self.next_setup, self.next_setup, rows)
+            asm.add(self.next_rest, self.next_rest, rows)
+            asm.sub(self.count, self.count, 1, sf=True)
+            asm.branch(self._label(f"stored{half}"), cond="all_zs")
+            self._next_column()
+            asm.branch(self._label(f"column{half}"))
+            asm.label(self._label(f"stored{half}"))
+
+    def _watched(self) -> None:
+        """Store the largest magnitude of each QPU that fills."""
+        asm = self.asm
+        if self.stores:
+            asm.read(asm.vdw_wait)
+        if self.fills:
+            self._may_fill(CLOSE)
+            fill(asm, self.rows[2], [self.largest])
+            self._filled()
+        if self.stores:
+            self._let_fill(CLOSE)
+            self._start(*from_uniforms(asm, "watch_setup", "watch_at"))
+            asm.read(asm.vdw_wait)
 
 
 def spec(name: str, routines: Tuple[str, ...], summary: str, **options: Any) -> KernelSpec:
@@ -208,52 +374,74 @@ class UpdatePlan:
 
     @property
     def watch_words(self) -> int:
-        """Room for the largest magnitude of each QPU."""
-        return LANES * QPUS
+        """Room for the largest magnitude of each QPU that fills."""
+        return LANES * self.options.workers
 
     def uniforms(
-        self,
-        a: int,
-        vectors: Sequence[int],
-        factors: Sequence[np.ndarray],
-        watch: int,
-        n_qpus: int,
+        self, a: int, vectors: Sequence[int], factors: Sequence[np.ndarray], watch: int
     ) -> List[np.ndarray]:
-        """The streams of a launch, one a QPU that has work.
+        """The streams of a launch, one a QPU.
 
         ``a`` is A's bus address; ``vectors`` are those of x (and y), contiguous, with zeros behind
         up to a whole tile; ``factors`` hold the numbers by column that go with each, float32;
         ``watch`` has room for :attr:`watch_words`.
         """
-        storage, most = self.storage, self.options.most_qpus
-        n_qpus = max(1, min(n_qpus, most, len(self.tiles)))
+        options = self.options
         table = np.stack([np.ascontiguousarray(f, dtype=np.float32) for f in factors], axis=1)
         patterns = table.view(np.uint32)
-        streams: List[List[int]] = []
-        for index in range(n_qpus):
-            own = len(range(index, len(self.tiles), n_qpus))
-            streams.append([sw.vpm_write(index * self.options.vectors), own])
-        for number, (i, rows, j, columns) in enumerate(self.tiles):
-            index = number % n_qpus
-            words, row = streams[index], index * self.options.vectors
-            words += [address + 4 * i for address in vectors]
-            words += [a + 4 * (storage.column(j) + i), 4 * storage.steps(j)]
-            words += [4 * storage.growth, 4 * (rows - 1), columns, columns]
-            whole, rest = divmod(rows, LANES)
-            stores = [sw.vdw_store(whole, LANES, row)] if whole else []
-            stores += [sw.vdw_store(1, rest, row + whole)] if rest else []
-            words += [stores[0], stores[-1], LINE * whole if len(stores) == 2 else 0]
-            words += patterns[j : j + columns].ravel().tolist()
-        for index, words in enumerate(streams):
-            row = index * self.options.vectors
-            words += [sw.vdw_store(1, LANES, row), watch + LINE * index]
-            words += parts.finish_words(index, n_qpus)
-        return [words_of(words) for words in streams]
+        streams: List[np.ndarray] = []
+        for qpu in range(options.n_qpus):
+            worker = qpu if options.alone else qpu - 1
+            fills, stores = worker >= 0, qpu == 0
+            words = [] if options.alone else [int(fills)]
+            if fills:
+                words += [sw.vpm_write(half * HALF + ROWS * worker) for half in range(2)]
+                words.append(sw.vpm_write(worker))
+            words.append(len(self.tiles))
+            done = 0
+            for tile in self.tiles:
+                phases = -(-tile.columns // options.together)
+                words += [phases, done % 2]
+                done += phases
+                if stores:
+                    words += self._stores(tile, a)
+                if fills:
+                    words += self._fills(tile, worker, a, vectors, patterns)
+            if stores:
+                words += [sw.vdw_store(options.workers, LANES), watch]
+            streams.append(words_of(words + parts.finish_words(qpu, options.n_qpus)))
+        return streams
 
-    def overflowed(self, watched: np.ndarray, n_qpus: int) -> bool:
+    def _stores(self, tile: Tile, a: int) -> List[int]:
+        storage, (whole, rest) = self.storage, divmod(tile.rows, LANES)
+        words = [a + 4 * (storage.column(tile.j) + tile.i), 4 * storage.steps(tile.j)]
+        words += [4 * storage.growth, tile.columns]
+        stores = [sw.vdw_store(whole, LANES)] if whole else []
+        stores += [sw.vdw_store(1, rest, whole)] if rest else []
+        return words + [stores[0], stores[-1], LINE * whole if len(stores) == 2 else 0]
+
+    def _fills(
+        self, tile: Tile, worker: int, a: int, vectors: Sequence[int], patterns: np.ndarray
+    ) -> List[int]:
+        storage, together = self.storage, self.options.together
+        column, vector = divmod(ROWS * worker, self.options.vectors)
+        # A QPU without a column of its own computes with the first, and nobody stores that.
+        own = -(-(tile.columns - column) // together)
+        j = tile.j + (column if own > 0 else 0)
+        at = storage.column(j) + tile.i
+        words = [address + 4 * tile.i + LINE * vector for address in vectors]
+        words += [4 * at + LINE * vector + a, 4 * (storage.column(j + together) + tile.i - at)]
+        words += [4 * storage.growth * together**2, 4 * (tile.rows - 1) - LINE * vector]
+        words.append(max(own, 1))
+        phases = -(-tile.columns // together)
+        mine = np.zeros((phases, len(vectors)), dtype=np.uint32)
+        if own > 0:
+            mine[:own] = patterns[tile.j + column : tile.j + tile.columns : together]
+        return words + mine.ravel().tolist()
+
+    def overflowed(self, watched: np.ndarray) -> bool:
         """Whether an element of A, old or new, is Inf, NaN or as large as an overflow."""
-        n_qpus = min(n_qpus, self.options.most_qpus, len(self.tiles))
-        return int(watched[: LANES * n_qpus].view(np.uint32).max()) >= OVERFLOW
+        return int(watched.view(np.uint32).max()) >= OVERFLOW
 
 
 def _whole(storage: Storage, height: int) -> List[Tile]:
@@ -264,8 +452,8 @@ def _whole(storage: Storage, height: int) -> List[Tile]:
         # Columns first to last have elements here, those from start to stop in every row.
         start = min(max(first, i + rows - 1 - storage.high), first + columns)
         stop = max(start, min(first + columns, i - storage.low + 1))
-        for j in range(start, stop, WIDTH):
-            found.append(Tile(i, rows, j, min(WIDTH, stop - j)))
+        if start < stop:
+            found.append(Tile(i, rows, start, stop - start))
         for j in (*range(first, start), *range(stop, first + columns)):
             top, bottom = storage.rows(j)
             top, bottom = max(top, i), min(bottom, i + rows)
@@ -273,10 +461,12 @@ def _whole(storage: Storage, height: int) -> List[Tile]:
     return found
 
 
-def plan(storage: Storage, rank: int) -> UpdatePlan:
-    """How to update what is stored of a matrix."""
-    vectors = next((v for v in (1, 2, 4, 8) if storage.m <= LANES * v), 16)
-    options = UpdateOptions(rank, vectors)
+def plan(storage: Storage, rank: int, n_qpus: int) -> UpdatePlan:
+    """How to update what is stored of a matrix on so many QPUs."""
+    workers = next(w for w in (8, 4, 2, 1) if w == 1 or w < n_qpus)
+    most = ROWS * workers
+    vectors = next((v for v in (4, 8, 16) if storage.m <= LANES * v and v <= most), most)
+    options = UpdateOptions(rank, vectors, workers, n_qpus == 1)
     return UpdatePlan(storage, options, _whole(storage, options.height))
 
 

@@ -66,7 +66,8 @@ class Call:
                 given.update(self.vector(name))
         for name in ("alpha", "beta"):
             if name in row.arguments:
-                given[name] = float(rng.integers(-3, 4)) if exact else float(rng.choice([0, 1.5, -0.7]))
+                choices = [-2, -1, 0, 1, 3] if exact else [0, 1.5, -0.7]
+                given[name] = float(rng.choice(choices))
         given.update({k: v for k, v in self.flags.items() if k in row.arguments})
         given.update({k: int(rng.integers(0, 2)) for k in row.arguments if k[:4] == "over"})
         if "beta" in given and rng.random() < 0.3:
