@@ -24,8 +24,19 @@ USES = {"n": gemv.SPEC, "t": gemv.SPEC, "s": symv.SPEC}
 
 @pytest.fixture(scope="module")
 def device():
-    with Emulator(memory=16 << 20, seed=31, incoherent=True, timing="off") as dev:
+    with Emulator(memory=16 << 20, seed=31, timing="off") as dev:
         yield dev
+
+
+_loaded = {}
+
+
+def loaded(dev, kernel, options):
+    """The kernel's program in the device's memory, loaded once."""
+    key = id(dev), kernel.name, options
+    if key not in _loaded:
+        _loaded[key] = dev, dev.load(kernel.program(options).words)
+    return _loaded[key][1]
 
 
 def indices(kept):
@@ -80,9 +91,7 @@ def multiply(dev, matrix, use, x, kept=None, n_qpus=12, shift=0, **ranges):
     of_x = Operand(dev, padded, shift)
     out = Operand(dev, np.full(plan.words, GUARD).view(np.float32))
     streams = plan.uniforms(of_a.address, of_x.address, x, out.address, n_qpus)
-    program = dev.load(USES[use].program(plan.options).words)
-    report = dev.execute(program, streams)
-    program.free()
+    report = dev.execute(loaded(dev, USES[use], plan.options), streams)
     stored = out.check()
     for operand, before in ((of_a, matrix.words), (of_x, padded)):
         assert np.array_equal(operand.check().view(np.uint32), before.view(np.uint32))
@@ -173,9 +182,8 @@ def updated(dev, matrix, vectors, factors, n_qpus=12, shift=0):
     operands = [Operand(dev, v, shift) for v in padded]
     watch = Operand(dev, np.zeros(plan.watch_words, np.float32))
     streams = plan.uniforms(of_a.address, [o.address for o in operands], factors, watch.address)
-    program = dev.load((ger.SPEC if len(vectors) == 1 else syr.SPEC).program(plan.options).words)
-    report = dev.execute(program, streams)
-    program.free()
+    kernel = ger.SPEC if len(vectors) == 1 else syr.SPEC
+    report = dev.execute(loaded(dev, kernel, plan.options), streams)
     for operand, before in zip(operands, padded):
         assert np.array_equal(operand.check(), before)
     suspected = plan.overflowed(watch.check())
@@ -216,6 +224,13 @@ def updates(dev, m, n, few=True):
 @pytest.mark.parametrize("m, n", SHAPES)
 def test_updates(device, m, n):
     updates(device, m, n)
+
+
+def test_caches_apart_from_memory():
+    with Emulator(memory=8 << 20, seed=32, incoherent=True, timing="off") as dev:
+        for shape in ((17, 15), (130, 40)):
+            products(dev, *shape)
+            updates(dev, *shape)
 
 
 @pytest.mark.slow
@@ -259,12 +274,11 @@ def test_nothing_but_stored_elements_is_read():
                 of_x, out = dev.alloc(4 * words), dev.alloc(4 * plan.words)
                 of_x.array(np.float32)[:] = 1.0
                 of_x.clean()
-                program = dev.load(gemv.SPEC.program(plan.options).words)
                 x = np.ones(kept.n, np.float32)
                 at = of_a.bus_address + 68, of_x.bus_address, x, out.bus_address
-                dev.execute(program, plan.uniforms(*at, 12))
-                for each in (of_x, out, program):
-                    each.free()
+                dev.execute(loaded(dev, gemv.SPEC, plan.options), plan.uniforms(*at, 12))
+                of_x.free()
+                out.free()
             of_a.free()
 
 
