@@ -9,6 +9,7 @@ __all__ = [
     "DecodeError",
     "AssemblerError",
     "BlasError",
+    "DeviceBusy",
     "DeviceError",
     "DeviceTimeout",
     "OutOfDeviceMemory",
@@ -71,6 +72,10 @@ class BlasError(PiblasError, ValueError):
 
 class DeviceError(PiblasError, RuntimeError):
     """A device could not be opened or used."""
+
+
+class DeviceBusy(DeviceError):
+    """The device is in use by another process, which the message names."""
 
 
 class DeviceTimeout(DeviceError):

@@ -176,6 +176,10 @@ class Device(abc.ABC):
 
     name: str = "device"
 
+    longest_launch: Optional[float] = None
+    """Seconds that one launch should be predicted to take at most; callers cut longer work into
+    several launches.  None: any length."""
+
     @property
     @abc.abstractmethod
     def n_qpus(self) -> int:
@@ -296,7 +300,6 @@ def _open_emulator(**options: Any) -> Device:
 
 
 def _open_qpu(**options: Any) -> Device:
-    raise DeviceError(
-        "no VideoCore IV GPU: piblas has no driver for the QPUs of a board yet; "
-        'open_device("emulator") runs the same programs on an emulated one'
-    )
+    from .opening import open_pi
+
+    return open_pi(**options)

@@ -1,0 +1,155 @@
+"""A small program whose result is checked before anybody trusts the QPUs of a board.
+
+Each of the 12 QPUs takes 16 numbers x by its TMU and 16 numbers y by DMA, and stores alpha x + y
+and behind it 16 numbers of its own, by DMA.  The numbers are small integers, so that every step is
+exact.  It runs twice on the same memory with other numbers: a cache that still holds those of the
+first time, on either side, shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional
+
+import numpy as np
+
+from ..errors import DeviceError
+from ..isa import setup_words as sw
+from ..isa.source import assemble
+
+__all__ = ["PROGRAM", "run", "streams", "words"]
+
+PROGRAM = """
+    mov r0, unif                # x
+    mov r1, elem_num
+    shl r1, r1, 2
+    add t0s, r0, r1
+    mov ra0, unif               # y and the result
+    mov rb0, unif               # alpha
+    mov -, mutex
+    mov vpm_rd_setup, unif      # DMA load: pitch
+    mov vpm_rd_setup, unif      # a row of y
+    mov vdr_addr, ra0
+    mov -, vdr_wait
+    mov vpm_rd_setup, unif
+    mov vpm_wr_setup, unif
+    nop; ldtmu0
+    mov r0, elem_num
+    fmul r3, r4, rb0
+    mov r2, vpm
+    fadd vpm, r2, r3
+    add vpm, r0, unif           # numbers of this QPU
+    mov vpm_wr_setup, unif      # DMA store: stride
+    mov vpm_wr_setup, unif      # two rows
+    mov vdw_addr, ra0
+    mov -, vdw_wait
+    mov mutex, 0
+    mov.sf ra1, unif            # QPUs to wait for, or -1
+    nop
+    br.all_ns rel follow
+    nop
+    nop
+    nop
+    br.all_zs rel last
+    nop
+    nop
+    nop
+wait:
+    sema_down 0
+    sub.sf ra1, ra1, 1
+    nop
+    br.any_zc rel wait
+    nop
+    nop
+    nop
+last:
+    mov host_int, 1
+    nop; thrend
+    nop
+    nop
+follow:
+    sema_up 0
+    nop; thrend
+    nop
+    nop
+"""
+LANES = 16
+QPUS = 12
+_BYTES = 20 << 10
+"""Of each buffer: more than it needs, so that it lies where large operands lie."""
+
+
+def words() -> List[int]:
+    """The program's words."""
+    return assemble(PROGRAM, "canary").words
+
+
+def streams(x: int, y: int, alpha: float, n_qpus: int = QPUS) -> List[np.ndarray]:
+    """The uniforms of each QPU; x and y are bus addresses of 16 and 32 words a QPU."""
+    factor = int(np.float32(alpha).view(np.uint32))
+    made = []
+    for qpu in range(n_qpus):
+        row = 2 * qpu
+        made.append(
+            [
+                x + 64 * qpu,
+                y + 128 * qpu,
+                factor,
+                sw.vdr_pitch(64),
+                sw.vdr_load(1, LANES, row),
+                sw.vpm_read(1, row),
+                sw.vpm_write(row),
+                LANES * qpu,
+                sw.vdw_stride(0),
+                sw.vdw_store(2, LANES, row),
+                0xFFFFFFFF if qpu else n_qpus - 1,
+            ]
+        )
+    return [np.array(row, np.uint32) for row in made]
+
+
+def run(device: Any, timeout: float = 0.5) -> Optional[str]:
+    """None if the QPUs compute what they should, else what was wrong."""
+    program = device.load(words())
+    x_buffer, y_buffer = device.alloc(_BYTES), device.alloc(_BYTES)
+    try:
+        for turn, alpha in enumerate((2.0, -3.0)):
+            problem = _once(device, program, x_buffer, y_buffer, turn, alpha, timeout)
+            if problem is not None:
+                return problem
+    except DeviceError as error:
+        return str(error)
+    finally:
+        for each in (program, x_buffer, y_buffer):
+            each.free()
+    return None
+
+
+def _once(
+    device: Any, program: Any, x_buffer: Any, y_buffer: Any, turn: int, alpha: float, timeout: float
+) -> Optional[str]:
+    size = LANES * QPUS
+    x = np.arange(size, dtype=np.float32) + 1000 * turn
+    y = 5 * np.arange(size, dtype=np.float32)[::-1] + turn
+    x_buffer.array(np.float32, size)[:] = x
+    rows = y_buffer.array(np.float32, (QPUS, 2, LANES))
+    rows[:, 0] = y.reshape(QPUS, LANES)
+    rows[:, 1] = -1
+    for buffer in (x_buffer, y_buffer):
+        buffer.clean()
+    uniforms = streams(x_buffer.bus_address, y_buffer.bus_address, alpha)
+    device.execute(program, uniforms, timeout=timeout)
+    y_buffer.invalidate()
+    rows = y_buffer.array(np.float32, (QPUS, 2, LANES))
+    numbers = rows[:, 1].view(np.int32).ravel()
+    if not (numbers == np.arange(size)).all():
+        missing = sorted({int(i) // LANES for i in np.flatnonzero(numbers != np.arange(size))})
+        when = "at first" if turn == 0 else "the second time"
+        return f"what QPUs {missing} of {QPUS} should have written did not arrive {when}"
+    right = np.float32(alpha) * x + y
+    wrong = np.flatnonzero(rows[:, 0].ravel() != right)
+    if wrong.size:
+        i = int(wrong[0])
+        got = float(rows[:, 0].ravel()[i])
+        kind = "" if turn == 0 else " the second time, in the same memory: old numbers from a cache"
+        return f"{wrong.size} of {size} results are wrong{kind} ({got:g} for {right[i]:g})"
+    return None

@@ -1,0 +1,164 @@
+"""Opens the QPUs of a board: who is here, may we, is it free, which memory, which launcher.
+
+Each step that fails undoes the ones before it and says what was found; ``piblas doctor`` knows the
+remedies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from typing import List, Optional, Tuple
+
+from ..errors import DeviceBusy, DeviceError
+from . import board as boards
+from .board import Board
+from .hardware import Pi, hand_back, stop_qpus
+from .interrupts import Deferred
+from .launchers import Launcher, MailboxLauncher, RegisterLauncher
+from .lock import GpuLock
+from .mailbox import NODE, Mailbox
+from .memory import NAMES, open_backends
+from .pools import pools_for
+from .v3d import Registers
+
+__all__ = ["LAUNCHERS", "open_pi"]
+
+LAUNCHERS = ("auto", "registers", "mailbox")
+DOCTOR = "run `piblas doctor` for the remedy"
+DEFAULT_CLOCK = 250e6
+"""The lowest V3D clock of all boards, for a firmware that does not say."""
+
+log = logging.getLogger("piblas")
+_checked: set = set()
+"""(memory, launcher) whose results were checked in this process."""
+
+
+def open_pi(memory: str = "auto", launch: str = "auto", check: bool = True) -> Pi:
+    """The GPU of this board, borrowed from the firmware.
+
+    - ``memory``: a backend of :mod:`.memory` by name, or "auto" for the best that there is;
+    - ``launch``: "registers" (root), "mailbox" or "auto";
+    - ``check``: run a small program first and compare, once a process: a wrong alias or a cache
+      that nobody clears gives wrong numbers and no error.
+
+    DeviceError says why there is no GPU to use.
+    """
+    if launch not in LAUNCHERS:
+        raise DeviceError(f"launch = {launch!r}: choose {', '.join(LAUNCHERS)}")
+    if memory != "auto" and memory not in NAMES:
+        raise DeviceError(f"memory = {memory!r}: choose auto, {', '.join(NAMES)}")
+    board = boards.require()
+    with Deferred():
+        device = _open(board, memory, launch)
+        if not check or (device.memory, device.launcher.name) in _checked:
+            return device
+        try:
+            problem = _canary(device)
+            if problem is None:
+                _checked.add((device.memory, device.launcher.name))
+                return device
+        except BaseException:
+            device.close()
+            raise
+        found, cached = device.memory, device._data.backend.cached
+        device.close()
+        if memory != "auto" or not cached:
+            raise DeviceError(f"the QPUs compute wrong results with memory {found}: {problem}")
+        log.warning("memory %s gives wrong results (%s): uncached memory instead", found, problem)
+        return open_pi("vcsm-cma", launch)
+
+
+def _canary(device: Pi) -> Optional[str]:
+    from .canary import run
+
+    return run(device)
+
+
+def _open(board: Board, memory: str, launch: str) -> Pi:
+    with contextlib.ExitStack() as undo:
+        mailbox = _mailbox()
+        undo.callback(mailbox.close)
+        lock = GpuLock()
+        undo.callback(lock.release)
+        _enable(mailbox)
+        undo.callback(hand_back, mailbox)
+        launcher, reasons = _launcher(board, mailbox, launch)
+        undo.callback(launcher.close)
+        data, control, others = open_backends(board, mailbox, memory)
+        clock = mailbox.clock_hz() or DEFAULT_CLOCK
+        pools = pools_for(data, control)
+        device = Pi(board, float(clock), mailbox, pools, launcher, lock, reasons + others)
+        undo.pop_all()
+        return device
+
+
+def _mailbox() -> Mailbox:
+    try:
+        return Mailbox()
+    except FileNotFoundError as error:
+        raise DeviceError(
+            f"no VideoCore IV GPU: there is no {NODE}, so this kernel does not reach the firmware; "
+            + DOCTOR
+        ) from error
+    except OSError as error:
+        raise DeviceError(f"no access to the GPU: {NODE}: {error.strerror}; {DOCTOR}") from error
+
+
+def _enable(mailbox: Mailbox) -> None:
+    try:
+        status = mailbox.enable_qpu(True)
+    except OSError as error:
+        if error.errno == errno.ETIMEDOUT:
+            raise DeviceError("the firmware does not answer; reboot") from error
+        raise DeviceError(
+            f"the firmware does not lend its QPUs ({error.strerror}); {DOCTOR}"
+        ) from error
+    if status:
+        raise DeviceError(f"the firmware does not lend its QPUs (status {status:#x}); {DOCTOR}")
+
+
+def _launcher(board: Board, mailbox: Mailbox, launch: str) -> Tuple[Launcher, List[str]]:
+    reasons: List[str] = []
+    if launch in ("auto", "registers"):
+        try:
+            return _registers(board, mailbox), reasons
+        except DeviceBusy:
+            raise
+        except (DeviceError, OSError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            if launch == "registers":
+                raise DeviceError(f"no launch through registers: {text}; {DOCTOR}") from error
+            reasons.append(f"registers: {text}")
+    return MailboxLauncher(mailbox), reasons
+
+
+def _registers(board: Board, mailbox: Mailbox) -> Launcher:
+    if os.geteuid() != 0 and not os.access("/dev/mem", os.R_OK | os.W_OK):
+        raise DeviceError("need root and /dev/mem")
+    registers = Registers(board)
+    try:
+        launcher = RegisterLauncher(registers)
+        if not _waited(launcher):
+            # Whoever ran this is dead: we hold the lock.
+            log.warning("a launch of an earlier process does not end: stopping the QPUs")
+            if not stop_qpus(mailbox) or not _waited(launcher):
+                raise DeviceBusy("the QPUs are stuck in a program of an earlier process; reboot")
+        return launcher
+    except BaseException:
+        registers.close()
+        raise
+
+
+def _waited(launcher: Launcher, seconds: float = 1.0) -> bool:
+    """Whether the QPUs have ended what was queued, by now or soon."""
+    end = time.monotonic() + seconds
+    while not launcher.ended():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
