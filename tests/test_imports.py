@@ -24,9 +24,11 @@ ALLOWED = {
     "config": {"errors"},
     "blas": {"kernels", "driver", "errors", "config"},
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
+    "doctor": {"blas", "kernels", "driver", "errors"},
     "profiler": {"blas", "kernels", "codegen", "driver", "isa", "errors"},
     "cli": {
-        "", "profiler", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors", "config",
+        "", "doctor", "profiler", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors",
+        "config",
     },
     "__main__": {"cli"},
     "": {"profiler", "blas", "driver", "errors"},

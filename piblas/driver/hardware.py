@@ -175,6 +175,11 @@ class Pi(Device):
         return self._data.backend.name
 
     @property
+    def uses_cached_memory(self) -> bool:
+        """Whether the kernel has to clean and invalidate large buffers."""
+        return self._data.backend.cached
+
+    @property
     def longest_launch(self) -> Optional[float]:
         return self.launcher.longest
 

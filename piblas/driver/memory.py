@@ -17,7 +17,7 @@ import abc
 import errno
 import mmap
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,10 +25,24 @@ from ..errors import DeviceError, OutOfDeviceMemory
 from .board import Board
 from .mailbox import Mailbox
 
-__all__ = ["BACKENDS", "Block", "MemoryBackend", "PAGE", "NAMES", "cma_free", "open_backends"]
+__all__ = [
+    "BACKENDS",
+    "Block",
+    "MemoryBackend",
+    "NAMES",
+    "PAGE",
+    "WrongAlias",
+    "cma_free",
+    "open_backends",
+    "survey",
+]
 
 PAGE = 4096
 _NO_MEMORY = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)
+
+
+class WrongAlias(DeviceError):
+    """A bus address at which QPUs would see something else than the ARM."""
 
 
 class Block:
@@ -120,7 +134,7 @@ def check_address(name: str, bus: int, board: Board) -> None:
         raise DeviceError(f"{name}: {bus:#x} is no bus address of a page")
     if bus & 0xC0000000 not in board.aliases:
         wanted = " or ".join(f"{alias:#010x}" for alias in board.aliases)
-        raise DeviceError(
+        raise WrongAlias(
             f"{name}: bus address {bus:#010x} has not the alias {wanted} of a {board.chip}, so "
             "results would be stale: the device tree's dma-ranges are wrong"
         )
@@ -227,6 +241,35 @@ def open_backends(
     if not opened:
         raise DeviceError("no memory that the QPUs see: " + "; ".join(reasons))
     return opened[0], opened[-1], reasons
+
+
+class Surveyed(NamedTuple):
+    """What one backend answered: the bus address of a page, or why there is none."""
+
+    name: str
+    cached: bool
+    bus: Optional[int]
+    problem: Optional[str]
+    wrong_alias: bool = False
+
+
+def survey(board: Board, mailbox: Mailbox) -> List[Surveyed]:
+    """Every backend, tried by a page."""
+    rows = []
+    for name, opener in BACKENDS:
+        backend: Optional[MemoryBackend] = None
+        try:
+            backend = opener(board, mailbox)
+            block = backend.take(PAGE)
+            rows.append(Surveyed(name, backend.cached, block.bus, None))
+            block.release()
+        except (DeviceError, OSError) as error:
+            wrong = isinstance(error, WrongAlias)
+            rows.append(Surveyed(name, False, None, _reason(name, error), wrong))
+        finally:
+            if backend is not None:
+                backend.close()
+    return rows
 
 
 def _reason(name: str, error: Any) -> str:

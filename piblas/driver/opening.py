@@ -64,7 +64,7 @@ def open_pi(memory: str = "auto", launch: str = "auto", check: bool = True) -> P
         except BaseException:
             device.close()
             raise
-        found, cached = device.memory, device._data.backend.cached
+        found, cached = device.memory, device.uses_cached_memory
         device.close()
         if memory != "auto" or not cached:
             raise DeviceError(f"the QPUs compute wrong results with memory {found}: {problem}")

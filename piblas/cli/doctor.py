@@ -1,0 +1,84 @@
+"""``piblas doctor``: can the QPUs of this board be used, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from typing import Any, List
+
+from .. import doctor
+from ..doctor import fixes
+
+__all__ = ["add_commands"]
+
+_MARKS = {
+    doctor.OK: "ok  ",
+    doctor.INFO: "info",
+    doctor.WARN: "WARN",
+    doctor.FAIL: "FAIL",
+    doctor.SKIP: "-   ",
+}
+_WIDTH = 92
+
+
+def add_commands(commands: Any) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="check whether the QPUs of this board can be used; remedies",
+        description="Check everything that the QPUs of a Raspberry Pi need, say what is missing, "
+        "why it matters and what to do, and end with a program on the QPUs whose results are "
+        "compared. Exit code 0 if the QPUs work, 1 if not.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--fix-hints", action="store_true", help="print the udev rule and lines of config.txt"
+    )
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    if args.fix_hints:
+        print(json.dumps({"hints": fixes.hints()}) if args.json else fixes.hints())
+        return 0
+    findings: List[doctor.Finding] = []
+    for finding in doctor.examine():
+        findings.append(finding)
+        if not args.json:
+            print(_text(finding), flush=True)
+    usable = not any(finding.status == doctor.FAIL for finding in findings)
+    if args.json:
+        print(json.dumps({"usable": usable, "findings": [row._asdict() for row in findings]}))
+    else:
+        print("\n" + _summary(findings, usable))
+    return 0 if usable else 1
+
+
+def _text(finding: doctor.Finding) -> str:
+    head = f"{_MARKS[finding.status]}  {finding.check}: "
+    indent = 6 * " "
+    lines = textwrap.wrap(
+        head + finding.found, _WIDTH, subsequent_indent=indent, break_on_hyphens=False
+    )
+    if finding.status in (doctor.WARN, doctor.FAIL):
+        rows = [("why", finding.why), ("do", finding.remedy)]
+        for name, text in rows:
+            if text:
+                lines += textwrap.wrap(
+                    f"{name}: {text}",
+                    _WIDTH,
+                    initial_indent=indent,
+                    subsequent_indent=indent + "  ",
+                    break_on_hyphens=False,
+                    break_long_words=False,
+                )
+    return "\n".join(lines)
+
+
+def _summary(findings: List[doctor.Finding], usable: bool) -> str:
+    warned = sum(finding.status == doctor.WARN for finding in findings)
+    if not usable:
+        failed = sum(finding.status == doctor.FAIL for finding in findings)
+        what = "1 check failed" if failed == 1 else f"{failed} checks failed"
+        return f"The QPUs cannot be used ({what}); piblas computes on the CPU."
+    return "The QPUs work." + (f" Warnings: {warned}." if warned else "")
