@@ -10,13 +10,15 @@ pay for vectors in ordinary memory), that is worked out once and not in every ca
 changes the target (:func:`counters`).
 
 A device is opened by the first call that needs it, once, and closed when the process ends.  Calls
-of several threads on one device take turns.
+of several threads on one device take turns.  The child of a fork does not inherit the GPU: it opens
+it anew, which succeeds once the parent has closed it.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import os
 import threading
 import weakref
 from typing import Any, ContextManager, Dict, Iterator, List, Optional, Tuple, Union
@@ -209,3 +211,15 @@ def close() -> None:
 
 
 atexit.register(close)
+
+
+def _after_fork() -> None:
+    """In the child: the parent's GPU is not ours, and a thread that held a lock is not here."""
+    global _lock, _locks
+    _lock = threading.RLock()
+    _locks = weakref.WeakKeyDictionary()
+    _opened.pop("qpu", None)
+    _changed()
+
+
+os.register_at_fork(after_in_child=_after_fork)

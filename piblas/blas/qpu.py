@@ -15,6 +15,7 @@ import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import gemm, gemm_choice, gemm_data
+from . import boards, pieces
 
 __all__ = ["device_buffers", "loaded_program", "sgemm"]
 
@@ -58,7 +59,36 @@ def sgemm(
     """c = alpha * a @ b + beta * c on the QPUs of ``device``.
 
     ``a`` is (m, k), ``b`` (k, n), both float32 with any strides; ``c`` is (m, n) float32,
-    Fortran-ordered, and written only when the launch has succeeded.  m, n, k >= 1.
+    Fortran-ordered, and written only when every launch has succeeded.  m, n, k >= 1.
+
+    There is one launch, or several where the device limits their length.  The order in which an
+    element's products are added depends on its tile's place in the launch, so the cut may change
+    last bits; the same call on the same device is cut the same way.
+    """
+    (m, k), n = a.shape, b.shape[1]
+    rate = boards.GEMM_SHARE_OF_PEAK * boards.FLOPS_PER_CLOCK * device.clock_hz
+    cut = pieces.blocks(m, n, 2 * m * n * k / rate, device.longest_launch)
+    if len(cut) == 1:
+        return _product(device, alpha, a, b, beta, c, timeout)
+    result = c.copy(order="F") if beta else np.empty_like(c, order="F")
+    reports = [
+        _product(device, alpha, a[rows], b[:, columns], beta, result[rows, columns], timeout)
+        for rows, columns in cut
+    ]
+    c[...] = result
+    return pieces.combined(reports)
+
+
+def _product(
+    device: Device,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    timeout: float,
+) -> RunReport:
+    """One launch of :func:`sgemm`.
 
     The kernel works on rows, so it computes the transpose: c.T = alpha * b.T @ a.T + beta * c.T.
     """

@@ -12,7 +12,6 @@ from typing import Any, List, Optional
 
 import numpy as np
 
-from ..errors import DeviceError
 from ..isa import setup_words as sw
 from ..isa.source import assemble
 
@@ -108,20 +107,26 @@ def streams(x: int, y: int, alpha: float, n_qpus: int = QPUS) -> List[np.ndarray
 
 
 def run(device: Any, timeout: float = 0.5) -> Optional[str]:
-    """None if the QPUs compute what they should, else what was wrong."""
-    program = device.load(words())
-    x_buffer, y_buffer = device.alloc(_BYTES), device.alloc(_BYTES)
+    """None if the QPUs compute what they should, else what was wrong.
+
+    A launch that fails raises, as any other.
+    """
+    held: List[Any] = []
     try:
+        program = device.load(words())
+        held.append(program)
+        x_buffer = device.alloc(_BYTES)
+        held.append(x_buffer)
+        y_buffer = device.alloc(_BYTES)
+        held.append(y_buffer)
         for turn, alpha in enumerate((2.0, -3.0)):
             problem = _once(device, program, x_buffer, y_buffer, turn, alpha, timeout)
             if problem is not None:
                 return problem
-    except DeviceError as error:
-        return str(error)
+        return None
     finally:
-        for each in (program, x_buffer, y_buffer):
+        for each in held:
             each.free()
-    return None
 
 
 def _once(

@@ -416,13 +416,17 @@ class Pi(Device):
 
 def hand_back(mailbox: Mailbox) -> None:
     """Give the QPUs back to the firmware; a refusal is logged."""
-    try:
-        status = mailbox.enable_qpu(False)
-    except OSError as error:
-        log.warning("the firmware did not take the QPUs back: %s", error.strerror)
-    else:
-        if status:
-            log.warning("the firmware did not take the QPUs back: status %#x", status)
+    why = ""
+    for _ in range(3):
+        try:
+            status = mailbox.enable_qpu(False)
+        except OSError as error:
+            why = str(error.strerror)
+            continue
+        if not status:
+            return
+        why = f"status {status:#x}"
+    log.warning("the firmware did not take the QPUs back: %s", why)
 
 
 def stop_qpus(mailbox: Mailbox) -> bool:

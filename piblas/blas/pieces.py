@@ -1,0 +1,74 @@
+"""Work cut into launches that are predicted to take no longer than the device allows.
+
+A launch through the firmware is cut off after a second (:mod:`piblas.driver.launchers`), so a
+device says how long a launch should be predicted to take (``Device.longest_launch``), and whoever
+has a result of m x n to compute takes it in blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ..driver.device import RunReport
+
+__all__ = ["blocks", "combined"]
+
+UNIT = 192
+"""Blocks are multiples of this, which every kernel's tile divides: they add no ragged tiles."""
+
+
+def _cuts(length: int, parts: int) -> List[slice]:
+    step = -(-length // parts)
+    step = -(-step // UNIT) * UNIT
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def blocks(
+    m: int, n: int, seconds: float, longest: Optional[float]
+) -> List[Tuple[slice, slice]]:
+    """(rows, columns) of blocks of an m x n result that takes ``seconds`` in one launch.
+
+    Columns are cut first, then, where one block of columns is still too much, rows.  A block is not
+    cut below 192 x 192, however long that takes.
+    """
+    if longest is None or seconds <= longest:
+        return [(slice(0, m), slice(0, n))]
+    columns = _cuts(n, min(math.ceil(seconds / longest), -(-n // UNIT)))
+    width = columns[0].stop - columns[0].start
+    rows = _cuts(m, max(1, min(math.ceil(seconds * width / n / longest), -(-m // UNIT))))
+    return [(row, column) for column in columns for row in rows]
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], (int, float)):
+        return sum(values)
+    total: Dict[Any, int] = {}
+    for mapping in values:
+        for key, count in mapping.items():
+            total[key] = total.get(key, 0) + count
+    return total
+
+
+def combined(reports: Sequence[RunReport]) -> RunReport:
+    """One report for the launches of one call: counts and times add up.
+
+    What belongs to single launches (counts of each QPU, hot instructions, timelines) is left out
+    where there were several.
+    """
+    if len(reports) == 1:
+        return reports[0]
+    names = ("seconds", "cycles", "instructions", "issue_cycles", "stalls", "bytes", "counters")
+    sums = {name: _sum([getattr(report, name) for report in reports]) for name in names}
+    return dataclasses.replace(
+        reports[0],
+        n_qpus=max(report.n_qpus for report in reports),
+        per_qpu=(),
+        interrupts=(),
+        hot=None,
+        timeline=None,
+        **sums,
+    )
