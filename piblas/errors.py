@@ -11,6 +11,7 @@ __all__ = [
     "BlasError",
     "DeviceBusy",
     "DeviceError",
+    "DeviceMissing",
     "DeviceTimeout",
     "OutOfDeviceMemory",
     "EmulatorFault",
@@ -76,6 +77,10 @@ class DeviceError(PiblasError, RuntimeError):
 
 class DeviceBusy(DeviceError):
     """The device is in use by another process, which the message names."""
+
+
+class DeviceMissing(DeviceError):
+    """This computer has no such device: nothing is wrong and nothing could be set right."""
 
 
 class DeviceTimeout(DeviceError):

@@ -25,10 +25,11 @@ ALLOWED = {
     "blas": {"kernels", "driver", "errors", "config"},
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "kernels", "driver", "errors"},
+    "selftest": {"blas", "kernels", "driver", "isa", "errors"},
     "profiler": {"blas", "kernels", "codegen", "driver", "isa", "errors"},
     "cli": {
         "", "doctor", "profiler", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors",
-        "config",
+        "config", "selftest",
     },
     "__main__": {"cli"},
     "": {"profiler", "blas", "driver", "errors"},

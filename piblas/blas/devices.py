@@ -25,7 +25,7 @@ from typing import Any, ContextManager, Dict, Iterator, List, Optional, Tuple, U
 
 from .. import config
 from ..driver.device import Device, open_device
-from ..errors import DeviceError
+from ..errors import DeviceError, DeviceMissing
 from . import boards, dispatch
 from .dispatch import Target
 from .record import log, tally
@@ -167,6 +167,8 @@ def found() -> Target:
             return Target("qpu", demanded=False)
         except DeviceError as error:
             missing = _missing["qpu"] = str(error)
+            if not isinstance(error, DeviceMissing):
+                log.warning("calls go to the CPU: %s", missing)
     return Target("qpu", demanded=False, missing=missing)
 
 

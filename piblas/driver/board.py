@@ -10,7 +10,7 @@ import os
 import struct
 from typing import NamedTuple, Optional, Tuple
 
-from ..errors import DeviceError
+from ..errors import DeviceMissing
 
 __all__ = ["Board", "TREE", "detect", "model", "require"]
 
@@ -94,14 +94,14 @@ def detect() -> Optional[Board]:
 
 
 def require() -> Board:
-    """The board, if it has a VideoCore IV; DeviceError says what is here instead."""
+    """The board, if it has a VideoCore IV; DeviceMissing says what is here instead."""
     board = detect()
     if board is None:
         what = model()
         here = f"this is a {what!r}" if what else "this computer has no device tree that names one"
-        raise DeviceError(f"no VideoCore IV GPU: no Raspberry Pi Zero, 1, 2 or 3 ({here})")
+        raise DeviceMissing(f"no VideoCore IV GPU: no Raspberry Pi Zero, 1, 2 or 3 ({here})")
     if board.other_gpu:
-        raise DeviceError(
+        raise DeviceMissing(
             f"no VideoCore IV GPU: {board.model} ({board.chip}) has a {board.other_gpu}"
         )
     return board
