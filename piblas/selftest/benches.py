@@ -240,8 +240,9 @@ def run(device: Any, row: Bench, program: Any, buffers: Any, turns: int) -> Any:
 
 def per_turn(
     device: Any, row: Bench, turns: Tuple[int, int], repeats: int = 1
-) -> Tuple[float, Any]:
-    """Seconds of a turn, and the report of the longest launch.
+) -> Tuple[float, float, Any]:
+    """Seconds of a turn, how far repetitions scatter (in seconds of a turn), and a report of the
+    longer launch.
 
     The best of ``repeats`` launches of each length, because what disturbs only adds.
     """
@@ -256,12 +257,14 @@ def per_turn(
         buffers = tuple(held)
         program = device.load(words(row))
         held.append(program)
-        best, report = [], None
+        best, scatter, report = [], 0.0, None
         for count in turns:
             reports = [run(device, row, program, buffers, count) for _ in range(repeats)]
             report = min(reports, key=lambda one: one.seconds)
             best.append(report.seconds)
-        return (best[1] - best[0]) / (turns[1] - turns[0]), report
+            scatter += sorted(one.seconds for one in reports)[repeats // 2] - best[-1]
+        longer = turns[1] - turns[0]
+        return (best[1] - best[0]) / longer, scatter / longer, report
     finally:
         for each in held:
             each.free()

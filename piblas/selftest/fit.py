@@ -26,19 +26,26 @@ _FEW_TURNS = (2, 6)
 
 
 class Measured(NamedTuple):
-    """V3D clocks a turn: measured, and predicted by timing set; ``counters`` of a launch."""
+    """V3D clocks a turn: measured, how far repetitions scatter, and predicted by timing set;
+    ``counters`` of a launch."""
 
     bench: str
     what: str
     clocks: float
+    scatter: float
     predicted: Mapping[str, float]
     counters: Optional[Mapping[int, int]]
     problem: str = ""
 
     @property
+    def noisy(self) -> bool:
+        """Whether something disturbed so much that the figure says nothing."""
+        return not self.problem and not 0 <= self.scatter < 0.2 * self.clocks
+
+    @property
     def inside(self) -> Optional[bool]:
         """Whether the measurement lies in the range that the sets span, with 5 % to spare."""
-        if not self.predicted or self.problem:
+        if not self.predicted or self.problem or self.noisy:
             return None
         low, high = min(self.predicted.values()), max(self.predicted.values())
         return 0.95 * low <= self.clocks <= 1.05 * high
@@ -67,7 +74,7 @@ def _device(timing: Any, mhz: int) -> Any:
 def emulated(timing: Any, mhz: int, row: Bench) -> float:
     """Clocks a turn on the emulator."""
     with _device(timing, mhz) as device:
-        seconds, _ = benches.per_turn(device, row, _emulated_turns(row))
+        seconds, _, _ = benches.per_turn(device, row, _emulated_turns(row))
     return round(seconds * 1e6 * mhz, 3)
 
 
@@ -121,10 +128,12 @@ def measure(device: Any, row: Bench, repeats: int, quick: bool) -> Measured:
         longer = max(8, row.turns // 10) if quick else row.turns
         turns = (longer // 4, longer)
     try:
-        seconds, report = benches.per_turn(device, row, turns, repeats)
+        seconds, scatter, report = benches.per_turn(device, row, turns, repeats)
     except Exception as error:  # a bench that fails is a finding, and the next may still tell
-        return Measured(row.name, row.what, 0.0, sets, None, f"{type(error).__name__}: {error}")
-    return Measured(row.name, row.what, seconds * device.clock_hz, sets, report.counters)
+        problem = f"{type(error).__name__}: {error}"
+        return Measured(row.name, row.what, 0.0, 0.0, sets, None, problem)
+    clocks, scatter = seconds * device.clock_hz, scatter * device.clock_hz
+    return Measured(row.name, row.what, clocks, scatter, sets, report.counters)
 
 
 def fitted(rows: List[Measured], clock_hz: float) -> List[Fitted]:
@@ -134,7 +143,8 @@ def fitted(rows: List[Measured], clock_hz: float) -> List[Fitted]:
     for parameter in tm.ROWS:
         row = benches.ROWS_OF.get(parameter.name)
         implied = None
-        if row is not None and row.name in measured and not measured[row.name].problem:
+        usable = row is not None and row.name in measured
+        if usable and not (measured[row.name].problem or measured[row.name].noisy):
             entry = stored[row.name]
             change = entry["change"].get(parameter.name, 0.0)
             if abs(change) > 1e-9:

@@ -67,8 +67,8 @@ def run(device: Device, say: Callable[[str], None], quick: bool = False) -> Dict
     rows: List[fit.Measured] = []
     for row in benches.BENCHES:
         say(f"timing: {row.what}")
-        rows.append(fit.measure(device, row, 1 if quick else 5, quick))
-    facts["timing"] = [{**row._asdict(), "inside": row.inside} for row in rows]
+        rows.append(fit.measure(device, row, 3 if quick else 7, quick))
+    facts["timing"] = [{**row._asdict(), "inside": row.inside, "noisy": row.noisy} for row in rows]
     facts["parameters"] = [row._asdict() for row in fit.fitted(rows, device.clock_hz)]
     if device.name != "emulator":
         say("launches and copies")
@@ -93,6 +93,14 @@ def failures(facts: Dict[str, Any]) -> List[str]:
     return found
 
 
+def _mark(row: Dict[str, Any]) -> str:
+    if row["problem"]:
+        return "  FAILED"
+    if row["noisy"]:
+        return "  noisy"
+    return "" if row["inside"] else "  outside"
+
+
 def text(facts: Dict[str, Any]) -> str:
     """The report as text."""
     machine, bad = facts["machine"], failures(facts)
@@ -111,13 +119,16 @@ def text(facts: Dict[str, Any]) -> str:
         "",
         f"timing, V3D clocks a turn at {machine['clock_hz'] / 1e6:g} MHz"
         + (" (simulated)" if simulated else " (measured)"),
-        f"  {'bench':16} {'clocks':>10} {'pessimist.':>10} {'calibrated':>10} {'optimistic':>10}",
+        f"  {'bench':16} {'clocks':>10} {'scatter':>8} {'pessimist.':>10} {'calibrated':>10} "
+        f"{'optimistic':>10}",
     ]
     for row in facts["timing"]:
         sets = "".join(f" {row['predicted'].get(name, float('nan')):10.1f}"
                        for name in ("pessimistic", "calibrated", "optimistic"))
-        mark = "" if row["inside"] else "  outside" if row["inside"] is False else "  FAILED"
-        lines.append(f"  {row['bench']:16} {row['clocks']:10.1f}{sets}{mark}  {row['what']}")
+        lines.append(
+            f"  {row['bench']:16} {row['clocks']:10.1f} {row['scatter']:8.1f}{sets}{_mark(row)}"
+            f"  {row['what']}"
+        )
     lines += ["", "timing parameters, one moved at a time (pessimistic, calibrated, optimistic)"]
     for row in facts["parameters"]:
         implied = "-" if row["implied"] is None else f"{row['implied']:.1f}"

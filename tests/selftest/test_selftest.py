@@ -111,6 +111,14 @@ def test_a_changed_parameter_is_implied():
     assert implied["tmu_hit"] is None
 
 
+@pytest.mark.parametrize("clocks, scatter", [(-5.0, 0.1), (100.0, 30.0)])
+def test_noise_implies_nothing(clocks, scatter):
+    predicted = {"calibrated": 296.0}
+    row = fit.Measured("tmu_l2", "", clocks, scatter, predicted, None)
+    assert row.noisy and row.inside is None
+    assert all(one.implied is None for one in fit.fitted([row], 250e6))
+
+
 def test_a_wrong_routine_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "LENGTHS", (17,))
     monkeypatch.setattr(routines, "SHAPES", ())
