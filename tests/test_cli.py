@@ -304,9 +304,9 @@ def test_residual_by_hand():
     "a, b, message",
     [
         (np.ones((2, 3)), np.ones((2, 3)), "sgemm: argument b = (2, 3)"),
-        (np.full((2, 2), np.nan), np.ones((2, 2)), "nothing ran on the emulated QPUs"),
+        (np.full((2, 2), np.nan), np.ones((2, 2)), "nothing ran on the QPUs"),
         (np.array(["x"]), np.ones((2, 2)), "wants a matrix of numbers"),
-        (np.ones((0, 2)), np.ones((2, 2)), "nothing ran on the emulated QPUs"),
+        (np.ones((0, 2)), np.ones((2, 2)), "nothing ran on the QPUs"),
     ],
     ids=["shapes", "NaN", "text", "empty"],
 )
