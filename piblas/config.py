@@ -37,6 +37,12 @@ SETTINGS: Tuple[Setting, ...] = (
         "whose figures the cost model takes; auto: the board that this is",
     ),
     Setting(
+        "PIBLAS_PROFILES",
+        "",
+        (),
+        "directory of the boards' profiles that tune writes; empty: the user's configuration",
+    ),
+    Setting(
         "PIBLAS_DEBUG",
         "",
         (),

@@ -13,7 +13,6 @@ names the generators in ``piblas.kernels``; a routine without one runs on the CP
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import BlasError
@@ -316,6 +315,8 @@ def sizes(routine: str, given: Mapping[str, int]) -> Routine:
     """The row of ``routine``, once ``given`` holds each of its sizes and nothing else."""
     row = ROUTINES.get(routine)
     if row is None:
+        import difflib  # only here: it takes a millisecond to import
+
         near = difflib.get_close_matches(str(routine), ROUTINES)
         hint = f", as are {', '.join(near)}" if near else ""
         raise BlasError("why", "routine", routine, f"not among the routines of BLAS{hint}")

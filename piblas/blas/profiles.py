@@ -1,0 +1,103 @@
+"""Figures of a board, kept for its user: ``piblas tune`` writes them, dispatch may read them.
+
+A profile is a JSON file, one a board, in the user's configuration directory
+(``$XDG_CONFIG_HOME/piblas``, else ``~/.config/piblas``; or where the setting PIBLAS_PROFILES says).
+It holds whatever sections its writers give it, and of each when and on which device it was
+measured.  A file that is no profile is as good as none, and says so in the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+from typing import Any, Dict, Mapping, Optional
+
+from .. import config
+from ..errors import PiblasError
+
+__all__ = ["directory", "load", "path", "save"]
+
+FORMAT = 1
+log = logging.getLogger("piblas")
+
+
+def directory() -> str:
+    """Where profiles are kept; it need not exist."""
+    chosen = config.get("PIBLAS_PROFILES")
+    if chosen:
+        return os.path.expanduser(chosen)
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # the specification has relative ones ignored
+        base = os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(base, "piblas")
+
+
+def path(board: str) -> str:
+    """The file of a board, named as in :data:`piblas.blas.boards.BOARDS`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", board):
+        raise PiblasError(f"{board!r} is no name of a board")
+    return os.path.join(directory(), f"{board}.json")
+
+
+def load(board: str, device: Optional[str] = None) -> Dict[str, Any]:
+    """The sections of a board's profile, empty where there is none.
+
+    With ``device`` ("qpu" or "emulator") only those that were measured there: figures of the
+    emulator are no measurements of a board.
+    """
+    file_name = path(board)
+    try:
+        with open(file_name, encoding="utf-8") as file:
+            found = json.load(file)
+        if found["format"] != FORMAT:
+            raise ValueError(f"format {found['format']!r}")
+        sections = found["sections"]
+        return {
+            name: section["values"]
+            for name, section in sections.items()
+            if device in (None, section["device"])
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s is left out: %s", file_name, error)
+        return {}
+
+
+def save(board: str, section: str, values: Mapping[str, Any], device: str) -> str:
+    """Put ``values`` (anything that JSON holds) into a section; the others stay.  The file's name.
+
+    The file is replaced as a whole: a reader sees the old one or the new one.
+    """
+    file_name = path(board)
+    sections: Dict[str, Any] = {}
+    try:
+        with open(file_name, encoding="utf-8") as file:
+            found = json.load(file)
+        if found["format"] == FORMAT:
+            sections = dict(found["sections"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    sections[section] = {
+        "device": device,
+        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "values": dict(values),
+    }
+    text = json.dumps({"format": FORMAT, "board": board, "sections": sections}, indent=1)
+    try:
+        os.makedirs(os.path.dirname(file_name), exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(file_name), suffix=".new")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+            os.replace(temporary, file_name)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise PiblasError(f"the profile {file_name} cannot be written: {error.strerror}") from error
+    return file_name
