@@ -37,6 +37,18 @@ SETTINGS: Tuple[Setting, ...] = (
         "whose figures the cost model takes; auto: the board that this is",
     ),
     Setting(
+        "PIBLAS_MEMORY",
+        "auto",
+        ("auto", "heap-import", "vcsm-cma", "mailbox", "u-dma-buf", "vcsm", "rpi-vcsm"),
+        "where a Pi's GPU memory comes from; auto: the fastest that works",
+    ),
+    Setting(
+        "PIBLAS_LAUNCH",
+        "auto",
+        ("auto", "registers", "mailbox"),
+        "how programs start on a Pi's QPUs; auto: by registers as root, else by the mailbox",
+    ),
+    Setting(
         "PIBLAS_PROFILES",
         "",
         (),

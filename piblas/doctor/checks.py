@@ -81,10 +81,9 @@ def _vcio(at: Examination) -> Outcome:
     found = system.node(mb.NODE)
     if found is not None:
         return Outcome(OK, str(found))
+    remedy = "install the Raspberry Pi kernel; Debian's and mainline's have no such node"
     if system.in_container():
-        remedy = f"start the container with --device {mb.NODE} --device {CMA_NODE}"
-    else:
-        remedy = "install the Raspberry Pi kernel; Debian's and mainline's have no such node"
+        remedy = f"start the container with --device {mb.NODE} --device {CMA_NODE}; or {remedy}"
     return Outcome(FAIL, f"there is no {mb.NODE}", remedy)
 
 
@@ -109,7 +108,9 @@ def _refused(found: system.Node) -> Outcome:
             FAIL,
             f"permission denied: {found} ({who}); the udev rules of raspberrypi-sys-mods leave the "
             "node to root since June 2026, and a reboot changes nothing",
-            f"install a udev rule as {fixes.RULES_PATH} ({HINTS}), then: {fixes.UDEV_COMMANDS}",
+            f"install a udev rule as {fixes.RULES_PATH} ({HINTS}), then: {fixes.UDEV_COMMANDS}"
+            + ("" if system.is_member("video") or "video" in system.groups() else
+               f"; and sudo usermod -aG video {system.user()}, then log in anew"),
         )
     if found.group in system.groups():
         return Outcome(

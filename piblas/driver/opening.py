@@ -13,6 +13,7 @@ import os
 import time
 from typing import List, Optional, Tuple
 
+from .. import config
 from ..errors import DeviceBusy, DeviceError
 from . import board as boards
 from .board import Board
@@ -37,16 +38,21 @@ _checked: set = set()
 """(memory, launcher) whose results were checked in this process."""
 
 
-def open_pi(memory: str = "auto", launch: str = "auto", check: bool = True) -> Pi:
+def open_pi(
+    memory: Optional[str] = None, launch: Optional[str] = None, check: bool = True
+) -> Pi:
     """The GPU of this board, borrowed from the firmware.
 
-    - ``memory``: a backend of :mod:`.memory` by name, or "auto" for the best that there is;
-    - ``launch``: "registers" (root), "mailbox" or "auto";
+    - ``memory``: a backend of :mod:`.memory` by name, or "auto" for the best that there is; None
+      takes the setting PIBLAS_MEMORY;
+    - ``launch``: "registers" (root), "mailbox" or "auto"; None takes PIBLAS_LAUNCH;
     - ``check``: run a small program first and compare, once a process: a wrong alias or a cache
       that nobody clears gives wrong numbers and no error.
 
     DeviceError says why there is no GPU to use.
     """
+    memory = memory or config.get("PIBLAS_MEMORY")
+    launch = launch or config.get("PIBLAS_LAUNCH")
     if launch not in LAUNCHERS:
         raise DeviceError(f"launch = {launch!r}: choose {', '.join(LAUNCHERS)}")
     if memory != "auto" and memory not in NAMES:
