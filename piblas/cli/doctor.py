@@ -7,18 +7,11 @@ import json
 import textwrap
 from typing import Any, List
 
-from .. import doctor
-from ..doctor import fixes
+from ..doctor.finding import FAIL, INFO, OK, SKIP, WARN, Finding
 
 __all__ = ["add_commands"]
 
-_MARKS = {
-    doctor.OK: "ok  ",
-    doctor.INFO: "info",
-    doctor.WARN: "WARN",
-    doctor.FAIL: "FAIL",
-    doctor.SKIP: "-   ",
-}
+_MARKS = {OK: "ok  ", INFO: "info", WARN: "WARN", FAIL: "FAIL", SKIP: "-   "}
 _WIDTH = 92
 
 
@@ -38,15 +31,17 @@ def add_commands(commands: Any) -> None:
 
 
 def run_doctor(args: argparse.Namespace) -> int:
+    from ..doctor import checks, fixes  # here, because they import all of the driver
+
     if args.fix_hints:
         print(json.dumps({"hints": fixes.hints()}) if args.json else fixes.hints())
         return 0
-    findings: List[doctor.Finding] = []
-    for finding in doctor.examine():
+    findings: List[Finding] = []
+    for finding in checks.examine():
         findings.append(finding)
         if not args.json:
             print(_text(finding), flush=True)
-    usable = not any(finding.status == doctor.FAIL for finding in findings)
+    usable = not any(finding.status == FAIL for finding in findings)
     if args.json:
         print(json.dumps({"usable": usable, "findings": [row._asdict() for row in findings]}))
     else:
@@ -54,13 +49,13 @@ def run_doctor(args: argparse.Namespace) -> int:
     return 0 if usable else 1
 
 
-def _text(finding: doctor.Finding) -> str:
+def _text(finding: Finding) -> str:
     head = f"{_MARKS[finding.status]}  {finding.check}: "
     indent = 6 * " "
     lines = textwrap.wrap(
         head + finding.found, _WIDTH, subsequent_indent=indent, break_on_hyphens=False
     )
-    if finding.status in (doctor.WARN, doctor.FAIL):
+    if finding.status in (WARN, FAIL):
         rows = [("why", finding.why), ("do", finding.remedy)]
         for name, text in rows:
             if text:
@@ -75,10 +70,10 @@ def _text(finding: doctor.Finding) -> str:
     return "\n".join(lines)
 
 
-def _summary(findings: List[doctor.Finding], usable: bool) -> str:
-    warned = sum(finding.status == doctor.WARN for finding in findings)
+def _summary(findings: List[Finding], usable: bool) -> str:
+    warned = sum(finding.status == WARN for finding in findings)
     if not usable:
-        failed = sum(finding.status == doctor.FAIL for finding in findings)
+        failed = sum(finding.status == FAIL for finding in findings)
         what = "1 check failed" if failed == 1 else f"{failed} checks failed"
         return f"The QPUs cannot be used ({what}); piblas computes on the CPU."
     return "The QPUs work." + (f" Warnings: {warned}." if warned else "")

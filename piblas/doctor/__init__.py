@@ -1,11 +1,7 @@
 """Why the QPUs of a board can or cannot be used: checks, reasons, remedies.
 
-``examine`` runs the checks of :mod:`.checks` in order; :mod:`.fixes` has the files to install.
+:mod:`.checks` runs the checks in order, :mod:`.trial` is the last of them, a program on the QPUs;
+:mod:`.fixes` has the files to install.
 """
 
 from __future__ import annotations
-
-from .checks import CHECKS, examine
-from .finding import FAIL, INFO, OK, SKIP, WARN, Finding
-
-__all__ = ["CHECKS", "FAIL", "Finding", "INFO", "OK", "SKIP", "WARN", "examine"]

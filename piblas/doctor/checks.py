@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from typing import Callable, Iterator, List, NamedTuple, Optional
+from typing import Iterator, List, Optional
 
 from ..driver import board as boards
 from ..driver import mailbox as mb
@@ -21,9 +21,10 @@ from ..driver.lock import GpuLock, holder
 from ..driver.memory import Surveyed, cma_free, survey
 from ..errors import DeviceBusy, DeviceError
 from . import fixes, system
-from .finding import FAIL, INFO, OK, SKIP, WARN, Finding, Outcome
+from .finding import FAIL, INFO, OK, SKIP, WARN, Check, Finding, Outcome
+from .trial import TRIAL
 
-__all__ = ["CHECKS", "Check", "Examination", "examine"]
+__all__ = ["CHECKS", "Examination", "examine"]
 
 HINTS = "`piblas doctor --fix-hints` prints the files"
 
@@ -348,12 +349,6 @@ def _python(at: Examination) -> Outcome:
     return Outcome(INFO, found)
 
 
-class Check(NamedTuple):
-    name: str
-    why: str
-    run: Callable[[Examination], Outcome]
-
-
 CHECKS = (
     Check("board", "only the Pi Zero, 1, 2, 3 and Zero 2 W have a VideoCore IV", _board),
     Check("vcio node", "the firmware, which owns the QPUs, is reached through it", _vcio),
@@ -377,8 +372,6 @@ CHECKS = (
 
 def examine() -> Iterator[Finding]:
     """The findings, one after the other; the last is that of a program on the QPUs."""
-    from .trial import TRIAL
-
     at = Examination()
     failed = False
     try:

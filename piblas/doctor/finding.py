@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
 
-__all__ = ["FAIL", "Finding", "INFO", "OK", "Outcome", "SKIP", "WARN"]
+__all__ = ["Check", "FAIL", "Finding", "INFO", "OK", "Outcome", "SKIP", "WARN"]
 
 OK, INFO, WARN, FAIL, SKIP = "ok", "info", "warn", "fail", "skip"
 """``warn``: the QPUs work, but slower or less surely; ``fail``: they do not; ``skip``: not tried,
@@ -27,3 +27,11 @@ class Finding(NamedTuple):
     found: str
     why: str
     remedy: str
+
+
+class Check(NamedTuple):
+    """A check: its name, why it matters, and a function of the examination so far."""
+
+    name: str
+    why: str
+    run: Callable[[Any], Outcome]

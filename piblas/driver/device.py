@@ -23,6 +23,7 @@ from ..errors import DeviceError
 
 __all__ = [
     "Buffer",
+    "BufferProgram",
     "Device",
     "Hot",
     "LoadedProgram",
@@ -30,6 +31,7 @@ __all__ = [
     "Timeline",
     "Uniforms",
     "Words",
+    "buffer_view",
     "open_device",
     "program_words",
     "uniform_words",
@@ -171,6 +173,25 @@ class LoadedProgram(abc.ABC):
         """Give the code's memory back."""
 
 
+class BufferProgram(LoadedProgram):
+    """A program in a buffer of its own."""
+
+    def __init__(self, buffer: Buffer, n_words: int) -> None:
+        self._buffer = buffer
+        self._n_words = n_words
+
+    @property
+    def bus_address(self) -> int:
+        return self._buffer.bus_address
+
+    @property
+    def n_words(self) -> int:
+        return self._n_words
+
+    def free(self) -> None:
+        self._buffer.free()
+
+
 class Device(abc.ABC):
     """Something that runs QPU programs; a context manager.  Any thread may call the methods."""
 
@@ -241,6 +262,28 @@ class Device(abc.ABC):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def buffer_view(
+    memory: np.ndarray,
+    dtype: Any,
+    shape: Union[int, Sequence[int], None],
+    offset: int,
+    order: str,
+) -> np.ndarray:
+    """What :meth:`Buffer.array` returns for a buffer whose bytes are ``memory`` (uint8)."""
+    kind = np.dtype(dtype)
+    if shape is None:
+        shape = (max(memory.size - offset, 0) // kind.itemsize,)
+    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    need = int(np.prod(sizes, dtype=np.int64)) * kind.itemsize
+    if offset < 0 or any(size < 0 for size in sizes) or offset + need > memory.size:
+        raise DeviceError(
+            f"an array of {need} bytes at offset {offset} does not fit a buffer of "
+            f"{memory.size} bytes"
+        )
+    raw = memory[offset : offset + need]
+    return np.ndarray(sizes, kind, raw, order=order)  # type: ignore[arg-type]
 
 
 def program_words(words: Words) -> np.ndarray:

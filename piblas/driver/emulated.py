@@ -20,6 +20,7 @@ from ..isa.timing import CAUSES, Timing, timing_set
 from . import collect
 from .device import (
     Buffer,
+    BufferProgram,
     Device,
     Hot,
     LoadedProgram,
@@ -27,6 +28,7 @@ from .device import (
     Timeline,
     Uniforms,
     Words,
+    buffer_view,
     program_words,
     uniform_words,
 )
@@ -67,19 +69,9 @@ class _EmulatedBuffer(Buffer):
         order: str = "C",
     ) -> np.ndarray:
         self._check()
-        kind = np.dtype(dtype)
-        if shape is None:
-            shape = (max(self._nbytes - offset, 0) // kind.itemsize,)
-        sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        need = int(np.prod(sizes, dtype=np.int64)) * kind.itemsize
-        if offset < 0 or any(size < 0 for size in sizes) or offset + need > self._nbytes:
-            raise DeviceError(
-                f"an array of {need} bytes at offset {offset} does not fit a buffer of "
-                f"{self._nbytes} bytes"
-            )
-        start = self._page * _PAGE + offset
-        raw = self._device.machine.cpu.view(np.uint8)[start : start + need]
-        return np.ndarray(sizes, kind, raw, order=order)  # type: ignore[arg-type]
+        start = self._page * _PAGE
+        memory = self._device.machine.cpu.view(np.uint8)[start : start + self._nbytes]
+        return buffer_view(memory, dtype, shape, offset, order)
 
     def clean(self) -> None:
         self._check()
@@ -96,23 +88,6 @@ class _EmulatedBuffer(Buffer):
             if not self._freed and not self._device._closed:
                 self._device._release(self)
             self._freed = True
-
-
-class _EmulatedProgram(LoadedProgram):
-    def __init__(self, buffer: Buffer, n_words: int) -> None:
-        self._buffer = buffer
-        self._n_words = n_words
-
-    @property
-    def bus_address(self) -> int:
-        return self._buffer.bus_address
-
-    @property
-    def n_words(self) -> int:
-        return self._n_words
-
-    def free(self) -> None:
-        self._buffer.free()
 
 
 class Emulator(Device):
@@ -237,7 +212,7 @@ class Emulator(Device):
         target[: code.size] = code
         target[code.size :] = 0
         buffer.clean()
-        return _EmulatedProgram(buffer, code.size)
+        return BufferProgram(buffer, code.size)
 
     def clear_caches(self) -> None:
         self._check_open()

@@ -21,7 +21,6 @@ import contextlib
 import logging
 import os
 import threading
-import time
 import weakref
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -31,16 +30,19 @@ from ..errors import DeviceError
 from .board import Board
 from .device import (
     Buffer,
+    BufferProgram,
     Device,
     LoadedProgram,
     RunReport,
     Uniforms,
     Words,
+    buffer_view,
     program_words,
     uniform_words,
 )
 from .interrupts import Deferred
 from .launchers import Launcher
+from .lending import hand_back, stop_qpus
 from .lock import GpuLock
 from .mailbox import Mailbox
 from .pools import Piece, Pool
@@ -88,18 +90,7 @@ class _PiBuffer(Buffer):
         offset: int = 0,
         order: str = "C",
     ) -> np.ndarray:
-        piece, kind = self._check(), np.dtype(dtype)
-        if shape is None:
-            shape = (max(self._nbytes - offset, 0) // kind.itemsize,)
-        sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        need = int(np.prod(sizes, dtype=np.int64)) * kind.itemsize
-        if offset < 0 or any(size < 0 for size in sizes) or offset + need > self._nbytes:
-            raise DeviceError(
-                f"an array of {need} bytes at offset {offset} does not fit a buffer of "
-                f"{self._nbytes} bytes"
-            )
-        raw = piece.bytes[offset : offset + need]
-        return np.ndarray(sizes, kind, raw, order=order)  # type: ignore[arg-type]
+        return buffer_view(self._check().bytes, dtype, shape, offset, order)
 
     def clean(self) -> None:
         self._check().clean()
@@ -109,23 +100,6 @@ class _PiBuffer(Buffer):
 
     def free(self) -> None:
         self._device._free(self)
-
-
-class _PiProgram(LoadedProgram):
-    def __init__(self, buffer: Buffer, n_words: int) -> None:
-        self._buffer = buffer
-        self._n_words = n_words
-
-    @property
-    def bus_address(self) -> int:
-        return self._buffer.bus_address
-
-    @property
-    def n_words(self) -> int:
-        return self._n_words
-
-    def free(self) -> None:
-        self._buffer.free()
 
 
 class Pi(Device):
@@ -150,6 +124,7 @@ class Pi(Device):
         self.mailbox = mailbox
         self.launcher = launcher
         self.passed_over = tuple(passed_over)
+        self.longest_launch = launcher.longest
         self._clock_hz = clock_hz
         self._data, self._control = pools
         self._gpu_lock = lock
@@ -178,10 +153,6 @@ class Pi(Device):
     def uses_cached_memory(self) -> bool:
         """Whether the kernel has to clean and invalidate large buffers."""
         return self._data.backend.cached
-
-    @property
-    def longest_launch(self) -> Optional[float]:
-        return self.launcher.longest
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -256,7 +227,7 @@ class Pi(Device):
         buffer.clean()
         # The place may have held another program, whose words the caches still know.
         self.launcher.clear_caches()
-        return _PiProgram(buffer, code.size)
+        return BufferProgram(buffer, code.size)
 
     def clear_caches(self) -> None:
         with self._held():
@@ -412,36 +383,6 @@ class Pi(Device):
         """In the child of a fork: let go of what must stay the parent's."""
         self._gpu_lock.forget()
         self._lock = threading.RLock()
-
-
-def hand_back(mailbox: Mailbox) -> None:
-    """Give the QPUs back to the firmware; a refusal is logged."""
-    why = ""
-    for _ in range(3):
-        try:
-            status = mailbox.enable_qpu(False)
-        except OSError as error:
-            why = str(error.strerror)
-            continue
-        if not status:
-            return
-        why = f"status {status:#x}"
-    log.warning("the firmware did not take the QPUs back: %s", why)
-
-
-def stop_qpus(mailbox: Mailbox) -> bool:
-    """Stop whatever runs by switching the power of the V3D block; whether that worked.
-
-    Nothing milder stops a program: handing the QPUs back and borrowing them anew does not
-    (1640675651/VC4CL, KMS.md).
-    """
-    try:
-        if not mailbox.power_v3d(False):
-            return False
-        time.sleep(0.05)
-        return mailbox.power_v3d(True)
-    except OSError:
-        return False
 
 
 @atexit.register

@@ -7,7 +7,6 @@ remedies.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import time
@@ -17,9 +16,10 @@ from .. import config
 from ..errors import DeviceBusy, DeviceError
 from . import board as boards
 from .board import Board
-from .hardware import Pi, hand_back, stop_qpus
+from .hardware import Pi
 from .interrupts import Deferred
 from .launchers import Launcher, MailboxLauncher, RegisterLauncher
+from .lending import DOCTOR, borrow, hand_back, stop_qpus
 from .lock import GpuLock
 from .mailbox import NODE, Mailbox
 from .memory import NAMES, open_backends
@@ -29,7 +29,6 @@ from .v3d import Registers
 __all__ = ["LAUNCHERS", "open_pi"]
 
 LAUNCHERS = ("auto", "registers", "mailbox")
-DOCTOR = "run `piblas doctor` for the remedy"
 DEFAULT_CLOCK = 250e6
 """The lowest V3D clock of all boards, for a firmware that does not say."""
 
@@ -90,7 +89,7 @@ def _open(board: Board, memory: str, launch: str) -> Pi:
         undo.callback(mailbox.close)
         lock = GpuLock()
         undo.callback(lock.release)
-        _enable(mailbox)
+        borrow(mailbox)
         undo.callback(hand_back, mailbox)
         launcher, reasons = _launcher(board, mailbox, launch)
         undo.callback(launcher.close)
@@ -112,19 +111,6 @@ def _mailbox() -> Mailbox:
         ) from error
     except OSError as error:
         raise DeviceError(f"no access to the GPU: {NODE}: {error.strerror}; {DOCTOR}") from error
-
-
-def _enable(mailbox: Mailbox) -> None:
-    try:
-        status = mailbox.enable_qpu(True)
-    except OSError as error:
-        if error.errno == errno.ETIMEDOUT:
-            raise DeviceError("the firmware does not answer; reboot") from error
-        raise DeviceError(
-            f"the firmware does not lend its QPUs ({error.strerror}); {DOCTOR}"
-        ) from error
-    if status:
-        raise DeviceError(f"the firmware does not lend its QPUs (status {status:#x}); {DOCTOR}")
 
 
 def _launcher(board: Board, mailbox: Mailbox, launch: str) -> Tuple[Launcher, List[str]]:

@@ -60,10 +60,10 @@ def _cases() -> List[Case]:
         if pack != "32s":  # saturates integers only
             cases.append(Case(f"pack float {pack}", [*before, f"fadd ra1.{pack}, r0, r1"]))
         cases.append(Case(f"pack int {pack}", [*before, f"add ra1.{pack}, r0, r1"], floats=False))
-    for pack in modes.PACK_MUL:
-        if pack and pack != "32":
+    for colour in modes.PACK_MUL:
+        if colour and colour != "32":
             cases.append(
-                Case(f"pack mul {pack}", [f"fmul r2.{pack}, r0, r1", "nop", "mov ra1, r2"])
+                Case(f"pack mul {colour}", [f"fmul r2.{colour}, r0, r1", "nop", "mov ra1, r2"])
             )
     for unpack in modes.UNPACK_A[1:]:
         cases.append(Case(f"unpack float {unpack}", [f"fadd ra1, ra0.{unpack}, r1"]))
@@ -74,13 +74,13 @@ def _cases() -> List[Case]:
     for amount in range(1, 16):
         body = ["nop", f"m_mov r2, r0 rot {amount}", "mov ra1, r2"]
         cases.append(Case(f"rotate by {amount}", body, floats=False))
-    for cond in modes.BRANCH_CONDITIONS:
-        if cond:
+    for branch in modes.BRANCH_CONDITIONS:
+        if branch:
             body = [
-                "sub.sf -, r0, r1", "mov ra1, 1", f"br.{cond} rel taken", "nop", "nop", "nop",
+                "sub.sf -, r0, r1", "mov ra1, 1", f"br.{branch} rel taken", "nop", "nop", "nop",
                 "mov ra1, 0", "taken:", "nop",
             ]  # fmt: skip
-            cases.append(Case(f"branch {cond}", body, floats=False))
+            cases.append(Case(f"branch {branch}", body, floats=False))
     for function in ("recip", "rsqrt", "exp2", "log2"):
         source = ["fmul r2, r0, r0", "nop"] if function != "exp2" else ["mov r2, r1", "nop"]
         body = [*source, f"mov {function}, r2", "nop", "nop", "mov ra1, r4"]

@@ -143,13 +143,13 @@ def fitted(rows: List[Measured], clock_hz: float) -> List[Fitted]:
     for parameter in tm.ROWS:
         row = benches.ROWS_OF.get(parameter.name)
         implied = None
-        usable = row is not None and row.name in measured
-        if usable and not (measured[row.name].problem or measured[row.name].noisy):
-            entry = stored[row.name]
+        one = measured.get(row.name) if row is not None else None
+        if one is not None and not (one.problem or one.noisy):
+            entry = stored[one.bench]
             change = entry["change"].get(parameter.name, 0.0)
             if abs(change) > 1e-9:
                 value = parameter.values[tm.SETS.index("calibrated")]
-                off = measured[row.name].clocks - entry["calibrated"]
+                off = one.clocks - entry["calibrated"]
                 implied = value + off / change
         name = row.name if row is not None else ""
         found.append(Fitted(parameter.name, parameter.unit, parameter.values, implied, name))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
@@ -131,10 +132,10 @@ def check(device: Device) -> List[Checked]:
     rows = []
     for name, case in _LEVEL1.items():
         for n in LENGTHS:
-            rows.append(_one(device, name, str(n), lambda f, case=case, n=n: case(n, f)))
+            rows.append(_one(device, name, str(n), functools.partial(case, n)))
     for shape in SHAPES:
         size = " x ".join(map(str, shape))
-        rows.append(_one(device, "sgemm", size, lambda f, shape=shape: _gemm(shape, f)))
+        rows.append(_one(device, "sgemm", size, functools.partial(_gemm, shape)))
     return rows
 
 

@@ -10,9 +10,8 @@ import os
 
 import pytest
 
-from piblas import doctor
 from piblas.cli import main
-from piblas.doctor import checks, fixes
+from piblas.doctor import checks, finding, fixes
 
 
 def test_a_narrow_python_is_told(monkeypatch):
@@ -20,7 +19,7 @@ def test_a_narrow_python_is_told(monkeypatch):
     assert "64-bit Python" in wide.found and "0xC0046400" not in wide.found
     monkeypatch.setattr(checks.struct, "calcsize", lambda code: 4)
     narrow = checks._python(checks.Examination())
-    assert narrow.status == doctor.INFO and "0xC0046400" in narrow.found
+    assert narrow.status == finding.INFO and "0xC0046400" in narrow.found
 
 
 @pytest.mark.skipif(os.path.exists("/proc/device-tree"), reason="this is a board")
