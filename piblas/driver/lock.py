@@ -1,7 +1,7 @@
 """One user of the GPU at a time: a lock file that names its holder.
 
-The kernel drops the lock when the holder ends, however it ends.  The file's text, the holder's pid,
-is for messages only.
+The kernel drops the lock when the holder ends, however it ends.  The file's text is the holder's
+pid while there is one: it names him in messages, and what is left of it tells that he was killed.
 """
 
 from __future__ import annotations
@@ -82,9 +82,14 @@ def holder() -> Optional[str]:
 
 
 class GpuLock:
-    """The lock, taken; :meth:`release` drops it."""
+    """The lock, taken; :meth:`release` drops it.
+
+    ``abandoned``: the holder before did not release it but died, so a program that still runs on
+    the QPUs may well be his.
+    """
 
     def __init__(self) -> None:
+        self.abandoned = False
         self.path = os.path.join(directory(), NAME)
         try:
             self._fd = _open(self.path)
@@ -107,6 +112,7 @@ class GpuLock:
                 ) from error
             raise DeviceError(f"the GPU's lock file {self.path}: {error.strerror}") from error
         try:
+            self.abandoned = bool(os.pread(self._fd, 1, 0))
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
         except OSError:

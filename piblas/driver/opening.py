@@ -91,7 +91,7 @@ def _open(board: Board, memory: str, launch: str) -> Pi:
         undo.callback(lock.release)
         borrow(mailbox)
         undo.callback(hand_back, mailbox)
-        launcher, reasons = _launcher(board, mailbox, launch)
+        launcher, reasons = _launcher(board, mailbox, lock, launch)
         undo.callback(launcher.close)
         data, control, others = open_backends(board, mailbox, memory)
         clock = mailbox.clock_hz() or DEFAULT_CLOCK
@@ -113,11 +113,13 @@ def _mailbox() -> Mailbox:
         raise DeviceError(f"no access to the GPU: {NODE}: {error.strerror}; {DOCTOR}") from error
 
 
-def _launcher(board: Board, mailbox: Mailbox, launch: str) -> Tuple[Launcher, List[str]]:
+def _launcher(
+    board: Board, mailbox: Mailbox, lock: GpuLock, launch: str
+) -> Tuple[Launcher, List[str]]:
     reasons: List[str] = []
     if launch in ("auto", "registers"):
         try:
-            return _registers(board, mailbox), reasons
+            return _registers(board, mailbox, lock), reasons
         except DeviceBusy:
             raise
         except (DeviceError, OSError) as error:
@@ -128,17 +130,18 @@ def _launcher(board: Board, mailbox: Mailbox, launch: str) -> Tuple[Launcher, Li
     return MailboxLauncher(mailbox), reasons
 
 
-def _registers(board: Board, mailbox: Mailbox) -> Launcher:
+def _registers(board: Board, mailbox: Mailbox, lock: GpuLock) -> Launcher:
     if os.geteuid() != 0 and not os.access("/dev/mem", os.R_OK | os.W_OK):
         raise DeviceError("need root and /dev/mem")
     registers = Registers(board)
     try:
         launcher = RegisterLauncher(registers)
         if not _waited(launcher):
-            # Whoever ran this is dead: we hold the lock.
-            log.warning("a launch of an earlier process does not end: stopping the QPUs")
+            if not lock.abandoned:
+                raise DeviceBusy("the QPUs are at work for a program that does not use piblas")
+            log.warning("a launch of a process that died does not end: stopping the QPUs")
             if not stop_qpus(mailbox) or not _waited(launcher):
-                raise DeviceBusy("the QPUs are stuck in a program of an earlier process; reboot")
+                raise DeviceBusy("the QPUs are stuck in a program of a process that died; reboot")
         return launcher
     except BaseException:
         registers.close()

@@ -256,7 +256,9 @@ def test_one_holder(place):
     first.release()
     first.release()
     assert lock.holder() is None
-    lock.GpuLock().release()
+    second = lock.GpuLock()
+    assert not second.abandoned
+    second.release()
 
 
 def test_everybody_may_lock(place):
@@ -290,7 +292,9 @@ def test_a_killed_holder_holds_nothing(place):
         lock.GpuLock()
     other.kill()
     other.communicate()
-    lock.GpuLock().release()
+    mine = lock.GpuLock()
+    assert mine.abandoned
+    mine.release()
 
 
 def test_a_fork_leaves_the_lock_with_the_parent(place):
