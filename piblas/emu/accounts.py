@@ -177,7 +177,7 @@ def hot(
         rows = s.H[first : first + x.PAGE // 8]
         for index in np.flatnonzero(rows.any(axis=1)):
             low, high = s.W[first + index].tolist()
-            address = x.BASE + page * x.PAGE + 8 * int(index)
+            address = int(s.G[x.G_BASE]) + page * x.PAGE + 8 * int(index)
             entry = merged.setdefault(address, [low | high << 32, np.zeros_like(rows[0])])
             entry[1] += rows[index]
     addresses = sorted(merged)

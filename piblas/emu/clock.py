@@ -51,7 +51,7 @@ from .clock_layout import (
 from .dma import finish_load, finish_store
 from .fields import field
 from .layout import (
-    BASE, CLASS_SEMAPHORE, CODE_LINES, CODE_WAYS, G_NQPUS, G_SIZE, G_VDR_DUE, G_VDR_SETUP,
+    CLASS_SEMAPHORE, CODE_LINES, CODE_WAYS, G_BASE, G_NQPUS, G_SIZE, G_VDR_DUE, G_VDR_SETUP,
     G_VDW_DUE, G_VDW_SETUP, L2_WAYS, OK, PER_QPU, QPU_WORDS, Q_PC, Q_UNIF, SLOT_X, SLOT_Y,
     TMU_LINES, UNIF_LINES, U_FILES, U_IMM, U_KIND, U_RADDR_A, U_RADDR_B, U_SIG, U_WADDR_ADD,
     U_WADDR_MUL, WAIT_DOWN, WAIT_EVENT, WAIT_MUTEX, WAIT_TURN,
@@ -197,7 +197,7 @@ def enter_line(S, q, line):
     Z = S.Z
     now = Z[q, Z_CLOCK]
     ahead = S.K[K_CODE_AHEAD]
-    last = BASE + S.G[G_SIZE] - 1 >> 6
+    last = S.G[G_BASE] + S.G[G_SIZE] - 1 >> 6
     if now > S.X[X_HORIZON]:
         for i in range(1 + ahead):
             if _code_entry(S, q, line + i) < 0:

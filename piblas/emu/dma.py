@@ -21,7 +21,7 @@ from numba import njit
 
 from .fields import field
 from .layout import (
-    BASE, FAULT, G_BYTES_LOADED, G_BYTES_STORED, G_INCOHERENT, G_SIZE, G_STRICT, G_TRAP, G_VDR_ADDR,
+    FAULT, G_BASE, G_BYTES_LOADED, G_BYTES_STORED, G_INCOHERENT, G_SIZE, G_STRICT, G_TRAP, G_VDR_ADDR,
     G_VDR_COLUMNS, G_VDR_DUE, G_VDR_OWNER, G_VDR_PITCH, G_VDR_ROWS, G_VDR_SETUP, G_VDW_ADDR,
     G_VDW_COLUMNS, G_VDW_DUE, G_VDW_HIGH, G_VDW_LOW, G_VDW_OWNER, G_VDW_ROWS, G_VDW_SETUP,
     G_VDW_STRIDE, N_VDR, N_VDW, OK, Q_COUNT, Q_VDR_PITCH, Q_VDR_SETUP, Q_VDW_SETUP, Q_VDW_STRIDE,
@@ -123,7 +123,7 @@ def start_load(S, q, address):
             columns |= 1 << x
             if G[G_TRAP] and size == 4:
                 at = first + 4 * i
-                if np.int64(S.M[(at - BASE) >> 2]) == poison(at):
+                if np.int64(S.M[(at - G[G_BASE]) >> 2]) == poison(at):
                     return fault(S, q, FAULT.UNINITIALISED, at)
     if strict and G[G_VDW_OWNER] >= 0:
         if touches(rows, columns, G[G_VDW_ROWS], G[G_VDW_COLUMNS]):
@@ -155,7 +155,7 @@ def finish_load(S):
     setup = G[G_VDR_SETUP]
     size = _element_bytes(_vdr_modew(setup))
     for r in range(_vdr_nrows(setup)):
-        offset = G[G_VDR_ADDR] + r * G[G_VDR_PITCH] - BASE & ~(size - 1)
+        offset = G[G_VDR_ADDR] + r * G[G_VDR_PITCH] - G[G_BASE] & ~(size - 1)
         for i in range(_vdr_rowlen(setup)):
             y, x, byte = _load_place(setup, r, i)
             at = offset + size * i
@@ -261,7 +261,7 @@ def finish_store(S):
     size = _element_bytes(_vdw_modew(setup))
     pitch = size * depth + _stride_bytes(stride_word)
     for u in range(_vdw_units(setup)):
-        offset = G[G_VDW_ADDR] + u * pitch - BASE & ~(size - 1)
+        offset = G[G_VDW_ADDR] + u * pitch - G[G_BASE] & ~(size - 1)
         for d in range(depth):
             y, x, byte = _store_place(setup, stride_word, u, d)
             at = offset + size * d

@@ -11,7 +11,8 @@ from collections import namedtuple
 from typing import Any, NamedTuple, Tuple
 
 BASE = 0xC4000000
-"""Bus address of the first byte of emulated memory (alias 0xC: uncached SDRAM)."""
+"""Bus address of the first byte of emulated memory (alias 0xC: uncached SDRAM), unless a machine
+is told another."""
 
 MAX_MEMORY = 0x100000000 - BASE
 PAGE = 4096
@@ -139,6 +140,7 @@ SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW = 1, 2, 4, 8, 16
     G_STRICT,
     G_INCOHERENT,
     G_TRAP,  # fault on reads of words never written
+    G_BASE,  # bus address of the first byte of memory
     G_SIZE,  # bytes of memory
     G_QUANTUM,
     G_NOISE,  # state of the generator that varies the quantum; 0: no variation
@@ -176,7 +178,7 @@ SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW = 1, 2, 4, 8, 16
     G_L2_LINES,
     G_SDRAM_LINES,
     G_SEMAPHORE,
-) = range(41)
+) = range(42)
 G_WIDTH = G_SEMAPHORE + 16
 
 # --- decoded instructions ------------------------------------------------------------------------

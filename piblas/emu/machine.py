@@ -66,7 +66,12 @@ _QPU_START = {
 
 
 class Machine:
-    """A VideoCore IV with ``nbytes`` of memory and ``n_qpus`` QPUs."""
+    """A VideoCore IV with ``nbytes`` of memory and ``n_qpus`` QPUs.
+
+    ``base`` is the bus address of the memory.  ``memory`` and, if the machine is incoherent,
+    ``cpu`` (the CPU's view of it) are uint32 arrays to be used instead of new ones, so that another
+    process may share them.
+    """
 
     def __init__(
         self,
@@ -80,15 +85,22 @@ class Machine:
         quantum: int = 128,
         timing: Any = None,
         clock_hz: float = 250e6,
+        base: int = x.BASE,
+        memory: Optional[np.ndarray] = None,
+        cpu: Optional[np.ndarray] = None,
     ) -> None:
         pages = nbytes // x.PAGE
         tables = x.MAX_SLICES if incoherent else 1
         self.n_qpus = n_qpus
         self.seed = seed
         self.debugger: Optional[Callable[["Machine", int], None]] = None
-        words = np.zeros(pages * x.PAGE // 4, dtype=np.uint32)
         # Not zeros_like, which would touch every page.
-        self.cpu = np.zeros(words.shape, dtype=np.uint32) if incoherent else words
+        size = pages * x.PAGE // 4
+        words = np.zeros(size, dtype=np.uint32) if memory is None else memory[:size]
+        if not incoherent:
+            self.cpu = words
+        else:
+            self.cpu = np.zeros(size, dtype=np.uint32) if cpu is None else cpu[:size]
         self._state = x.State(
             R=np.zeros(n_qpus * x.QPU_WORDS, dtype=np.uint32),
             Q=np.zeros((n_qpus, x.Q_WIDTH), dtype=np.int64),
@@ -114,7 +126,7 @@ class Machine:
         g = self._state.G
         g[x.G_STRICT], g[x.G_INCOHERENT] = strict, incoherent
         g[x.G_TRAP] = trap_uninitialised
-        g[x.G_SIZE] = pages * x.PAGE
+        g[x.G_BASE], g[x.G_SIZE] = base, pages * x.PAGE
         g[x.G_QUANTUM] = quantum
         self._state.K[:] = accounts.costs(timing, clock_hz)
         self._blocks: Dict[Tuple[int, int], int] = {}
@@ -184,7 +196,7 @@ class Machine:
         s.L[page + pages - 1] = nbytes - (pages - 1) * x.PAGE
         first, last = page * x.PAGE // 4, (page + pages) * x.PAGE // 4
         if s.G[x.G_TRAP]:
-            memory.fill_poison(s.M, first, last)
+            memory.fill_poison(s.M, int(s.G[x.G_BASE]), first, last)
         elif self.seed is not None:
             s.M[first:last] = self._noise(4 + page, last - first)
         else:
@@ -217,7 +229,7 @@ class Machine:
 
     def words(self, address: int, count: int) -> Optional[np.ndarray]:
         """Words of memory, as the chip sees it; None where it ends."""
-        offset = address - x.BASE
+        offset = address - int(self._state.G[x.G_BASE])
         if offset < 0 or offset % 4 or offset + 4 * count > self._state.M.size * 4:
             return None
         return self._state.M[offset // 4 : offset // 4 + count]
@@ -243,7 +255,7 @@ class Machine:
     def _decode(self) -> None:
         """Decode what the compiled loop asked for."""
         table = int(self._state.G[x.G_DECODE_TABLE])
-        offset = int(self._state.G[x.G_DECODE_ADDR]) - x.BASE
+        offset = int(self._state.G[x.G_DECODE_ADDR]) - int(self._state.G[x.G_BASE])
         page = offset // x.PAGE
         first = self._block(table, page)
         s = self._state
@@ -478,7 +490,7 @@ def prepare(announce: Optional[Callable[[str], None]] = None) -> None:
             machine = Machine(x.PAGE, 1)
             machine.start([])
             machine.finish()
-            memory.fill_poison(np.zeros(1, dtype=np.uint32), 0, 1)
+            memory.fill_poison(np.zeros(1, dtype=np.uint32), x.BASE, 0, 1)
         finally:
             timer.cancel()
         _prepared = True

@@ -1,6 +1,6 @@
 """Memory as the units of the chip reach it, and the caches on the way (guide, p. 13-14).
 
-Memory is one flat array behind bus address :data:`~piblas.emu.layout.BASE`.  ``L`` says for each
+Memory is one flat array behind the bus address in ``G[G_BASE]``.  ``L`` says for each
 4096-byte page how many of its bytes, from its start, belong to a buffer: buffers start on pages and
 never share one, so one comparison decides whether an access is inside.
 
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from .layout import (
-    BASE, CODE_LINES, CODE_WAYS, C_AGE, C_CODE, C_L2, C_TMU, C_UNIF, FAULT, G_CLOCK, G_FAULT,
+    CODE_LINES, CODE_WAYS, C_AGE, C_CODE, C_L2, C_TMU, C_UNIF, FAULT, G_BASE, G_CLOCK, G_FAULT,
     G_FAULT_ADDR, G_FAULT_QPU, G_INCOHERENT, G_L2_LINES, G_SDRAM_LINES, G_SIZE, G_STRICT, G_TRAP,
     L2_SETS, L2_WAYS, N_UNIFORMS, OK, PER_QPU, Q_COUNT, Q_UNIF, Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES,
     UNIF_LINES,
@@ -35,7 +35,7 @@ def fault(S, q, code, address):
 @njit
 def live(S, address, nbytes):
     """Whether ``nbytes`` (1..4096) bytes from a bus address on belong to a buffer."""
-    offset = address - BASE
+    offset = address - S.G[G_BASE]
     if offset < 0 or offset + nbytes > S.G[G_SIZE]:
         return False
     page = offset >> 12
@@ -55,10 +55,10 @@ def poison(address):
 
 
 @njit
-def fill_poison(M, first, last):
+def fill_poison(M, base, first, last):
     """Poison the words first..last-1 of memory."""
     for index in range(first, last):
-        M[index] = poison(BASE + 4 * index)
+        M[index] = poison(base + 4 * index)
 
 
 # --- caches --------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def _l2_line(S, line):
     G[G_SDRAM_LINES] += 1
     CT[victim] = line
     CT[C_AGE + victim] = G[G_CLOCK]
-    word = 16 * (line - (BASE >> 6))
+    word = 16 * (line - (G[G_BASE] >> 6))
     for i in range(16):
         S.CD[16 * victim + i] = S.M[word + i]
     return victim
@@ -131,7 +131,7 @@ def code_entry(S, q, address):
 @njit
 def inside(S, address):
     """Whether the word at an address is inside memory, in a buffer or not."""
-    offset = address - BASE
+    offset = address - S.G[G_BASE]
     return 0 <= offset and offset + 4 <= S.G[G_SIZE]
 
 
@@ -141,7 +141,7 @@ def tmu_word(S, q, tmu, address):
     if S.G[G_INCOHERENT]:
         cache = (q // PER_QPU * 2 + tmu) * TMU_LINES
         return _through(S, C_TMU + cache + (address >> 6 & (TMU_LINES - 1)), address)
-    return np.int64(S.M[(address - BASE) >> 2])
+    return np.int64(S.M[(address - S.G[G_BASE]) >> 2])
 
 
 @njit
@@ -178,7 +178,7 @@ def next_uniform(S, q):
         entry = C_UNIF + q // PER_QPU * UNIF_LINES + (address >> 6 & (UNIF_LINES - 1))
         word = _through(S, entry, address)
     else:
-        word = np.int64(S.M[(address - BASE) >> 2])
+        word = np.int64(S.M[(address - G[G_BASE]) >> 2])
     if G[G_TRAP] and word == poison(address):
         return fault(S, q, FAULT.UNINITIALISED, address), 0
     return OK, word

@@ -22,10 +22,10 @@ from .clock_layout import (
 )  # fmt: skip
 from .flat import pointer, rows
 from .layout import (
-    BASE, CLASS_FAST, CLASS_NONE, CLASS_TMU, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE,
-    END_LIMIT, END_STEP, FAULT, FIRST_FAULT, F_READS_IO, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE,
-    G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT, OK,
-    PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X,
+    CLASS_FAST, CLASS_NONE, CLASS_TMU, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE,
+    END_LIMIT, END_STEP, FAULT, FIRST_FAULT, F_READS_IO, G_BASE, G_CURRENT, G_DECODE_ADDR,
+    G_DECODE_TABLE, G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT,
+    OK, PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X,
     SLOT_Y, State, U_CLASS, U_DA, U_DM, U_FILES, U_FLAGS, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB,
     U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
 )  # fmt: skip
@@ -41,7 +41,7 @@ _LONGEST = 4096  # instructions of a turn by time
 def _row(S, q, pc):
     """The decoded row of an address: -1 if the decoder is wanted, -2 if there is no memory."""
     G = S.G
-    offset = pc - BASE
+    offset = pc - G[G_BASE]
     if offset < 0 or offset + 8 > G[G_SIZE] or offset & 7:
         return -2
     table = 0
@@ -132,7 +132,7 @@ def _turn(S, q, limit, timed):
     incoherent = S.G[G_INCOHERENT] != 0
     base = q * QPU_WORDS
     pages = S.G[G_SIZE] >> 12
-    pc, br = Q[q, Q_PC], Q[q, Q_BR]
+    pc, br, bottom = Q[q, Q_PC], Q[q, Q_BR], S.G[G_BASE]
     special = Q[q, Q_SPECIAL]
     X, Z, H = S.X, S.Z, S.H
     now, line = Z[q, Z_CLOCK], Z[q, Z_LINE]
@@ -141,7 +141,7 @@ def _turn(S, q, limit, timed):
     done = 0
     while done < limit:
         row = -1
-        offset = pc - BASE
+        offset = pc - bottom
         if not incoherent and 0 <= offset >> 12 < pages and offset & 7 == 0:
             row = P[offset >> 12]
             if row >= 0:
