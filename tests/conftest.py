@@ -19,12 +19,24 @@ def pytest_addoption(parser):
         action="store_true",
         help="rewrite the golden texts with what the tests produce",
     )
+    parser.addoption(
+        "--device",
+        choices=("emulator", "qpu"),
+        default="emulator",
+        help="what the fixture `device` opens: on a Pi, the sgemm tests run on its QPUs by "
+        "--device qpu tests/blas/test_sgemm.py tests/blas/test_sgemm_random.py",
+    )
 
 
 @pytest.fixture(scope="session")
-def device():
-    """One strict emulator with noise-filled memory for the whole session."""
-    from piblas.driver import Emulator
+def device(request):
+    """One strict emulator with noise-filled memory, or the QPUs, for the whole session."""
+    from piblas.driver import Emulator, open_device
+
+    if request.config.getoption("--device") == "qpu":
+        with open_device("qpu") as qpus:
+            yield qpus
+        return
 
     with Emulator(memory=64 << 20, strict=True, seed=1) as emulator:
         yield emulator

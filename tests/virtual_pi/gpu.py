@@ -169,6 +169,7 @@ class V3D:
         if self.powered and not on:
             self._queue, self._completed, self._requested, self._error = [], 0, 0, 0
             self.hang = False
+            self.gpu.begun = None
         self.powered = on
 
     def load(self, offset: int) -> int:

@@ -164,6 +164,9 @@ class VirtualPi:
             VPI_POINTER=str(self.setup.pointer or 0),
             VPI_RELEASE=self.setup.kernel,
             VPI_MACHINE=self.setup.machine,
+            VPI_VERSION=self.setup.version,
+            VPI_USER=self.setup.user_name,
+            VPI_IN_VIDEO=self.setup.in_video,
             PYTHONPATH=str(TREE),
             OPENBLAS_NUM_THREADS="1",
         )

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -59,7 +60,7 @@ struct reply {
 static char root[128], socket_path[108];
 static unsigned fake_uid, fake_gid, n_groups, pointer_bytes;
 static gid_t groups[16];
-static char release[64], machine[32];
+static char release[64], machine[32], version[80], user[32], in_video[64];
 static int active;
 
 static const char *const virtual_paths[] = {
@@ -106,6 +107,8 @@ REAL(gid_t, getgid, void);
 REAL(gid_t, getegid, void);
 REAL(int, getgroups, int, gid_t *);
 REAL(int, uname, struct utsname *);
+REAL(int, getpwuid_r, uid_t, struct passwd *, char *, size_t, struct passwd **);
+REAL(int, getgrnam_r, const char *, struct group *, char *, size_t, struct group **);
 REAL(int, sigaction, int, const struct sigaction *, struct sigaction *);
 
 static void after_fork(void);
@@ -130,10 +133,14 @@ __attribute__((constructor)) static void start(void)
     FIND(opendir), FIND(mkdir), FIND(unlink), FIND(chmod), FIND(ioctl), FIND(mmap64), FIND(munmap);
     FIND(lseek64), FIND(write), FIND(flock), FIND(fcntl64), FIND(fork), FIND(getuid), FIND(geteuid);
     FIND(getgid), FIND(getegid), FIND(getgroups), FIND(uname), FIND(sigaction);
+    FIND(getpwuid_r), FIND(getgrnam_r);
     word(root, sizeof root, "VPI_ROOT");
     word(socket_path, sizeof socket_path, "VPI_SOCKET");
     word(release, sizeof release, "VPI_RELEASE");
     word(machine, sizeof machine, "VPI_MACHINE");
+    word(version, sizeof version, "VPI_VERSION");
+    word(user, sizeof user, "VPI_USER");
+    word(in_video, sizeof in_video, "VPI_IN_VIDEO");
     fake_uid = number("VPI_UID");
     fake_gid = number("VPI_GID");
     pointer_bytes = number("VPI_POINTER");
@@ -953,6 +960,32 @@ int uname(struct utsname *name)
         snprintf(name->nodename, sizeof name->nodename, "raspberrypi");
         snprintf(name->release, sizeof name->release, "%s", release);
         snprintf(name->machine, sizeof name->machine, "%s", machine);
+        snprintf(name->version, sizeof name->version, "%.64s", version);
+    }
+    return result;
+}
+
+/* The user's name, and who is entered in the group video (one name). */
+int getpwuid_r(uid_t uid, struct passwd *to, char *room, size_t size, struct passwd **found)
+{
+    ready();
+    int result = real_getpwuid_r(active && uid == fake_uid ? 0 : uid, to, room, size, found);
+    if (active && uid == fake_uid && !result && *found) {
+        to->pw_name = user;
+        to->pw_uid = uid;
+        to->pw_gid = fake_gid;
+    }
+    return result;
+}
+
+int getgrnam_r(const char *name, struct group *to, char *room, size_t size, struct group **found)
+{
+    static char *members[2];
+    ready();
+    int result = real_getgrnam_r(name, to, room, size, found);
+    if (active && !result && *found && !strcmp(name, "video")) {
+        members[0] = in_video[0] ? in_video : NULL;
+        to->gr_mem = members;
     }
     return result;
 }

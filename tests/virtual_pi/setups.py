@@ -94,7 +94,9 @@ _NODES = {
 class Setup:
     """A board with its system, firmware settings and the user who runs the program.
 
-    ``nodes`` maps device files to (mode, owner, group); ``user`` is (uid, gid, other groups).
+    ``nodes`` maps device files to (mode, owner, group); ``user`` is (uid, gid, other groups), its
+    name and whom /etc/group has in the group video are ``user_name`` and ``in_video``.
+    ``version`` is what ``uname -v`` prints, with the date of the build.
     ``pointer`` is the size of a pointer of the process as the kernel sees it, None for the truth.
     ``enable_reply`` is what the firmware answers to enable-QPU: a word, or "refused".
     ``window`` is the top of the bus addresses that the chip's model knows: addresses with another
@@ -105,6 +107,7 @@ class Setup:
     board: Board
     release: str = "bookworm"
     kernel: str = "6.6.31+rpt-rpi-v8"
+    version: str = "#1 SMP PREEMPT Debian 1:6.6.31-1+rpt1 (2024-05-29)"
     bits: int = 64
     pointer: Optional[int] = None
     nodes: Mapping[str, Tuple[int, int, int]] = field(default_factory=lambda: dict(_NODES))
@@ -112,6 +115,7 @@ class Setup:
         default_factory=lambda: {"/dev/dma_heap/vidbuf_cached": "linux,cma"}
     )
     user: Tuple[int, int, Tuple[int, ...]] = (1000, 1000, (1000, VIDEO))
+    in_video: str = "pi"
     gpu_mem: int = 64 * MIB
     cma: int = 64 * MIB
     variant: int = 1
@@ -138,6 +142,10 @@ class Setup:
         if self.bits == 64:
             return "aarch64"
         return "armv6l" if self.board.soc == "bcm2835" else "armv7l"
+
+    @property
+    def user_name(self) -> str:
+        return {0: "root", 1000: "pi"}.get(self.user[0], "guest")
 
     @property
     def config_txt(self) -> str:
@@ -170,6 +178,7 @@ def _setups() -> Dict[str, Setup]:
     armv6 = book32.but(kernel="6.6.31+rpt-rpi-v6", board="zero")
     udev = book64.but(
         release="trixie", kernel="6.12.47+rpt-rpi-v8", mailbox_seconds=3.0,
+        version="#1 SMP PREEMPT Debian 1:6.12.47-1+rpt1 (2025-09-16)",
         nodes={"/dev/vcio": _ROOT},
     )  # fmt: skip
     no_vcsm = book32.but(nodes={"/dev/vcsm-cma": None, **_NO_HEAP}, links={}, user=ROOT_USER)
@@ -184,8 +193,14 @@ def _setups() -> Dict[str, Setup]:
         "bookworm64": book64,
         "bookworm32": book32,
         "bookworm32on64": book64.but(pointer=4),
-        "bullseye": book32.but(release="bullseye", kernel="6.1.21-v7+"),
-        "bullseye64": book64.but(release="bullseye", kernel="6.1.21-v8+"),
+        "bullseye": book32.but(
+            release="bullseye", kernel="6.1.21-v7+",
+            version="#1642 SMP Mon Apr  3 17:20:52 BST 2023",
+        ),
+        "bullseye64": book64.but(
+            release="bullseye", kernel="6.1.21-v8+",
+            version="#1642 SMP PREEMPT Mon Apr  3 17:24:16 BST 2023",
+        ),
         "zero": armv6,
         "pi1": armv6.but(board="pi1"),
         "pi2": book32,
@@ -194,6 +209,7 @@ def _setups() -> Dict[str, Setup]:
         "udev2026": udev,
         "udev2026-gencmd": udev.but(
             kernel="6.18.3+rpt-rpi-v8",
+            version="#1 SMP PREEMPT Debian 1:6.18.3-1+rpt1 (2026-08-04)",
             nodes={"/dev/vcio_gencmd": _VIDEO, "/dev/vcio_crypto": _VIDEO},
         ),
         "udev2026-root": udev.but(user=ROOT_USER),
@@ -208,9 +224,11 @@ def _setups() -> Dict[str, Setup]:
             nodes={"/dev/dma_heap/linux,cma": None, "/dev/dma_heap/default_cma_region": _VIDEO},
             links={"/dev/dma_heap/vidbuf_cached": "default_cma_region"},
             kernel="6.18.3+rpt-rpi-v8", mailbox_seconds=3.0,
+            version="#1 SMP PREEMPT Debian 1:6.18.3-1+rpt1 (2026-08-04)",
         ),
         "u-dma-buf": no_vcsm.but(udmabuf=16 * MIB, nodes={"/dev/udmabuf0": _ROOT}),
         "not-in-video": book64.but(user=GUEST),
+        "not-logged-in-anew": book64.but(user=GUEST, in_video="guest"),
         "small-cma": book64.but(cma=4 * MIB),
         "root": book64.but(user=ROOT_USER),
         "locked-mmio": book64.but(user=ROOT_USER, mmio_locked=True),

@@ -1,0 +1,117 @@
+"""Without any one of the calls that keep caches right, something fails.
+
+Each site of :func:`.mutants.sites` is taken out of piblas, one at a time; the mutant then runs
+sessions on incoherent virtual Pis until one shows a wrong result, an error, or other memory than it
+should have.  The canary is off where that could hide the mutant, and is itself on trial in others.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from . import mutants
+from .crew import Crew, lines
+from .faults import Fault
+
+TWICE = {"n": 72, "times": 2}
+OPEN = {"check": False}
+# set-up, faults, scenario, the memory that an unharmed driver works with
+TRIALS = {
+    "cached": ("bookworm64", (), {**TWICE, "open": OPEN}, "heap-import"),
+    "cached only": (
+        "bookworm64", (), {**TWICE, "open": {**OPEN, "memory": "heap-import"}}, "heap-import",
+    ),
+    "registers": ("root", (), {**TWICE, "open": OPEN}, "heap-import"),
+    "reload": ("bookworm64", (), {"do": "reload", "open": OPEN}, "heap-import"),
+    "reload, registers": ("root", (), {"do": "reload", "open": OPEN}, "heap-import"),
+    "canary": ("bookworm64", (), {"n": 16, "open": {}}, "heap-import"),
+    "sync refused": (
+        "bookworm64", ((("SYNC START", 0), {"error": errno.EINVAL}),),
+        {**TWICE, "open": OPEN}, "vcsm-cma",
+    ),
+    "sync end refused": (
+        "bookworm64", ((("SYNC END", 0), {"error": errno.EINVAL}),),
+        {**TWICE, "open": OPEN}, "vcsm-cma",
+    ),
+    "vectors": ("bookworm64", (), {"do": "vectors", "open": OPEN}, "heap-import"),
+    "vectors, cached only": (
+        "bookworm64", (), {"do": "vectors", "open": {**OPEN, "memory": "heap-import"}},
+        "heap-import",
+    ),
+    "u-dma-buf": ("u-dma-buf", (), {**TWICE, "open": {**OPEN, "memory": "u-dma-buf"}}, "u-dma-buf"),
+}  # fmt: skip
+SITES = mutants.sites()
+DRIVER = [site for site in SITES if site.module.startswith("piblas.driver.")]
+
+
+@pytest.fixture(scope="module")
+def crews():
+    """One crew a set-up for all tests of this file."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = Crew(name)
+        return made[name]
+
+    yield get
+    for crew in made.values():
+        crew.close()
+
+
+def verdict(crews, trial, site=None):
+    """What gives the mutant away, or ""."""
+    setup, faults, options, memory = TRIALS[trial]
+    more = {"mutant": list(site)} if site else {}
+    crew = crews(setup)
+    told = crew.run(*(Fault(*args, **kwargs) for args, kwargs in faults), **options, **more)
+    if site:
+        crew.reboot()
+        assert "crash" not in told, told["crash"]
+    if told["hang"] or told["error"] or not told["right"]:
+        return told["error"] or ("a hang" if told["hang"] else "a wrong result")
+    if told["memory"] != memory:
+        return f"memory {told['memory']}, not {memory}"
+    return "" if site else "; ".join(lines(told))
+
+
+@pytest.mark.parametrize("trial", ["cached", "registers", "sync refused"])
+def test_the_driver_as_it_is_passes(crews, trial):
+    assert verdict(crews, trial) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trial", TRIALS)
+def test_the_driver_as_it_is_passes_all(crews, trial):
+    assert verdict(crews, trial) == ""
+
+
+def shown(crews, site):
+    for trial in TRIALS:
+        how = verdict(crews, trial, site)
+        if how:
+            print(f"{site.name}: {trial}: {how}")
+            return True
+    return False
+
+
+def test_there_are_sites():
+    modules = {site.module.rsplit(".", 1)[1] for site in SITES}
+    assert {"hardware", "launchers", "pools", "cma", "canary", "memory"} <= modules
+    assert len(DRIVER) >= 15
+
+
+FEW = [site for site in DRIVER if site.module.rsplit(".", 1)[1] in ("cma", "launchers")]
+
+
+@pytest.mark.parametrize("site", FEW, ids=lambda site: site.name)
+def test_some_mutants_fail(crews, site):
+    assert shown(crews, site), f"nothing misses {site.name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)
+def test_every_mutant_fails(crews, site):
+    assert shown(crews, site), f"nothing misses {site.name}"

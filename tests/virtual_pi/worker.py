@@ -1,0 +1,229 @@
+"""Scenarios with piblas's real driver, run in a child each: python -m tests.virtual_pi.worker.
+
+Reads one JSON object a line and prints one.  The child is forked before any device is open, so that
+each scenario starts as a fresh process does, without the time to import NumPy; its way out is that
+of any Python program, handlers of atexit included.  A scenario that takes too long is killed and
+reported as a hang.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import traceback
+from typing import Any, Dict, List
+
+from . import mutants
+
+SECONDS = 30
+
+
+def matrices(n: int, seed: int) -> Any:
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    return [rng.integers(-9, 10, (n, n)).astype(np.float32, order="F") for _ in range(3)]
+
+
+class Scenarios:
+    """What a child does; each gives whether every result was right.
+
+    ``told`` takes what there is to tell beside that; it is there even if the scenario raises.
+    """
+
+    def __init__(self, options: Dict[str, Any], told: Dict[str, Any]) -> None:
+        self.options, self.told = options, told
+
+    def target(self) -> Any:
+        """What calls are aimed at: a name, or a device opened with options."""
+        import piblas
+
+        if "open" not in self.options:
+            return self.options.get("device", "qpu")
+        device = piblas.driver.open_device("qpu", **self.options["open"])
+        self.told["memory"] = device.memory
+        return device
+
+    def product(self) -> bool:
+        """sgemm with alpha, beta and a C in place; integers, so that right means equal."""
+        import numpy as np
+
+        import piblas
+
+        target, right = self.target(), True
+        for turn in range(self.options.get("times", 1)):
+            a, b, c = matrices(self.options.get("n", 40), turn)
+            kept = [x.copy() for x in (a, b, c)]
+            want = 2 * a.astype(np.float64) @ b + 3 * c.astype(np.float64)
+            self.told["kept"] = False
+            try:
+                with piblas.use(target):
+                    piblas.sgemm(2.0, a, b, 3.0, c, overwrite_c=1)
+                right = right and bool(np.array_equal(c, want))
+            finally:
+                self.told["kept"] = all(np.array_equal(x, y) for x, y in zip((a, b), kept)) and (
+                    np.array_equal(c, want) or np.array_equal(c, kept[2])
+                )
+        if not isinstance(target, str):
+            target.close()
+        return right
+
+    def vectors(self) -> bool:
+        """Routines of levels 1 and 2, twice with different numbers, against SciPy."""
+        import numpy as np
+        from scipy.linalg import blas
+
+        import piblas
+
+        target, right, n = self.target(), True, 5000
+        with piblas.use(target):
+            for turn in range(2):
+                rng = np.random.default_rng(turn)
+                x, y = (rng.integers(-9, 10, n).astype(np.float32) for _ in range(2))
+                a = rng.integers(-9, 10, (90, 70)).astype(np.float32, order="F")
+                s = a[:70, :70].copy(order="F")
+                calls = {
+                    "saxpy": (x, y), "sscal": (2.0, x), "scopy": (x, y), "sswap": (x, y),
+                    "sdot": (x, y), "sasum": (x,), "snrm2": (x,), "isamax": (x,),
+                    "srot": (x, y, 0.0, 1.0), "sgemv": (2.0, a, x[:70]),
+                    "sger": (1.0, x[:90], y[:70]), "ssymv": (1.0, s, x[:70]),
+                    "strmv": (s, x[:70]),
+                }  # fmt: skip
+                for name, arguments in calls.items():
+                    got, want = (
+                        getattr(library, name)(
+                            *(v.copy("F") if isinstance(v, np.ndarray) else v for v in arguments)
+                        )
+                        for library in (piblas, blas)
+                    )
+                    pairs = zip(got, want) if isinstance(got, tuple) else [(got, want)]
+                    same = all(np.allclose(g, w, rtol=1e-4, atol=1e-3) for g, w in pairs)
+                    if not same:
+                        self.told.setdefault("wrong", []).append(name)
+                    right = right and same
+        if not isinstance(target, str):
+            target.close()
+        return right
+
+    def reload(self) -> bool:
+        """A program in the place of another, and new numbers for one that asks for no clearing."""
+        import numpy as np
+
+        device = self.target()
+        out = device.alloc(64)
+        got = []
+        for number in (5, 7):
+            program = device.load(_store(number))
+            self.run(device, program, [out.bus_address])
+            got.append(int(out.array(np.int32)[0]))
+            program.free()
+        source = device.alloc(64)
+        program = device.load(_copy())
+        for number in (5, 7):
+            source.array(np.int32)[:] = number
+            device.clear_caches()
+            self.run(device, program, [source.bus_address, out.bus_address])
+            got.append(int(out.array(np.int32)[0]))
+        device.close()
+        self.told["got"] = got
+        return got == [5, 7, 5, 7]
+
+    @staticmethod
+    def run(device: Any, program: Any, uniforms: List[int]) -> None:
+        device.execute(program, [uniforms], timeout=0.5, clear_caches=False)
+
+
+def _store(number: int) -> List[int]:
+    return _words([f"ldi r0, -, {number}"])
+
+
+def _copy() -> List[int]:
+    return _words(["mov t0s, unif", "nop", "nop; ldtmu0", "mov r0, r4"])
+
+
+def _words(lines: List[str]) -> List[int]:
+    """A program that computes 16 words in r0 and stores them at its last uniform."""
+    from piblas.isa.source import assemble
+
+    rest = ["ldi -, vpm_wr_setup, 0x00001a00", "mov vpm, r0", "ldi -, vpm_wr_setup, 0x80904000",
+            "ldi -, vpm_wr_setup, 0xc0000000", "mov vdw_addr, unif", "mov -, vdw_wait",
+            "mov host_int, 1", "nop; thrend", "nop", "nop"]  # fmt: skip
+    return list(assemble("\n".join(lines + rest), "scenario").words)
+
+
+def scenario(options: Dict[str, Any]) -> Dict[str, Any]:
+    """Run one, with what came of it."""
+    told: Dict[str, Any] = {"error": "", "right": False, "kept": True, "stats": {}}
+    if "mutant" in options:
+        finder = mutants.install(mutants.Site(*options["mutant"]))
+    import piblas
+
+    try:
+        told["right"] = getattr(Scenarios(options, told), options.get("do", "product"))()
+    except KeyboardInterrupt:
+        told["error"] = "KeyboardInterrupt"
+    except piblas.PiblasError as error:
+        told["error"] = f"{type(error).__name__}: {error}"
+    except MemoryError as error:
+        told["error"] = f"MemoryError: {error}"
+    told["stats"] = {where: sum(why.values()) for where, why in piblas.stats().items()}
+    if "mutant" in options:
+        told["mutated"] = finder.used
+    return told
+
+
+def run(options: Dict[str, Any]) -> Dict[str, Any]:
+    """One scenario in a child: what it told, the lines it logged, how it ended."""
+    out, into = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(out)
+        lines: List[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
+            f"{record.levelname}: {record.getMessage()}"
+        )
+        logging.getLogger().addHandler(handler)
+        try:
+            told = scenario(options)
+        except BaseException:
+            told = {"error": "", "crash": traceback.format_exc(), "right": False, "kept": False}
+        told["log"] = lines
+        os.write(into, json.dumps(told).encode())
+        os.close(into)
+        sys.exit(0)
+    os.close(into)
+    data = b""
+    hang = False
+    while True:
+        if not select.select([out], [], [], SECONDS)[0]:
+            os.kill(child, signal.SIGKILL)
+            hang = True
+        part = os.read(out, 65536)
+        if not part:
+            break
+        data += part
+    os.close(out)
+    status = os.waitpid(child, 0)[1]
+    told = json.loads(data) if data else {"error": "", "right": False, "kept": False, "log": []}
+    told.update(hang=hang, status=status)
+    return told
+
+
+def main() -> None:
+    import piblas.driver.opening  # noqa: F401
+    from piblas.kernels import gemm
+
+    for beta in (False, True):  # so that no child has to build it
+        gemm.SPEC.program(gemm.SPEC.options(beta=beta))
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
