@@ -59,6 +59,7 @@ class Firmware:
         self.silent_for = 0  # requests that a stuck launch still swallows
         self.next_launch: Optional[str] = None  # "hang" or "nothing": what the next one does
         self.hang_requests = 0
+        self.deaf = False  # to the time-outs that launches ask for: the kernel's comes first
         self._next_handle = 1
         self._answers: Dict[str, Callable[..., List[int]]] = {
             name: getattr(self, "_" + name.lower())
@@ -235,7 +236,7 @@ class Firmware:
         self.gpu.begin(pairs)
         kernel = self.setup.mailbox_seconds
         if what == "hang":
-            if timeout / 1000 < kernel:
+            if timeout / 1000 < kernel and not self.deaf:
                 return [_FAILED]
             self.silent_for = self.hang_requests
             raise Silent

@@ -133,13 +133,21 @@ class Kernel:
         finally:
             self.transaction.release()
 
+    def settle(self) -> None:
+        """The same, after a launch that is running has ended."""
+        with self.transaction:
+            self._reap()
+
     def _reap(self) -> None:
         dead = {pid for pid, (pidfd, _) in self.processes.items() if _ready(pidfd)}
         alive = bool(set(self.processes) - dead)
         if dead and not alive and not self.firmware.silent_for:
+            # What they had launched runs on; they cannot be blamed for its end any more.
+            blamed = list(self.gpu.violations)
             self.firmware.settle()
             if not self.v3d.hang:
                 self.v3d.run()
+            self.gpu.violations[:] = blamed
         for pid in dead:
             os.close(self.processes.pop(pid)[0])
             self.mappings = {k: m for k, m in self.mappings.items() if m.pid != pid}

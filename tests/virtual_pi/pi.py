@@ -136,7 +136,7 @@ class VirtualPi:
         if self.server.errors:
             raise RuntimeError("the virtual Pi itself failed") from self.server.errors[0]
         with kernel.lock:
-            kernel.reap()
+            kernel.settle()
             return Report(
                 files=[file.path for file in kernel.files.values()],
                 buffers=[f"{b.exporter}, {b.nbytes} bytes" for b in kernel.buffers],

@@ -72,6 +72,23 @@ class Scenarios:
             target.close()
         return right
 
+    def limited(self) -> bool:
+        """A product that has 0.3 s."""
+        import numpy as np
+
+        import piblas
+        from piblas.blas.qpu import sgemm
+
+        a, b, c = matrices(72, 0)
+        kept = c.copy()
+        device = piblas.driver.open_device("qpu")
+        try:
+            sgemm(device, 2.0, a, b, 3.0, c, timeout=0.3)
+        finally:
+            self.told["kept"] = bool(np.array_equal(c, kept))
+            device.close()
+        return True
+
     def vectors(self) -> bool:
         """Routines of levels 1 and 2, twice with different numbers, against SciPy."""
         import numpy as np

@@ -1,0 +1,82 @@
+"""The command line and the sgemm tests on virtual Pis."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from .pi import TREE, VirtualPi
+
+WORKING = ["bookworm32", "bookworm64", "bullseye", "no-vcsm-cma", "root", "zero", "udev2026-root"]
+FAILING = ["udev2026", "kms", "gpu_mem16", "pi4"]
+
+
+def demo(pi, *arguments):
+    return pi.run([sys.executable, "-m", "piblas", "demo", "--device", "qpu", *arguments])
+
+
+def check_demo(name, size):
+    with VirtualPi(name) as pi:
+        done = demo(pi, "--size", str(size), "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["ok"] is True
+        report = pi.report()
+        assert report.clean and report.launches >= 3, report
+
+
+@pytest.mark.parametrize("name", ["bookworm32"])
+def test_demo(name):
+    check_demo(name, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKING)
+def test_demo_everywhere(name):
+    check_demo(name, 256)
+
+
+@pytest.mark.parametrize("name", [FAILING[0], pytest.param("pi4", marks=pytest.mark.slow),
+                                  *(pytest.param(n, marks=pytest.mark.slow)
+                                    for n in FAILING[1:3])])  # fmt: skip
+def test_demo_says_why_not(name):
+    with VirtualPi(name) as pi:
+        done = demo(pi, "--size", "16")
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        words = {"udev2026": "/dev/vcio: Permission denied", "pi4": "VideoCore VI"}
+        assert words.get(name, "does not lend its QPUs") in done.stderr + done.stdout
+        assert pi.report().clean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAILING)
+def test_auto_computes_on_the_cpu(name):
+    code = """
+import numpy as np, piblas
+a = np.ones((200, 200), np.float32)
+c = piblas.sgemm(1, a, a)
+assert (c == 200).all() and list(piblas.stats()) == ["cpu"], piblas.stats()
+"""
+    with VirtualPi(name) as pi:
+        done = pi.python(code)
+        assert done.returncode == 0, done.stderr
+        assert pi.report().clean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKING)
+def test_the_sgemm_tests(name):
+    """tests/blas/test_sgemm*.py as they are, on the QPUs of the virtual Pi."""
+    with VirtualPi(name) as pi:
+        done = pi.run(
+            [sys.executable, "-m", "pytest", "-q", "--device", "qpu", "-p", "no:cacheprovider",
+             "--deselect", "tests/blas/test_sgemm.py::test_a_missing_gpu_that_was_asked_for_raises",
+             "tests/blas/test_sgemm.py", "tests/blas/test_sgemm_random.py"],
+            timeout=900, cwd=str(TREE),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+        print(name, done.stdout.strip().splitlines()[-1])
+        report = pi.report()
+        assert report.clean and report.launches > 300, report
