@@ -16,6 +16,7 @@ program goes on to use them.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
@@ -270,7 +271,10 @@ class Machine:
             words, at, count = s.M[page * 1024 : page * 1024 + 1024], 0, _ROWS_OF_PAGE
         present = np.arange(at + 1, at + count + 1) * 8 <= s.L[page]
         rows = slice(first + at, first + at + count)
-        s.U[rows] = decode_rows(words.view("<u8"), present)
+        if count == 8:
+            s.U[rows] = _line_rows(words.tobytes(), present.tobytes())
+        else:
+            s.U[rows] = decode_rows(words.view("<u8"), present)
         s.W[rows] = words.reshape(-1, 2)
         s.P[table * len(s.L) + page] = first
 
@@ -460,6 +464,12 @@ class Machine:
 
     def timeline(self) -> Optional[Dict[str, Any]]:
         return accounts.timeline(self._state)
+
+
+@functools.lru_cache(maxsize=2048)
+def _line_rows(words: bytes, present: bytes) -> np.ndarray:
+    """Decoded rows of a line of code: an incoherent machine decodes a program line by line."""
+    return decode_rows(np.frombuffer(words, "<u8"), np.frombuffer(present, bool))
 
 
 def _keeps_denormals() -> bool:

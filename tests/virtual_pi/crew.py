@@ -8,10 +8,10 @@ import sys
 from typing import Any, Dict, List, Union
 
 from .faults import Fault
-from .pi import Report, VirtualPi
+from .pi import VirtualPi
 from .setups import Setup
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "faults_of"]
 
 
 class Crew:
@@ -59,8 +59,7 @@ class Crew:
     def reboot(self) -> None:
         """Forget what an earlier scenario left in the firmware."""
         kernel = self.pi.kernel
-        report: Report = self.pi.report()
-        del report
+        self.pi.report()  # lets go of what no process holds
         kernel.firmware.silent_for = 0
         kernel.gpu.begun = None
         kernel.v3d.power(False)
@@ -74,7 +73,7 @@ class Crew:
             journal.unlink()
 
 
-def lines(told: Dict[str, Any]) -> List[str]:
+def faults_of(told: Dict[str, Any]) -> List[str]:
     """What is wrong with the end of a scenario, whatever else it was to show."""
     rows: List[str] = []
     if told["hang"]:

@@ -20,7 +20,7 @@ from .ram import Ram
 
 __all__ = ["Gpu", "V3D", "REGISTERS"]
 
-_STEPS = (8, 256)  # instructions between two looks at the host interrupt: first 64 times, then
+_STEPS = (8, 1024)  # instructions between two looks at the host interrupt: first 64 times, then
 _ENDLESS = 200_000_000  # instructions of one QPU: nothing here runs longer
 OFF = 0xDEADBEEF
 

@@ -69,7 +69,7 @@ static const char *const virtual_paths[] = {
     "/boot", "/etc/os-release", "/usr/lib/os-release", "/etc/rpi-issue", "/etc/debian_version",
     "/etc/udev", "/usr/lib/udev", "/lib/udev", "/run", "/var/lock", "/var/run", "/opt/vc",
     "/sys/bus/platform", "/sys/class", "/sys/kernel/debug", "/sys/module",
-    "/sys/devices/platform", "/dev/vcio", "/dev/vcio_gencmd", "/dev/vcio_crypto", "/dev/vcsm",
+    "/sys/devices/platform", "/.dockerenv", "/dev/vcio", "/dev/vcio_gencmd", "/dev/vcio_crypto", "/dev/vcsm",
     "/dev/vcsm-cma", "/dev/dma_heap", "/dev/mem", "/dev/gpiomem", "/dev/kmsg", "/dev/vchiq",
     "/dev/vc-mem", "/dev/dri", "/dev/vcio2", NULL,
 };

@@ -131,6 +131,7 @@ class Setup:
     mailbox_seconds: float = 1.0
     incoherent: bool = True
     window: Optional[int] = None
+    container: bool = False
     timing: str = "calibrated"
 
     @property
@@ -235,6 +236,11 @@ def _setups() -> Dict[str, Setup]:
         "under-voltage": book64.but(throttled=0x50005, v3d_hz=200_000_000),
         "no-vcio": book64.but(
             kernel="6.12.48-arm64", nodes={"/dev/vcio": None, "/dev/vcsm-cma": None}
+        ),
+        "container": book64.but(
+            container=True,
+            nodes={path: None for path in _NODES if path not in ("/dev/mem", "/dev/kmsg")},
+            links={},
         ),
         "pi4": book64.but(board="pi4", v3d="okay", overlays=("vc4-kms-v3d",)),
         "pi5": book64.but(board="pi5", v3d="okay", overlays=("vc4-kms-v3d-pi5",)),

@@ -65,6 +65,8 @@ OTHERS = {
     "pi5": {"board": ("fail", "BCM2712", "VideoCore VII", "py-videocore7")},
     "no-vcio": {"vcio node": ("fail", "no /dev/vcio", "Raspberry Pi kernel"),
                 "vcsm-cma": ("fail",)},
+    "container": {"vcio node": ("fail", "--device /dev/vcio"), "vcsm-cma": ("fail",),
+                  "dma-heap": ("warn",)},
     "not-in-video": {"vcio access": ("fail", "usermod -aG video guest"),
                      "vcsm-cma": ("fail", "/dev/vcsm-cma"), "dma-heap": ("warn", "udev rule")},
     "not-logged-in-anew": {"vcio access": ("fail", "log out and in"), "vcsm-cma": ("fail",),
@@ -101,7 +103,13 @@ def check(name, expected):
         assert found["a program"][0] == "skip"
 
 
-@pytest.mark.parametrize("name", LISTED)
+QUICK = ("bookworm64", "udev2026", "kms", "pi4")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LISTED],
+)
 def test_listed(name):
     check(name, LISTED[name])
 

@@ -28,7 +28,13 @@ def test_numbers_and_layouts_byte_for_byte():
     assert struct.calcsize("<QIIQ") == 0x18
 
 
-@pytest.mark.parametrize("name", sorted(SETUPS))
+SOME = ("bookworm32", "zero", "pi5", "bullseye64")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SOME else pytest.param(name, marks=pytest.mark.slow) for name in SETUPS],
+)
 def test_every_set_up_boots_and_says_who_it_is(boot, raw, name):
     pi = boot(name)
     model, machine, release, uid, config = raw(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .crew import Crew, lines
+from .crew import Crew, faults_of
 from .faults import Fault
 from .pi import VirtualPi
 
@@ -22,7 +22,9 @@ def product():
 """
 
 
-@pytest.mark.parametrize("name", ["bookworm64", "no-vcsm-cma"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("bookworm64", marks=pytest.mark.slow), "no-vcsm-cma"]
+)
 def test_kill_in_a_launch_and_start_again(name):
     """The kernel frees what it knows of, the next process what the firmware still holds."""
     with Crew(name) as crew:
@@ -96,7 +98,7 @@ os._exit(0)
 # --- launches that do not end -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", ["qpu", "auto"])
+@pytest.mark.parametrize("device", [pytest.param("qpu", marks=pytest.mark.slow), "auto"])
 def test_a_launch_that_hangs(device):
     """Its memory is used by nobody else, as long as it may run; then the firmware recovers."""
     with Crew("pi1") as crew:
@@ -133,7 +135,7 @@ def test_a_queue_that_hangs():
             Fault("store(SRQPC)", 36, launch="hang"), do="limited", device="qpu"
         )
         assert told["error"].startswith("DeviceTimeout") and told["kept"], told
-        assert [row for row in lines(told) if "enable" not in row] == [], told
+        assert [row for row in faults_of(told) if "enable" not in row] == [], told
 
 
 @pytest.mark.slow
@@ -141,7 +143,7 @@ def test_a_canary_that_dies():
     """The first launches of a process are checked: a firmware that does nothing is found out."""
     with Crew("pi1") as crew:
         told = crew.run(Fault("EXECUTE_QPU", 0, launch="nothing"), n=80)
-        assert "wrong results" in told["error"] and told["kept"] and not lines(told), told
+        assert "wrong results" in told["error"] and told["kept"] and not faults_of(told), told
         told = crew.run(Fault("EXECUTE_QPU", 0, launch="nothing"), n=80, device="auto")
-        assert told["right"] and told["stats"] == {"cpu": 1} and not lines(told), told
+        assert told["right"] and told["stats"] == {"cpu": 1} and not faults_of(told), told
         assert sum(row.startswith("WARNING") for row in told["log"]) >= 1

@@ -38,9 +38,8 @@ def test_demo_everywhere(name):
     check_demo(name, 256)
 
 
-@pytest.mark.parametrize("name", [FAILING[0], pytest.param("pi4", marks=pytest.mark.slow),
-                                  *(pytest.param(n, marks=pytest.mark.slow)
-                                    for n in FAILING[1:3])])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAILING)
 def test_demo_says_why_not(name):
     with VirtualPi(name) as pi:
         done = demo(pi, "--size", "16")

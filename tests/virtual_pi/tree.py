@@ -71,6 +71,8 @@ def plant(root: pathlib.Path, setup: Setup, ram: Ram) -> None:
         put("/sys/module/vc4/initstate", "live\n")
     if setup.udmabuf:
         _udmabuf(put, setup)
+    if setup.container:
+        put("/.dockerenv", "")
 
 
 def _device_tree(put, link, setup: Setup, ram: Ram) -> None:

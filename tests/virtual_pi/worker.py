@@ -233,10 +233,19 @@ def run(options: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def main() -> None:
+    # So that no child has to import or build them.
+    import numpy.random  # noqa: F401
+    import scipy.linalg.blas  # noqa: F401
+
+    import piblas.blas.level3
+    import piblas.blas.qpu
+    import piblas.driver.cma
     import piblas.driver.opening  # noqa: F401
+    from piblas.driver import canary
     from piblas.kernels import gemm
 
-    for beta in (False, True):  # so that no child has to build it
+    canary.words()
+    for beta in (False, True):
         gemm.SPEC.program(gemm.SPEC.options(beta=beta))
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
