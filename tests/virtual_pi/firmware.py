@@ -195,8 +195,6 @@ class Firmware:
         memory = self.handles.pop(handle, None)
         if memory is None:
             return [_FAILED]
-        if memory.locks:
-            self.gpu.violations.append(f"GPU memory {handle} was released while locked")
         if self.gpu.begun or not self.v3d.idle:
             self.gpu.violations.append("GPU memory was released while a launch may still write it")
         self.ram.shut(memory.address, self.ram.vc.give(memory.address))

@@ -45,6 +45,7 @@ class Gpu:
         self.machine = ram.machine
         self.violations: List[str] = []
         self.launches = 0
+        self.longest = 0.0  # simulated seconds
         self.begun: Optional[List[Tuple[int, int]]] = None
         self.totals: Dict[int, int] = {}
 
@@ -102,6 +103,7 @@ class Gpu:
         cycles = machine.cycles
         if cycles is None:
             cycles = 4 * max(row["instructions"] for row in machine.counters())
+        self.longest = max(self.longest, cycles / self.hertz)
         return cycles / self.hertz
 
     @property

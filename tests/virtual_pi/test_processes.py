@@ -95,6 +95,43 @@ os._exit(0)
         first.stdout.close()
 
 
+@pytest.mark.slow
+def test_threads_take_turns():
+    code = OPEN + """
+import threading
+right = []
+def work(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(3):
+        x, y = (rng.integers(-9, 10, (80, 80)).astype(np.float32) for _ in range(2))
+        right.append(bool((piblas.sgemm(1, x, y) == x @ y).all()))
+with piblas.use(device):
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+print(len(right), all(right), piblas.stats())
+device.close()
+"""
+    with VirtualPi("bookworm64") as pi:
+        done = pi.python(code)
+        assert done.stdout.startswith("12 True {'qpu'"), done
+        assert pi.report().clean
+
+
+@pytest.mark.slow
+def test_long_products_are_cut():
+    """At 500 kHz a product of 256 x 256 takes more than a second of the chip's time."""
+    with Crew("bookworm64", v3d_hz=500_000) as crew:
+        told = crew.run(n=256)
+        assert told["right"] and not faults_of(told), told
+        assert told["calls"].count("ioctl(vcio, EXECUTE_QPU)") > 4
+        assert crew.pi.kernel.gpu.longest < 1.0
+    with Crew("root", v3d_hz=500_000) as crew:
+        told = crew.run(n=256)
+        assert told["right"] and not faults_of(told), told
+        assert crew.pi.kernel.gpu.longest > 1.0  # through registers there is no limit
+
+
 # --- launches that do not end -------------------------------------------------------------------
 
 
