@@ -98,8 +98,9 @@ class OutOfDeviceMemory(DeviceError, MemoryError):
 class EmulatorFault(DeviceError):
     """A program did something on the emulator whose result the chip does not define.
 
-    Attributes: ``qpu``, ``pc`` (index of the instruction word), ``instruction`` (disassembled),
-    ``unit`` ("tmu", "vdw", ...), ``address`` (bus address, or None) and ``reason``.
+    Attributes: ``qpu``, ``thread`` (0 or 1, or None where the QPU has one), ``pc`` (index of the
+    instruction word), ``instruction`` (disassembled), ``unit`` ("tmu", "vdw", ...), ``address``
+    (bus address, or None) and ``reason``.
     """
 
     def __init__(
@@ -111,12 +112,15 @@ class EmulatorFault(DeviceError):
         instruction: str,
         unit: str,
         address: Optional[int] = None,
+        thread: Optional[int] = None,
     ) -> None:
         self.reason = reason
         self.qpu = qpu
+        self.thread = thread
         self.pc = pc
         self.instruction = instruction
         self.unit = unit
         self.address = address
         at = "" if address is None else f" at bus address {address:#010x}"
-        super().__init__(f"QPU {qpu}, pc {pc} [{instruction}]: {unit}: {reason}{at}")
+        who = f"QPU {qpu}" if thread is None else f"QPU {qpu}, thread {thread}"
+        super().__init__(f"{who}, pc {pc} [{instruction}]: {unit}: {reason}{at}")

@@ -80,6 +80,14 @@ def add_commands(commands: Any) -> None:
     run.add_argument(
         "--incoherent", action="store_true", help="keep caches and memory apart, as on the chip"
     )
+    run.add_argument(
+        "--threads",
+        metavar="N",
+        type=int,
+        default=1,
+        help="2: two threads on each QPU, as the chip has for fragment shaders; --uniforms are for "
+        "thread 0 and 1 of QPU 0, of QPU 1, ... (1)",
+    )
     run.add_argument("--seed", metavar="N", type=int, help="start with noise instead of zeros")
     run.add_argument(
         "--trace",
@@ -169,10 +177,13 @@ def _streams(args: argparse.Namespace, buffers: Dict[str, Any]) -> List[Any]:
             items = [item.strip() for item in text.split(",") if item.strip()]
             streams.append([_uniform(args.parser, item, buffers) for item in items])
     streams = streams or [[]]
-    if args.qpus is not None and len(streams) == 1:
-        streams *= args.qpus
-    if args.qpus is not None and len(streams) != args.qpus:
-        args.parser.error(f"--qpus {args.qpus}: there are uniforms for {len(streams)}")
+    if len(streams) == 1:
+        streams *= args.threads * (args.qpus or 1)
+    if len(streams) % args.threads:
+        args.parser.error(f"--threads 2: there are uniforms for {len(streams)} threads")
+    qpus = len(streams) // args.threads
+    if args.qpus is not None and qpus != args.qpus:
+        args.parser.error(f"--qpus {args.qpus}: there are uniforms for {qpus}")
     return streams
 
 
@@ -182,7 +193,7 @@ def _streams(args: argparse.Namespace, buffers: Dict[str, Any]) -> List[Any]:
 def _execute(args: argparse.Namespace, device: Any, program: Any, streams: List[Any]) -> Dict:
     if not args.trace:
         with console.progress(f"running {args.file}"):
-            report = device.execute(program, streams, timeout=args.timeout)
+            report = device.execute(program, streams, timeout=args.timeout, threads=args.threads)
         facts = {
             "qpus": report.n_qpus,
             "instructions": report.instructions,
@@ -209,8 +220,9 @@ def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[A
             left -= 1
         print(line, file=stream)
 
-    if args.trace_qpu is not None and not 0 <= args.trace_qpu < len(streams):
-        args.parser.error(f"--trace-qpu {args.trace_qpu}: QPUs 0 to {len(streams) - 1} run")
+    last = len(streams) // args.threads - 1
+    if args.trace_qpu is not None and not 0 <= args.trace_qpu <= last:
+        args.parser.error(f"--trace-qpu {args.trace_qpu}: QPUs 0 to {last} run")
     with Debugger(
         device,
         program,
@@ -219,6 +231,7 @@ def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[A
         trace=say,
         trace_qpu=args.trace_qpu,
         trace_full=args.trace_full,
+        threads=args.threads,
     ) as debugger:
         while left is None or left > 0:
             if debugger.step().reason == "end":
@@ -229,7 +242,7 @@ def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[A
             debugger.finish()
         per_qpu = debugger.counters()
         return {
-            "qpus": len(streams),
+            "qpus": len(per_qpu),
             "instructions": sum(row["instructions"] for row in per_qpu),
             "per_qpu": list(per_qpu),
             "bytes": device.machine.traffic(),
@@ -243,6 +256,8 @@ def _failure(error: PiblasError, source: Source, path: str) -> Dict[str, Any]:
     if isinstance(error, EmulatorFault):
         for name in ("qpu", "pc", "instruction", "unit", "address", "reason"):
             facts[name] = getattr(error, name)
+        if error.thread is not None:
+            facts["thread"] = error.thread
         if 0 <= error.pc < len(source.lines):
             facts["where"] = f"{path}:{source.lines[error.pc]}"
     return facts
@@ -278,6 +293,8 @@ def run_program(args: argparse.Namespace) -> int:
         parser.error(f"--trace-limit {args.trace_limit}: choose 0 or more")
     if args.qpus is not None and not 1 <= args.qpus <= 12:
         parser.error(f"--qpus {args.qpus}: there are 1 to 12")
+    if args.threads not in (1, 2):
+        parser.error(f"--threads {args.threads}: a QPU has 1 or 2")
     source = files.read_program(args.file)
     contents = {name: _contents(parser, name, what) for name, what in wanted.items()}
     options: Dict[str, Any] = {"timing": "off"} if args.trace else {}

@@ -227,24 +227,38 @@ class Emulator(Device):
         uniforms: Uniforms,
         timeout: float = 10.0,
         clear_caches: bool = True,
+        *,
+        threads: int = 1,
     ) -> RunReport:
+        """As every device's; ``threads=2`` runs two threads on each QPU.
+
+        Then entries 2q and 2q + 1 of ``uniforms`` are for the threads of QPU q.  A chip does so
+        with fragment shaders only; what one sends it to compute runs alone.
+        """
         self._check_open()
         with self._lock:
-            launches, staged = self._stage(program, uniforms)
+            launches, staged = self._stage(program, uniforms, threads)
             try:
-                return self._launch(launches, timeout, clear_caches)
+                return self._launch(launches, timeout, clear_caches, threads)
             finally:
                 for buffer in staged:
                     buffer.free()
 
+    def _check_count(self, count: int, threads: int, what: str) -> None:
+        """Refuse a number of programs that does not fit; ``what`` calls them by their name."""
+        if threads not in (1, 2):
+            raise DeviceError(f"threads = {threads}: a QPU has 1 or 2")
+        if count % threads:
+            raise DeviceError(f"{what}: two threads for each QPU take an even number")
+        if not 1 <= count // threads <= self._n_qpus:
+            raise DeviceError(f"{what}: this device has 1 to {self._n_qpus} QPUs")
+
     def _stage(
-        self, program: Union[LoadedProgram, int], uniforms: Uniforms
+        self, program: Union[LoadedProgram, int], uniforms: Uniforms, threads: int = 1
     ) -> Tuple[List[Tuple[int, int]], List[Buffer]]:
         """What each QPU is launched with, and the buffers that hold its uniforms for the launch."""
-        if not 1 <= len(uniforms) <= self._n_qpus:
-            raise DeviceError(
-                f"uniforms for {len(uniforms)} QPUs: this device has 1 to {self._n_qpus}"
-            )
+        what = "QPUs" if threads == 1 else "threads"
+        self._check_count(len(uniforms), threads, f"uniforms for {len(uniforms)} {what}")
         code = program.bus_address if isinstance(program, LoadedProgram) else int(program)
         launches: List[Tuple[int, int]] = []
         staged: List[Buffer] = []
@@ -274,12 +288,12 @@ class Emulator(Device):
         count: int,
         timeout: float = 10.0,
         clear_caches: bool = True,
+        *,
+        threads: int = 1,
     ) -> RunReport:
+        """As every device's; for ``threads`` see :meth:`execute`."""
         self._check_open()
-        if not 1 <= count <= self._n_qpus:
-            raise DeviceError(
-                f"a list of {count} launches: this device has 1 to {self._n_qpus} QPUs"
-            )
+        self._check_count(count, threads, f"a list of {count} launches")
         with self._lock:
             words = self.machine.words(control_bus_address, 2 * count)
             if words is None:
@@ -287,10 +301,14 @@ class Emulator(Device):
                     f"the list of launches at {control_bus_address:#010x} is outside device memory"
                 )
             pairs = [(int(words[2 * q]), int(words[2 * q + 1])) for q in range(count)]
-            return self._launch(pairs, timeout, clear_caches)
+            return self._launch(pairs, timeout, clear_caches, threads)
 
     def _launch(
-        self, launches: Sequence[Tuple[int, int]], timeout: float, clear_caches: bool
+        self,
+        launches: Sequence[Tuple[int, int]],
+        timeout: float,
+        clear_caches: bool,
+        threads: int,
     ) -> RunReport:
         machine = self.machine
         if not timeout > 0:
@@ -299,7 +317,7 @@ class Emulator(Device):
         if clear_caches:
             machine.clear_caches()
         try:
-            machine.start(launches, limit, collect.wanted())
+            machine.start(launches, limit, collect.wanted(), threads)
             machine.finish(f"no end after {timeout:g} s of the chip's time")
         except BaseException:
             machine.reset()
@@ -308,7 +326,7 @@ class Emulator(Device):
         issued = [row["instructions"] for row in per_qpu]
         cycles, timeline = machine.cycles, machine.timeline()
         return RunReport(
-            n_qpus=len(launches),
+            n_qpus=len(per_qpu),
             clock_hz=self._clock_hz,
             instructions=sum(issued),
             issue_cycles=4 * max(issued),

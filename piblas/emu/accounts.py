@@ -88,6 +88,7 @@ def start(s: x.State, n_qpus: int, collect: Collection[str]) -> x.State:
         t.Z_LINE, t.Z_SINCE, t.Z_HELD, t.Z_OLD, t.Z_NEW, t.Z_FETCH, t.Z_FETCH_NEXT
     ):  # fmt: skip
         s.Z[:, index] = -1
+    s.Z[:, [t.Z_OTHER, t.Z_OTHER + t.Z_NEW - t.Z_OLD]] = -1
     for qpu in range(n_qpus):
         address = int(s.Q[qpu, x.Q_UNIF])
         if address:

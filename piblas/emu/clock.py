@@ -45,19 +45,20 @@ from .clock_layout import (
     X_LINES, X_PORT, X_RINGS, X_RING_DONE, X_RING_HEAD, X_RING_TAIL, X_ROW, X_SDRAM, X_SFU, X_TICK,
     X_TMUS, X_TMU_TAGS, X_UNIF_TAGS, X_VDR_BUSY, X_VDR_DONE, X_VDR_LEFT, X_VDR_LINES, X_VDR_REST,
     X_VDR_ROW, X_VDW_BUSY, X_VPM, Z_BLOCK, Z_CLOCK, Z_FETCH, Z_FETCH_FIRST, Z_FETCH_FREE,
-    Z_FETCH_NEXT, Z_HELD, Z_LINE, Z_NEW, Z_NEW_AT, Z_NEW_PORT, Z_OLD, Z_OLD_AT, Z_SEMAPHORE,
-    Z_SINCE, Z_STALL, Z_VPM_READY,
+    Z_FETCH_NEXT, Z_HELD, Z_LINE, Z_NEW, Z_NEW_AT, Z_NEW_PORT, Z_OLD, Z_OLD_AT, Z_OTHER,
+    Z_SEMAPHORE, Z_SINCE, Z_STALL, Z_VPM_READY,
 )  # fmt: skip
 from .dma import finish_load, finish_store
 from .fields import field
 from .layout import (
     CLASS_SEMAPHORE, CODE_LINES, CODE_WAYS, G_BASE, G_NQPUS, G_SIZE, G_VDR_DUE, G_VDR_SETUP,
-    G_VDW_DUE, G_VDW_SETUP, L2_WAYS, OK, PER_QPU, QPU_WORDS, Q_PC, Q_UNIF, SLOT_X, SLOT_Y,
-    TMU_LINES, UNIF_LINES, U_FILES, U_IMM, U_KIND, U_RADDR_A, U_RADDR_B, U_SIG, U_WADDR_ADD,
-    U_WADDR_MUL, WAIT_DOWN, WAIT_EVENT, WAIT_MUTEX, WAIT_TURN,
+    G_VDW_DUE, G_VDW_SETUP, L2_WAYS, OK, PER_QPU, QPU_WORDS, Q_LOOKUP, Q_PC, Q_RESULTS, Q_UNIF,
+    SLOT_TEXELS, SLOT_X, SLOT_Y, TMU_LINES, UNIF_LINES, U_FILES, U_IMM, U_KIND, U_RADDR_A,
+    U_RADDR_B, U_SIG, U_WADDR_ADD, U_WADDR_MUL, WAIT_DOWN, WAIT_EVENT, WAIT_MUTEX, WAIT_TURN,
 )  # fmt: skip
 from .qpu import LDTMU0, LDTMU1
-from .tmu import _which as which_tmu
+from .tmu import takes_uniform
+from .tmu import which as which_tmu
 
 _vdr_rowlen = field("vdr", "rowlen")
 _vdr_nrows = field("vdr", "nrows")
@@ -415,6 +416,17 @@ def _uniform(S, q):
     return OK
 
 
+@njit
+def change_thread(S, q):
+    """The other thread of QPU ``q`` goes on, whose uniforms have a FIFO of their own."""
+    Z = S.Z
+    for i in range(5):
+        Z[q, Z_OLD + i], Z[q, Z_OTHER + i] = Z[q, Z_OTHER + i], Z[q, Z_OLD + i]
+    address = memory.unif_address(S.Q, q)
+    if address:
+        _want_line(S, q, address >> 6)
+
+
 # --- DMA -----------------------------------------------------------------------------------------
 
 
@@ -557,6 +569,14 @@ def _vpm_port(S, q, backlog):
 
 
 @njit
+def _configures(S, q, add, mul):
+    """Whether a write of a TMU takes a uniform."""
+    if max(add, mul) < ports.W_T0S:
+        return False
+    return takes_uniform(S.Q, q, add if add >= ports.W_T0S else mul)
+
+
+@njit
 def before(S, q, row):
     """Wait until the instruction can issue: OK, WAIT_TURN or WAIT_EVENT."""
     U, X, Z = S.U, S.X, S.Z
@@ -577,7 +597,7 @@ def before(S, q, row):
         status = _take(S, q, sig - LDTMU0)
         if status != OK:
             return status
-    if read_a == ports.R_UNIF or read_b == ports.R_UNIF:
+    if read_a == ports.R_UNIF or read_b == ports.R_UNIF or _configures(S, q, add, mul):
         status = _uniform(S, q)
         if status != OK:
             return status
@@ -631,8 +651,14 @@ def _written(S, q, row, address, mul_unit):
     U, Z = S.U, S.Z
     source = q * QPU_WORDS + 16 * (SLOT_Y if mul_unit else SLOT_X)
     file_b = U[row, U_FILES] & 1 ^ mul_unit
-    if address == ports.W_T0S or address == ports.W_T1S:
-        _request(S, q, 0 if address == ports.W_T0S else 1, source)
+    if address >= ports.W_T0S:
+        # A texture lookup with two results is served like two requests.
+        if address & 3 == 0:
+            for _ in range(S.Q[q, Q_RESULTS]):
+                addresses = q * QPU_WORDS + S.Q[q, Q_LOOKUP]
+                _request(S, q, 0 if address == ports.W_T0S else 1, addresses)
+        if address & 3 or S.Q[q, Q_LOOKUP] == 16 * SLOT_TEXELS:
+            _want_line(S, q, S.Q[q, Q_UNIF] - 4 + 4 * S.K[K_FIFO] >> 6)
     elif address == ports.W_UNIF:
         _begin_stream(S, q, np.int64(S.R[source]))
     elif address == ports.W_ADDR:

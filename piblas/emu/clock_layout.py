@@ -82,8 +82,9 @@ E_WIDTH = E_QPU + MAX_QPUS
     Z_FETCH_NEXT,  # the first line of a stream moved to, to be fetched behind that, or -1
     Z_FETCH_FREE,  # when the latest line is there, which the next one waits for
     Z_VPM_READY,  # when the first vector of the latest read setup is there
-    Z_STALL,  # clk by cause
+    Z_OTHER,  # five: Z_OLD to Z_NEW_PORT of the thread that is suspended
 ) = range(17)
+Z_STALL = Z_OTHER + 5  # clk by cause
 N_STREAMS, N_TMU_WAIT = Z_STALL + len(CAUSES), Z_STALL + len(CAUSES) + 1
 Z_WIDTH = N_TMU_WAIT + 1
 

@@ -78,6 +78,9 @@ class Debugger:
     well and are loaded for as long as the debugger is open.  ``labels`` (name -> word) appear in
     :meth:`where` and may name breakpoints.  ``trace`` gets a line about every instruction, or those
     of QPU ``trace_qpu``.  The device must not be used for other launches meanwhile.
+
+    With ``threads=2``, pc, registers and flags of a QPU are those of the thread that runs
+    (:meth:`thread`); a breakpoint holds for both.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Debugger:
         trace_qpu: Optional[int] = None,
         trace_full: bool = False,
         clear_caches: bool = True,
+        threads: int = 1,
     ) -> None:
         if not hasattr(device, "machine"):
             raise DeviceError("the debugger runs programs on the emulator only")
@@ -119,14 +123,13 @@ class Debugger:
         self._tracer = Tracer(self._machine, trace_full)
         self._closed = False
         try:
-            launches, staged = device._stage(program, uniforms)
+            launches, staged = device._stage(program, uniforms, threads)
             self._loaded += staged
-            self.n_qpus = len(launches)
-            self._code = [code for _, code in launches]
+            self.n_qpus = len(launches) // threads
             if clear_caches:
                 self._machine.clear_caches()
             self._machine.debugger = self._pass_breakpoint
-            self._machine.start(launches, self._limit)
+            self._machine.start(launches, self._limit, threads=threads)
         except BaseException:
             self.close()
             raise
@@ -163,6 +166,11 @@ class Debugger:
         """Its text."""
         return str(self._machine.instruction(self._qpu(qpu))[1])
 
+    def thread(self, qpu: int) -> Optional[int]:
+        """Which of two threads of a QPU runs; None where there is only one."""
+        thread: Optional[int] = self._machine.thread(self._qpu(qpu))
+        return thread
+
     def running(self, qpu: int) -> bool:
         """Whether a QPU's program has not ended yet."""
         return bool(self._machine.running(self._qpu(qpu)))
@@ -196,7 +204,7 @@ class Debugger:
         names = {index: name for name, index in self.labels.items()}
         lines = []
         for index in range(max(0, here - before), here + after + 1):
-            words = self._machine.words(self._code[qpu] + 8 * index, 2)
+            words = self._machine.words(self._machine.code(qpu) + 8 * index, 2)
             if words is None or (self.n_words is not None and index >= self.n_words):
                 break
             if index in names:
@@ -366,7 +374,7 @@ class Debugger:
             return self._stop("until", qpu)
         if self._breaks.get(pc, set()) & {None, qpu}:
             return self._stop("breakpoint", qpu)
-        words = self._machine.words(self._code[qpu] + 8 * pc, 2)
+        words = self._machine.words(self._machine.code(qpu) + 8 * pc, 2)
         try:
             if words is not None and decode(int(words[0]) | int(words[1]) << 32).sig == _BKPT:
                 return self._stop("bkpt", qpu)

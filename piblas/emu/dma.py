@@ -9,9 +9,10 @@ therefore sees old data, as on the chip; with ``strict`` it faults, because what
 timing.
 
 Transfers go past every cache.  Readings where the guide leaves room (no measurement known): the
-half-word or byte select of a load names a sub-vector of the row, that of a store an offset in the
-first word; rows and columns outside the VPM are skipped by loads and read whatever is there by
-stores; a store runs on into the next row, and with BLOCKMODE units follow each other in that way.
+half-word or byte select of a load names a sub-vector of the row (``strict`` faults unless it is 0),
+that of a store an offset in the first word; rows and columns outside the VPM are skipped by loads
+and read whatever is there by stores; a store runs on into the next row, and with BLOCKMODE units
+follow each other in that way.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def start_load(S, q, address):
         if strict:
             return fault(S, q, FAULT.VDR_SETUP, address)
         setup = 0
+    if strict and _vdr_modew(setup) & (3 if _vdr_modew(setup) >= 4 else 1):
+        return fault(S, q, FAULT.VDR_SELECT, address)
     nrows, rowlen = _vdr_nrows(setup), _vdr_rowlen(setup)
     size = _element_bytes(_vdr_modew(setup))
     mpitch = _vdr_mpitch(setup)

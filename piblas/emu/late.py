@@ -15,11 +15,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from . import alu, lanes
+from . import alu, lanes, threads
 from .layout import (
     ACC, FAULT, FILE_B, G_STRICT, OK, QPU_WORDS, Q_HAZ_A, Q_HAZ_ACC, Q_HAZ_B, Q_SFU, Q_SPECIAL,
-    Q_UNDEF, R4, R5, SLOT_OLD_A, SLOT_OLD_ACC, SLOT_OLD_B, SLOT_SFU, SP_HAZARD, U_DA, U_DM, U_FILES,
-    U_OP_MUL, U_ROT,
+    Q_UNDEF, R4, R5, SLOT_OLD_A, SLOT_OLD_ACC, SLOT_OLD_B, SLOT_SFU, SP_HAZARD, SP_THREADS, U_DA,
+    U_DM, U_FILES, U_OP_MUL, U_ROT,
 )  # fmt: skip
 from .memory import fault
 
@@ -44,6 +44,8 @@ def check_operand(S, q, place):
     if place == 16 * R4 and Q[q, Q_SFU] > 0:
         if _differ(R, base + place, base + 16 * SLOT_SFU):
             return fault(S, q, FAULT.R4_BUSY, -1)
+    if Q[q, Q_SPECIAL] & SP_THREADS and place >= 0 and threads.is_others(Q, q, place):
+        return fault(S, q, FAULT.OTHER_THREAD, -1)
     if 16 * ACC <= place <= 16 * R5 and Q[q, Q_UNDEF] >> (place // 16 - ACC) & 1:
         return fault(S, q, FAULT.LOST, -1)
     return OK

@@ -68,37 +68,53 @@ R4, R5 = ACC + 4, ACC + 5
     SLOT_UNPACKED,
     SLOT_SCRATCH,  # two slots in a row
     SLOT_SCRATCH_2,
-    SLOT_SPARE,
+    SLOT_TEXELS,  # the addresses of the texels of the latest texture lookup
 ) = range(70, 84)
 SLOT_OLD_ACC = 84  # six: r0..r5 before the previous instruction
+SLOT_COORDS = 90  # S, T, R of a texture lookup under way, for each TMU: SLOT_COORDS + 3 * tmu
 SLOT_CONST = 96  # 64: the operands of the small immediates
 SLOTS = 160
 QPU_WORDS = 16 * SLOTS
 
 # --- scalars of a QPU ----------------------------------------------------------------------------
 
+# What each of two threads has of its own; the suspended thread's is Q_OTHER columns further on.
 (
-    Q_STATE,  # 0: no program, 1: running
     Q_PC,  # bus address
-    Q_COUNT,  # instructions issued in this launch
     Q_BR,  # delay slots still to run before the jump to Q_TARGET; 0: no jump
     Q_TARGET,
+    Q_END,  # instructions until the program ends; 0: no end in sight
+    Q_BRANCHED,  # Q_COUNT at the last branch, and whether it was taken
+    Q_TAKEN,
+    Q_LAST,  # whether the last thread switch is behind
+    Q_UNIF,  # address of the next uniform
+    Q_UNIF_NEW,  # a rewritten address, and Q_COUNT when it was written
+    Q_UNIF_AT,
+    Q_AHEAD,  # two uniforms fetched ahead; two of the rewritten address
+    Q_AHEAD_2,
+    Q_AHEAD_NEW,
+    Q_AHEAD_NEW_2,
+    Q_OTHER,
+) = range(15)
+(
+    Q_STATE,  # 0: no program, 1: running
+    Q_THREAD,  # which of two threads runs: 0, 1
+    Q_SUSPENDED,  # whether the other one is suspended, and not ended or never begun
+    Q_COUNT,  # instructions issued in this launch
     Q_SPECIAL,  # SP_* bits: reasons for the careful path
     Q_Z,  # flags: bit e = element e
     Q_N,
     Q_C,
-    Q_END,  # instructions until the program ends; 0: no end in sight
     Q_THRSW,  # instructions until the thread switch
     Q_SFU,  # instructions until the SFU's result is in r4
     Q_HAZ_A,  # place of the file-A register that the previous instruction wrote, or -2
     Q_HAZ_B,
     Q_HAZ_ACC,  # bit n: the previous instruction wrote accumulator n
-    Q_UNDEF,  # bit n: accumulator n was lost in a thread switch; bit 6: the flags
-    Q_BRANCHED,  # Q_COUNT at the last branch, and whether it was taken
-    Q_TAKEN,
-    Q_UNIF,  # address of the next uniform
-    Q_UNIF_NEW,  # a rewritten address, and Q_COUNT when it was written
-    Q_UNIF_AT,
+    Q_UNDEF,  # bit n: accumulator n was lost in a thread switch; then LOST_*
+    Q_OURS_A,  # bit n: register n was last written by the running thread, by the other one
+    Q_OURS_B,
+    Q_THEIRS_A,
+    Q_THEIRS_B,
     Q_NOSWAP,  # TMU_NOSWAP in force; a new value and Q_COUNT when it was written
     Q_NOSWAP_NEW,
     Q_NOSWAP_AT,
@@ -106,6 +122,15 @@ QPU_WORDS = 16 * SLOTS
     Q_HEAD1,
     Q_FILL0,
     Q_FILL1,
+    Q_OWNER0,  # bit i: entry i of the ring was asked for by thread 1
+    Q_OWNER1,
+    Q_EXTRA0,  # 4 bits an entry: slots of the request queue that it takes beyond the first
+    Q_EXTRA1,
+    Q_COORDS0,  # bits 0, 1, 2: T, R, B of a texture lookup are written, S is not
+    Q_COORDS1,
+    Q_LOOKUP,  # place of the addresses of the latest lookup, and how many results it has
+    Q_RESULTS,
+    Q_AGAIN,  # TMU (1 or 2) whose texture results the host has fetched for the next instruction
     Q_WR_SETUP,  # generic VPM setups; -1: never written
     Q_WR_ADDR,
     Q_RD_SETUP,
@@ -127,11 +152,16 @@ QPU_WORDS = 16 * SLOTS
     N_VDR,
     N_VDW,
     N_TMU_PEAK,
-    Q_WIDTH,
-) = range(50)
+    Q_CONFIGS,  # four configuration words of a texture lookup, for each TMU
+) = range(2 * Q_OTHER, 2 * Q_OTHER + 56)
+Q_WIDTH = Q_CONFIGS + 8
 
-# Bits of Q_SPECIAL.
-SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW = 1, 2, 4, 8, 16
+# Bits of Q_SPECIAL; SP_THREADS: two threads under ``strict``, SP_TEXTURE: lookups with T, R or B.
+SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW, SP_THREADS, SP_TEXTURE = (1 << n for n in range(7))
+# Bits of Q_UNDEF behind those of the six accumulators: the flags, the SFU's result on its way, and
+# flag C of a mul op.
+LOST_FLAGS, LOST_SFU, LOST_C = 64, 128, 256
+LOST_ALL = 127
 
 # --- scalars of the machine ----------------------------------------------------------------------
 
@@ -177,6 +207,7 @@ SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW = 1, 2, 4, 8, 16
     G_BYTES_STORED,
     G_L2_LINES,
     G_SDRAM_LINES,
+    G_FRESH,  # whether the launch has not begun: the uniforms of all QPUs are to be fetched ahead
     G_SEMAPHORE,
 ) = range(42)
 G_WIDTH = G_SEMAPHORE + 16
@@ -274,7 +305,9 @@ WAIT_TEXT = {
 }
 LAST_WAIT = 15
 
-END_ALL, END_DEADLOCK, END_LIMIT, END_BUDGET, END_DECODE, END_BREAKPOINT, END_STEP = range(16, 23)
+(
+    END_ALL, END_DEADLOCK, END_LIMIT, END_BUDGET, END_DECODE, END_BREAKPOINT, END_STEP, END_TEXTURE,
+) = range(16, 24)  # fmt: skip
 
 FIRST_FAULT = 32
 # Name, unit, reason; the code of a fault is FIRST_FAULT + its index.
@@ -292,6 +325,10 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("UNPACK_MIXED", "alu", "unpacks one operand for a float and an integer operation"),
     ("UNDEFINED_READ", "regfile", "uses a register address whose value is undefined"),
     ("LOST", "control", "uses an accumulator or flags that a thread switch has lost"),
+    ("CARRY", "alu", "uses flag C of a mul24 or fmul, which is undetermined"),
+    ("LOAD_FLAGS", "alu", "takes flags from a load that the add unit never writes"),
+    ("OTHER_THREAD", "regfile", "reads a register that the other thread wrote"),
+    ("SWITCH_LAST", "control", "a thread switch behind the last one"),
     ("STALE_MUL", "alu", "writes the result of a mul nop"),
     ("SAME_DESTINATION", "alu", "both units write different values to one destination"),
     ("CONDITIONAL_IO", "alu", "conditional write to a peripheral, and the condition is false"),
@@ -308,11 +345,21 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("UNIF_ALIGN", "uniforms", "uniforms address is no multiple of 4"),
     ("TMU", "tmu", "reads outside the buffers"),
     ("TMU_POP", "tmu", "takes a result that was not requested"),
-    ("TMU_FULL", "tmu", "requests a ninth result before any was taken"),
+    ("TMU_FULL", "tmu", "requests more results than its queue has room for"),
     ("TMU_SWAP_EARLY", "tmu", "TMU request less than 3 instructions after tmu_noswap"),
     ("TMU_SWAP_BUSY", "tmu", "changes tmu_noswap while requests are outstanding"),
     ("TMU_LEFT", "tmu", "program ends with TMU results not taken"),
-    ("TEXTURE", "tmu", "texture lookups are not modelled"),
+    ("TMU_HALF", "tmu", "fills more than its half of the queue, which two threads share"),
+    ("TMU_OTHER", "tmu", "takes a result that the other thread requested"),
+    ("TEX_TWICE", "tmu", "writes a coordinate twice before S"),
+    ("TEX_UNIFORM", "tmu", "reads a uniform beside a TMU write that takes one"),
+    ("TEX_SWITCH", "tmu", "a texture lookup is not complete at a thread switch or the end"),
+    ("TEX_TYPE", "tmu", "a texture type whose texels are undetermined"),
+    ("TEX_CUBE", "tmu", "a cube map or a child image, whose lookup is undetermined"),
+    ("TEX_LEVEL", "tmu", "the level of detail decides on the filter, and it is undetermined"),
+    ("TEX_FILTER", "tmu", "interpolates between different texels, with undetermined rounding"),
+    ("TEX_EDGE", "tmu", "a coordinate so near the edge of a texel that rounding decides"),
+    ("TEX_BORDER", "tmu", "needs the border colour, which is undetermined"),
     ("UNINITIALISED", "memory", "reads a word that was never written"),
     ("VPM_NO_SETUP", "vpm", "VPM access without a setup"),
     ("VPM_EXTRA", "vpm", "reads more vectors than were set up"),
@@ -323,6 +370,7 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("VDR", "vdr", "reads outside the buffers"),
     ("VDR_ALIGN", "vdr", "address is no multiple of the element size"),
     ("VDR_ROWS", "vdr", "writes VPM rows outside 0..63 or columns outside 0..15"),
+    ("VDR_SELECT", "vdr", "selects a byte or half-word, whose place is undetermined"),
     ("VDR_SETUP", "vdr", "DMA load without a setup, or without a pitch"),
     ("VDW", "vdw", "writes outside the buffers"),
     ("VDW_ALIGN", "vdw", "address is no multiple of the element size"),

@@ -9,9 +9,9 @@ Start of a launch: registers, accumulators, flags and TMU queues are fresh (zero
 ``seed``); semaphores, mutex, VPM contents and the stride of DMA stores are as the last launch left
 them.  A launch that fails resets those, too.  Memory is never touched.
 
-User programs run alone on a QPU: a thread switch comes back to the same program, with all registers
-its own, and without its accumulators and flags (guide, p. 20-21).  ``strict`` faults where such a
-program goes on to use them.
+User programs run alone on a QPU of the chip: a thread switch comes back to the same program, with
+all registers its own, and without its accumulators and flags (guide, p. 20-21).  A launch may put
+two programs on each QPU, as the chip does with fragment shaders (:mod:`piblas.emu.threads`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..isa.disasm import disassemble
 from ..isa.instr import decode
 from ..isa.modes import SMALL_IMMS
 from . import layout as x
-from . import accounts, memory, scheduler
+from . import accounts, memory, scheduler, texture, tmu
 from . import clock_layout as t
 from .decode import decode_rows
 
@@ -131,7 +131,7 @@ class Machine:
         g[x.G_QUANTUM] = quantum
         self._state.K[:] = accounts.costs(timing, clock_hz)
         self._blocks: Dict[Tuple[int, int], int] = {}
-        self._code: List[int] = [0] * n_qpus
+        self._code: List[List[int]] = [[0]] * n_qpus
         self._touched = 0
         self._registers = self._fresh_registers()
         self.reset()
@@ -169,6 +169,7 @@ class Machine:
         s.Q[:, x.Q_VDW_STRIDE] = stride
         for index, value in _QPU_START.items():
             s.Q[:, index] = value
+        s.Q[:, x.Q_OTHER : 2 * x.Q_OTHER] = s.Q[:, : x.Q_OTHER]
         s.R[:] = self._registers
         if self.seed is not None:
             flags = self._noise(3, 3 * self.n_qpus).reshape(-1, 3) & 0xFFFF
@@ -294,7 +295,15 @@ class Machine:
         pc = int(self._state.Q[qpu, x.Q_PC])
         words = self.words(pc & ~7, 2)
         text = "?" if words is None else disassemble(int(words[0]) | int(words[1]) << 32)
-        return (pc - self._code[qpu]) // 8, text
+        return (pc - self.code(qpu)) // 8, text
+
+    def code(self, qpu: int) -> int:
+        """Bus address of the program that a QPU (its running thread) executes."""
+        return self._code[qpu][self.thread(qpu) or 0]
+
+    def thread(self, qpu: int) -> Optional[int]:
+        """Which thread of a QPU runs; None where it has only one."""
+        return int(self._state.Q[qpu, x.Q_THREAD]) if len(self._code[qpu]) > 1 else None
 
     # --- launches --------------------------------------------------------------------------------
 
@@ -303,9 +312,11 @@ class Machine:
         launches: Sequence[Tuple[int, int]],
         limit: int = 1 << 62,
         collect: Collection[str] = (),
+        threads: int = 1,
     ) -> None:
         """Put programs on QPUs: (uniforms address, code address) for QPU 0, 1, ...
 
+        With ``threads=2`` the first two are for the threads of QPU 0, and so on.
         ``collect`` names what to keep beside the counts: "hot", "timeline".
         """
         if not _keeps_denormals():
@@ -316,13 +327,21 @@ class Machine:
         self._reset_qpus()
         self._check_code()
         s = self._state
-        s.G[x.G_NQPUS] = len(launches)
+        n_qpus = len(launches) // threads
+        s.G[x.G_NQPUS] = n_qpus
         s.G[x.G_LIMIT] = limit
-        for qpu, (uniforms, code) in enumerate(launches):
+        s.G[x.G_FRESH] = 1
+        for qpu in range(n_qpus):
+            programs = launches[threads * qpu : threads * (qpu + 1)]
+            self._code[qpu] = [code for _, code in programs]
             s.Q[qpu, x.Q_STATE] = 1
-            s.Q[qpu, x.Q_PC] = self._code[qpu] = code
-            s.Q[qpu, x.Q_UNIF] = uniforms
-        self._state = accounts.start(s, len(launches), collect)
+            for column, (uniforms, code) in zip((0, x.Q_OTHER), programs):
+                s.Q[qpu, column + x.Q_PC] = code
+                s.Q[qpu, column + x.Q_UNIF] = uniforms
+        if threads > 1:
+            s.Q[:n_qpus, x.Q_SUSPENDED] = 1
+            s.Q[:n_qpus, x.Q_SPECIAL] = x.SP_THREADS if s.G[x.G_STRICT] else 0
+        self._state = accounts.start(s, n_qpus, collect)
 
     def finish(self, timeout_text: str = "") -> None:
         """Run until every program has ended."""
@@ -350,6 +369,8 @@ class Machine:
                 raise self._fault(status)
             if status == x.END_DECODE:
                 self._decode()
+            elif status == x.END_TEXTURE:
+                self._look_up(only if only >= 0 else int(s.G[x.G_CURRENT]))
             elif status == x.END_BREAKPOINT:
                 qpu = only if only >= 0 else int(s.G[x.G_CURRENT])
                 if self.debugger is not None:
@@ -357,6 +378,21 @@ class Machine:
                 s.Q[qpu, x.Q_PASS] = 1
             else:
                 return status
+
+    def _look_up(self, qpu: int) -> None:
+        """The texture lookup that a QPU's next instruction asks for."""
+        s = self._state
+        asked = int(s.Q[qpu, x.Q_AGAIN]) - 1
+        unit = tmu.which.py_func(s.Q, qpu, asked)
+        entry = int(s.Q[qpu, x.Q_HEAD0 + unit] + s.Q[qpu, x.Q_FILL0 + unit])
+        ring = (2 * qpu + unit) * tmu.DEPTH
+        count = tmu.results.py_func(s.Q, qpu, asked)
+        targets = [16 * (ring + (entry + i) % tmu.DEPTH) for i in range(count)]
+        try:
+            texture.lookup(s, qpu, asked, unit, targets)
+        except texture.TextureFault as fault:
+            s.G[x.G_FAULT_QPU], s.G[x.G_FAULT_ADDR] = qpu, fault.address
+            raise self._fault(fault.code) from None
 
     def _fault(self, status: int) -> EmulatorFault:
         name, unit, reason = x.FAULTS[status - x.FIRST_FAULT]
@@ -373,6 +409,7 @@ class Machine:
         return EmulatorFault(
             reason,
             qpu=qpu,
+            thread=self.thread(qpu),
             pc=index,
             instruction=text,
             unit=unit,
@@ -387,13 +424,18 @@ class Machine:
                 index, text = self.instruction(qpu)
                 wait = x.WAIT_TEXT.get(int(self._state.Q[qpu, x.Q_WAIT]))
                 doing = f"waits for {wait}" if wait else "running"
-                lines.append(f"QPU {qpu}, pc {index} [{text}]: {doing}")
+                thread = self.thread(qpu)
+                name = f"QPU {qpu}" if thread is None else f"QPU {qpu}, thread {thread}"
+                lines.append(f"{name}, pc {index} [{text}]: {doing}")
         return "\n".join(lines)
 
     # --- what there is to see --------------------------------------------------------------------
 
     def registers(self, qpu: int) -> Dict[str, np.ndarray]:
-        """Copies of the registers: "ra0".. and "rb0".. (32 each), "r0".."r5"; 16 words each."""
+        """Copies of the registers: "ra0".. and "rb0".. (32 each), "r0".."r5"; 16 words each.
+
+        Of two threads, these are the registers as the running one numbers them.
+        """
         slots = self._state.R.reshape(self.n_qpus, x.SLOTS, 16)[qpu]
         names = [f"ra{n}" for n in range(32)] + [f"rb{n}" for n in range(32)]
         names += [f"r{n}" for n in range(6)]

@@ -7,7 +7,9 @@ never share one, so one comparison decides whether an access is inside.
 With ``incoherent`` set, lines of 64 bytes are held as on the chip until something evicts or clears
 them: TMU cache (4 KiB, direct mapped, one per TMU), instruction cache (4 KiB, 4 ways, one per
 slice), L2 (32 KiB, 4 ways, least recently used); the uniforms cache is undocumented and taken as
-4 KiB, direct mapped, one per slice.  All are read only: clearing one loses nothing.
+4 KiB, direct mapped, one per slice.  All are read only: clearing one loses nothing.  Behind the
+uniforms cache each QPU (each of two threads) has a FIFO of two words, filled at the start, after a
+write of the address and by each read: what changes in memory or caches later does not reach them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from numba import njit
 from .layout import (
     CODE_LINES, CODE_WAYS, C_AGE, C_CODE, C_L2, C_TMU, C_UNIF, FAULT, G_BASE, G_CLOCK, G_FAULT,
     G_FAULT_ADDR, G_FAULT_QPU, G_INCOHERENT, G_L2_LINES, G_SDRAM_LINES, G_SIZE, G_STRICT, G_TRAP,
-    L2_SETS, L2_WAYS, N_UNIFORMS, OK, PER_QPU, Q_COUNT, Q_UNIF, Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES,
+    G_FRESH, G_NQPUS, L2_SETS, L2_WAYS, N_UNIFORMS, OK, PER_QPU, Q_AHEAD, Q_AHEAD_2, Q_AHEAD_NEW,
+    Q_AHEAD_NEW_2, Q_COUNT, Q_OTHER, Q_SUSPENDED, Q_UNIF, Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES,
     UNIF_LINES,
 )  # fmt: skip
 
@@ -144,21 +147,66 @@ def tmu_word(S, q, tmu, address):
     return np.int64(S.M[(address - S.G[G_BASE]) >> 2])
 
 
+# --- uniforms ------------------------------------------------------------------------------------
+
+
+@njit
+def _uniform_word(S, q, address):
+    """What is at an aligned address for the uniforms of a QPU; 0 outside memory."""
+    if not inside(S, address):
+        return 0
+    if S.G[G_INCOHERENT]:
+        entry = C_UNIF + q // PER_QPU * UNIF_LINES + (address >> 6 & (UNIF_LINES - 1))
+        return _through(S, entry, address)
+    return np.int64(S.M[(address - S.G[G_BASE]) >> 2])
+
+
+@njit
+def _fetch_ahead(S, q, address, column):
+    """Fill a FIFO, two columns of ``Q``, with the words at an address."""
+    address &= ~3
+    S.Q[q, column] = _uniform_word(S, q, address)
+    S.Q[q, column + 1] = _uniform_word(S, q, address + 4)
+
+
+@njit
+def begin_uniforms(S):
+    """The FIFOs fill as the launch begins."""
+    G, Q = S.G, S.Q
+    G[G_FRESH] = 0
+    if G[G_INCOHERENT]:
+        for q in range(G[G_NQPUS]):
+            _fetch_ahead(S, q, Q[q, Q_UNIF], Q_AHEAD)
+            if Q[q, Q_SUSPENDED]:
+                _fetch_ahead(S, q, Q[q, Q_OTHER + Q_UNIF], Q_OTHER + Q_AHEAD)
+
+
 @njit
 def unif_address(Q, q):
     """Address of the next uniform: a rewritten one holds from the third instruction on."""
     if Q[q, Q_UNIF_AT] >= 0 and Q[q, Q_COUNT] - Q[q, Q_UNIF_AT] >= 3:
         Q[q, Q_UNIF] = Q[q, Q_UNIF_NEW]
+        Q[q, Q_AHEAD], Q[q, Q_AHEAD_2] = Q[q, Q_AHEAD_NEW], Q[q, Q_AHEAD_NEW_2]
         Q[q, Q_UNIF_AT] = -1
     return Q[q, Q_UNIF]
+
+
+@njit
+def rewrite_unif_address(S, q, address):
+    """A write of the uniforms address."""
+    Q = S.Q
+    unif_address(Q, q)
+    Q[q, Q_UNIF_NEW] = address
+    Q[q, Q_UNIF_AT] = Q[q, Q_COUNT]
+    if S.G[G_INCOHERENT]:
+        _fetch_ahead(S, q, address, Q_AHEAD_NEW)
 
 
 @njit
 def next_uniform(S, q):
     """Pop a uniform: (status, word).
 
-    Less than 3 instructions after a rewrite the old stream still answers: the two words that the
-    FIFO had fetched ahead.
+    Less than 3 instructions after a rewrite the old stream still answers.
     """
     Q, G = S.Q, S.G
     address = unif_address(Q, q)
@@ -172,13 +220,12 @@ def next_uniform(S, q):
     address &= ~3
     Q[q, Q_UNIF] = address + 4
     Q[q, N_UNIFORMS] += 1
-    if not inside(S, address):
-        return OK, 0
     if G[G_INCOHERENT]:
-        entry = C_UNIF + q // PER_QPU * UNIF_LINES + (address >> 6 & (UNIF_LINES - 1))
-        word = _through(S, entry, address)
+        word = Q[q, Q_AHEAD]
+        Q[q, Q_AHEAD] = Q[q, Q_AHEAD_2]
+        Q[q, Q_AHEAD_2] = _uniform_word(S, q, address + 8)
     else:
-        word = np.int64(S.M[(address - G[G_BASE]) >> 2])
+        word = _uniform_word(S, q, address)
     if G[G_TRAP] and word == poison(address):
         return fault(S, q, FAULT.UNINITIALISED, address), 0
     return OK, word

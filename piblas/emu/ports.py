@@ -8,8 +8,8 @@ from numba import njit
 from ..isa.regs import READ_ADDR, WRITE_ADDR
 from . import dma, lanes, memory, sfu, sync, tmu, vpm
 from .layout import (
-    FAULT, G_STRICT, N_SFU, OK, QPU_WORDS, Q_COUNT, Q_SFU, Q_SPECIAL, Q_UNDEF, Q_UNIF_AT,
-    Q_UNIF_NEW, R5, SLOT_PORT_A, SLOT_PORT_B, SLOT_SFU, SP_SFU, U_RADDR_A, U_RADDR_B,
+    FAULT, G_STRICT, N_SFU, OK, QPU_WORDS, Q_SFU, Q_SPECIAL, Q_UNDEF, R5, SLOT_PORT_A, SLOT_PORT_B,
+    SLOT_SFU, SLOT_X, SLOT_Y, SP_SFU, U_RADDR_A, U_RADDR_B, U_WADDR_ADD, U_WADDR_MUL,
 )  # fmt: skip
 from .memory import fault
 
@@ -78,6 +78,19 @@ def read_ports(S, q, row):
 
 
 @njit
+def look_up(S, q, row, mask_add, mask_mul):
+    """A texture lookup, if an instruction whose results are in SLOT_X and SLOT_Y asks for one."""
+    for mul_unit in range(2):
+        address = S.U[row, U_WADDR_MUL if mul_unit else U_WADDR_ADD]
+        if address >= W_T0S and address & 3 == 0 and tmu.takes_uniform(S.Q, q, address):
+            if (mask_mul if mul_unit else mask_add) != ALL and S.G[G_STRICT]:
+                return fault(S, q, FAULT.CONDITIONAL_IO, -1)
+            source = q * QPU_WORDS + 16 * (SLOT_Y if mul_unit else SLOT_X)
+            return tmu.texture(S, q, 0 if address < W_T1S else 1, source)
+    return OK
+
+
+@njit
 def write_r5(R, base, per_quad, source, mask):
     """A write of address 37: element 0, or element 0 of each quad, spreads if it is enabled."""
     target = base + 16 * R5
@@ -110,10 +123,8 @@ def write_port(S, q, address, file_b, source, mask):
     word = np.int64(R[source])
     if address == W_VPM:
         return vpm.write(S, q, source)
-    if address == W_T0S or address == W_T1S:
-        return tmu.request(S, q, 0 if address == W_T0S else 1, source)
-    if address > W_T0S:
-        return fault(S, q, FAULT.TEXTURE, -1)
+    if address >= W_T0S:
+        return tmu.write(S, q, 0 if address < W_T1S else 1, address & 3, source)
     if W_TLB_FIRST <= address <= W_TLB_LAST:
         return fault(S, q, FAULT.TLB, -1)
     if not mask & 1:
@@ -123,9 +134,7 @@ def write_port(S, q, address, file_b, source, mask):
     if address == W_UNIF:
         if file_b and G[G_STRICT]:
             return fault(S, q, FAULT.UNIF_FILE_B, word)
-        memory.unif_address(Q, q)
-        Q[q, Q_UNIF_NEW] = word
-        Q[q, Q_UNIF_AT] = Q[q, Q_COUNT]
+        memory.rewrite_unif_address(S, q, word)
     elif address == W_SETUP:
         return vpm.setup_write(S, q, word) if file_b else vpm.setup_read(S, q, word)
     elif address == W_ADDR:

@@ -11,28 +11,29 @@ import numpy as np
 from numba import njit
 
 from ..isa.modes import LOAD_32, LOAD_SEMAPHORE, LOAD_SIGNED, SIGNAL_BY_NAME
-from . import alu, dma, lanes, late, ports, sync, tmu, vpm
+from . import alu, dma, lanes, late, ports, sync, threads, tmu, vpm
 from .layout import (
     ACC, CLASS_BRANCH, CLASS_LOAD, CLASS_OUTSIDE, CLASS_RESERVED, CLASS_SEMAPHORE, END_BREAKPOINT,
     FAULT, F_BYTE_IO, F_CROWD, F_FLOAT_ADD, F_FLOAT_MUL, F_PACK_ADD, F_PACK_MUL, F_PACK_SATURATE,
     F_PACK_TARGET, F_READS_IO, F_RECORD, F_SAME, F_SF, F_STALE_MUL, F_UNDEF_A, F_UNDEF_B,
-    F_UNPACK_FLOAT, F_UNPACK_MIXED, F_VPM_CROWD, G_DEBUGGER, G_STRICT, OK, QPU_WORDS, Q_BR,
-    Q_BRANCHED, Q_C, Q_COUNT, Q_END, Q_FILL0, Q_FILL1, Q_HAZ_A, Q_HAZ_ACC, Q_HAZ_B, Q_N, Q_PASS,
-    Q_PC, Q_RD_LEFT, Q_SFU, Q_SPECIAL, Q_STATE, Q_TAKEN, Q_TARGET, Q_THRSW, Q_UNDEF, Q_Z, R4, R5,
-    SLOT_OLD_A, SLOT_SFU, SLOT_TRASH, SLOT_UNPACKED, SLOT_X, SLOT_Y, SP_END, SP_HAZARD, SP_SFU,
-    SP_THRSW, SP_UNDEF, U_COND_ADD, U_COND_MUL, U_DA, U_DM, U_EXTRA, U_FILES, U_FLAGS, U_FROM_A,
-    U_IMM, U_KIND, U_OP_ADD, U_OP_MUL, U_PACK, U_PM, U_RADDR_A, U_RADDR_B, U_ROT, U_SA, U_SB, U_SC,
-    U_SD, U_SIG, U_UNPACK, U_WADDR_ADD, U_WADDR_MUL,
+    F_UNPACK_FLOAT, F_UNPACK_MIXED, F_VPM_CROWD, G_DEBUGGER, G_STRICT, LOST_C, LOST_FLAGS, LOST_SFU,
+    OK, QPU_WORDS, Q_AGAIN, Q_BR, Q_BRANCHED, Q_C, Q_COORDS0, Q_COORDS1, Q_COUNT, Q_END, Q_HAZ_A,
+    Q_HAZ_ACC, Q_HAZ_B, Q_LAST, Q_N, Q_PASS, Q_PC, Q_RD_LEFT, Q_SFU, Q_SPECIAL, Q_STATE,
+    Q_SUSPENDED, Q_TAKEN, Q_TARGET, Q_THRSW, Q_UNDEF, Q_Z, R4, R5, SLOT_OLD_A, SLOT_SFU, SLOT_TRASH,
+    SLOT_UNPACKED, SLOT_X, SLOT_Y, SP_END, SP_HAZARD, SP_SFU, SP_TEXTURE, SP_THREADS, SP_THRSW,
+    SP_UNDEF, U_COND_ADD, U_COND_MUL, U_DA, U_DM, U_EXTRA, U_FILES, U_FLAGS, U_FROM_A, U_IMM,
+    U_KIND, U_OP_ADD, U_OP_MUL, U_PACK, U_PM, U_RADDR_A, U_RADDR_B, U_ROT, U_SA, U_SB, U_SC, U_SD,
+    U_SIG, U_UNPACK, U_WADDR_ADD, U_WADDR_MUL,
 )  # fmt: skip
 from .memory import fault
 
 ALL = 0xFFFF
-LOST_FLAGS = 64
 
 BKPT, THRSW, THREND, LTHRSW, LOADCV, LOADC, LDCEND, LDTMU0, LDTMU1, LOADAM = (
     SIGNAL_BY_NAME[name].code for name in
     "bkpt thrsw thrend lthrsw loadcv loadc ldcend ldtmu0 ldtmu1 loadam".split()
 )  # fmt: skip
+
 
 @njit
 def condition(Q, q, code):
@@ -77,6 +78,8 @@ def _ends_here(S, q, row):
         return fault(S, q, FAULT.END_SLOT, -1)
     if U[row, U_KIND] == CLASS_BRANCH and (Q[q, Q_END] > 0 or Q[q, Q_THRSW] > 0):
         return fault(S, q, FAULT.END_SLOT, -1)
+    if (sig == THRSW or sig == LTHRSW) and Q[q, Q_LAST]:
+        return fault(S, q, FAULT.SWITCH_LAST, -1)
     if Q[q, Q_END] > 0 or sig == THREND:
         for column in (U_RADDR_A, U_RADDR_B):
             address = U[row, column]
@@ -84,7 +87,9 @@ def _ends_here(S, q, row):
             if address == ports.R_UNIF or address == ports.R_VARY or in_vpm:
                 return fault(S, q, FAULT.END_ACCESS, -1)
         for column in (U_WADDR_ADD, U_WADDR_MUL):
-            if ports.W_VPM <= U[row, column] <= ports.W_ADDR:
+            address = U[row, column]
+            pulls = address >= ports.W_T0S and tmu.takes_uniform(Q, q, address)
+            if pulls or ports.W_VPM <= address <= ports.W_ADDR:
                 return fault(S, q, FAULT.END_ACCESS, -1)
     return OK
 
@@ -113,26 +118,41 @@ def _ready(S, q, row):
         if status != OK:
             return status
     for column in (U_WADDR_ADD, U_WADDR_MUL):
-        if U[row, column] == ports.W_T0S or U[row, column] == ports.W_T1S:
-            status = tmu.request_wait(S, q, 0 if U[row, column] == ports.W_T0S else 1)
+        address = U[row, column]
+        if address >= ports.W_T0S:
+            reads = read_a == ports.R_UNIF or read_b == ports.R_UNIF
+            if reads and S.G[G_STRICT] and tmu.takes_uniform(S.Q, q, address):
+                return fault(S, q, FAULT.TEX_UNIFORM, -1)
+            status = tmu.request_wait(S, q, 0 if address < ports.W_T1S else 1, address & 3)
             if status != OK:
                 return status
     return OK
 
 
 @njit
-def _mul_carry(op, c, d, R, base):
-    """Flag C of the mul unit: only mul24 sets it, where the product exceeds 32 bits (a guess)."""
-    if op != alu.M_MUL24:
-        return 0
+def _mul_carry(op, c, d, result, R, base):
+    """(Flag C of the mul unit, the elements for which sources disagree).
+
+    Only mul24 sets it, where the product exceeds 32 bits; others say 24 bits, and that fmul sets
+    it for +Inf.
+    """
+    carries = doubtful = 0
     x, y = base + 16 * SLOT_X, base + 16 * SLOT_Y
-    lanes.store(R, x, c)
-    lanes.store(R, y, d)
-    carries = 0
-    for e in range(16):
-        if (np.int64(R[x + e]) & 0xFFFFFF) * (np.int64(R[y + e]) & 0xFFFFFF) >> 32:
-            carries |= 1 << e
-    return carries
+    if op == alu.M_MUL24:
+        lanes.store(R, x, c)
+        lanes.store(R, y, d)
+        for e in range(16):
+            product = (np.int64(R[x + e]) & 0xFFFFFF) * (np.int64(R[y + e]) & 0xFFFFFF)
+            if product >> 32:
+                carries |= 1 << e
+            elif product >> 24:
+                doubtful |= 1 << e
+    elif op == alu.M_FMUL:
+        lanes.store(R, y, result)
+        for e in range(16):
+            if R[y + e] == 0x7F800000:
+                doubtful |= 1 << e
+    return carries, doubtful
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -174,7 +194,7 @@ def _set_flags(Q, q, mask, zero, negative, carry):
     Q[q, Q_N] = Q[q, Q_N] & keep | negative & mask
     Q[q, Q_C] = Q[q, Q_C] & keep | carry & mask
     if mask == ALL:
-        Q[q, Q_UNDEF] &= ~LOST_FLAGS
+        Q[q, Q_UNDEF] &= ~(LOST_FLAGS | LOST_C)
 
 
 @njit
@@ -207,13 +227,31 @@ def _used_elements(S, row, mask):
 def _end_program(S, q):
     """The program's last instruction is done."""
     Q = S.Q
-    Q[q, Q_STATE] = 0
-    dma.program_ends(S, q)
-    if S.G[G_STRICT] and Q[q, Q_FILL0] + Q[q, Q_FILL1] + Q[q, Q_RD_LEFT] > 0:
+    left = OK
+    if S.G[G_STRICT]:
+        if Q[q, Q_COORDS0] or Q[q, Q_COORDS1]:
+            left = FAULT.TEX_SWITCH
+        elif Q[q, Q_RD_LEFT] > 0 and not Q[q, Q_SUSPENDED]:
+            left = FAULT.VPM_LEFT
+        elif tmu.left(S, q):
+            left = FAULT.TMU_LEFT
+    if left != OK:
         Q[q, Q_PC] -= 8  # the fault belongs to the last instruction
-        left = FAULT.VPM_LEFT if Q[q, Q_RD_LEFT] > 0 else FAULT.TMU_LEFT
         return fault(S, q, left, -1)
+    if Q[q, Q_SUSPENDED]:
+        threads.resume(S, q)
+    else:
+        Q[q, Q_STATE] = 0
+        dma.program_ends(S, q)
     return OK
+
+
+@njit
+def _records(Q, q, flags):
+    """Whether the next instruction may see what this one delays; the decoder knows neighbours."""
+    if flags & F_RECORD or Q[q, Q_BR] == 1 or Q[q, Q_THRSW] == 1:
+        return True
+    return Q[q, Q_END] == 1 and Q[q, Q_SUSPENDED] != 0
 
 
 @njit
@@ -239,14 +277,13 @@ def _advance(S, q, recorded):
             base = q * QPU_WORDS
             lanes.store(R, base + 16 * R4, lanes.load(R, base + 16 * SLOT_SFU))
             special &= ~SP_SFU
-            Q[q, Q_UNDEF] &= ~16
+            Q[q, Q_UNDEF] &= ~(LOST_SFU if Q[q, Q_UNDEF] & LOST_SFU else 16)
+    switches = False
     if special & SP_THRSW:
         Q[q, Q_THRSW] -= 1
         if Q[q, Q_THRSW] == 0:
             special &= ~SP_THRSW
-            if S.G[G_STRICT]:
-                Q[q, Q_UNDEF] = 127
-                special |= SP_UNDEF
+            switches = True
     if special & SP_UNDEF and Q[q, Q_UNDEF] == 0:
         special &= ~SP_UNDEF
     Q[q, Q_SPECIAL] = special
@@ -254,7 +291,7 @@ def _advance(S, q, recorded):
         Q[q, Q_END] -= 1
         if Q[q, Q_END] == 0:
             return _end_program(S, q)
-    return OK
+    return threads.switch(S, q) if switches else OK
 
 
 # --- branches ------------------------------------------------------------------------------------
@@ -281,6 +318,8 @@ def _branch(S, q, row):
     code = extra & 15
     if strict and code < 12 and Q[q, Q_UNDEF] & LOST_FLAGS:
         return fault(S, q, FAULT.LOST, -1)
+    if strict and 8 <= code < 12 and Q[q, Q_UNDEF] & LOST_C:
+        return fault(S, q, FAULT.CARRY, -1)
     taken = _taken(Q, q, code)
     close = Q[q, Q_BRANCHED] >= 0 and Q[q, Q_COUNT] - Q[q, Q_BRANCHED] <= 2
     if strict and close and (taken or Q[q, Q_TAKEN]):
@@ -296,6 +335,8 @@ def _branch(S, q, row):
         if extra >> 5 & 1:
             # The chip takes element 15 (measured); the guide says element 0.
             place = 16 * (extra >> 6)
+            if strict and Q[q, Q_SPECIAL] & SP_THREADS and threads.is_others(Q, q, place):
+                return fault(S, q, FAULT.OTHER_THREAD, -1)
             if place == Q[q, Q_HAZ_A]:
                 old = R[base + 16 * SLOT_OLD_A + 15]
                 if strict and old != R[base + place + 15]:
@@ -304,9 +345,10 @@ def _branch(S, q, row):
             target += np.int64(R[base + place + 15])
         value = lanes.splat(link)
         lanes.store(R, base + 16 * SLOT_X, value)
-        recorded = U[row, U_FLAGS] & F_RECORD != 0 or Q[q, Q_BR] == 1
+        recorded = _records(Q, q, U[row, U_FLAGS])
         if recorded:
             late.record(S, q, row)
+        threads.note_writes(S, q, row)
         _write_register(S, q, U[row, U_DA], value, ALL)
         _write_register(S, q, U[row, U_DM], value, ALL)
         status = _write_ports(S, q, row, SLOT_X, SLOT_X, ALL, ALL)
@@ -361,7 +403,8 @@ def careful(S, q, row):
             return status
     if kind == CLASS_BRANCH:
         return _branch(S, q, row)
-    if flags & F_READS_IO:
+    again = Q[q, Q_AGAIN]
+    if flags & F_READS_IO and not again:
         status = _ready(S, q, row)
         if status != OK:
             return status
@@ -378,7 +421,9 @@ def careful(S, q, row):
                 return status
         if Q[q, Q_UNDEF] & LOST_FLAGS and (cond_add > 1 or cond_mul > 1):
             return fault(S, q, FAULT.LOST, -1)
-    if flags & F_READS_IO:
+        if Q[q, Q_UNDEF] & LOST_C and (cond_add > 5 or cond_mul > 5):
+            return fault(S, q, FAULT.CARRY, -1)
+    if flags & F_READS_IO and not again:
         status = ports.read_ports(S, q, row)
         if status != OK:
             return status
@@ -404,7 +449,7 @@ def careful(S, q, row):
     a, b = lanes.load(R, base + sa), lanes.load(R, base + sb)
     c, d = lanes.load(R, base + sc), lanes.load(R, base + sd)
     loads = kind == CLASS_LOAD or kind == CLASS_SEMAPHORE
-    carry_mul = 0
+    carry_mul = doubtful = 0
     if loads:
         _immediate(U, row, R, base + 16 * SLOT_X)
         x = lanes.load(R, base + 16 * SLOT_X)
@@ -418,7 +463,7 @@ def careful(S, q, row):
                 R[base + 16 * SLOT_Y + e] = R[base + 16 * SLOT_Y + 12 + (e & 3)]
             y = lanes.load(R, base + 16 * SLOT_Y)
         if flags & F_SF and op_add == 0:
-            carry_mul = _mul_carry(op_mul, c, d, R, base)
+            carry_mul, doubtful = _mul_carry(op_mul, c, d, y, R, base)
         if U[row, U_ROT]:
             plain = y
             status, y = late.rotated(S, q, row, y, sc, sd, _used_elements(S, row, mask_mul))
@@ -442,10 +487,16 @@ def careful(S, q, row):
         if status != OK:
             return status
 
+    if Q[q, Q_SPECIAL] & SP_TEXTURE and not again:
+        status = ports.look_up(S, q, row, mask_add, mask_mul)
+        if status != OK:
+            return status
+
     # Writes.
-    recorded = flags & F_RECORD != 0 or Q[q, Q_BR] == 1
+    recorded = _records(Q, q, flags)
     if recorded:
         late.record(S, q, row)
+    threads.note_writes(S, q, row)
     if loads or op_add:
         if flags & F_PACK_ADD:
             carries = alu.add_carry(op_add, a, b, x)
@@ -473,6 +524,8 @@ def careful(S, q, row):
     # Flags and signals.
     if flags & F_SF:
         if loads and cond_add == 0:
+            if strict and mask_mul:
+                return fault(S, q, FAULT.LOAD_FLAGS, -1)
             _set_flags(Q, q, mask_mul, lanes.mask_zero(y), lanes.mask_negative(y), 0)
         elif loads or op_add:
             carry = 0 if loads else alu.add_carry(op_add, a, b, x)
@@ -480,6 +533,9 @@ def careful(S, q, row):
         elif op_mul:
             zero, negative = lanes.mask_zero(flag_y), lanes.mask_negative(flag_y)
             _set_flags(Q, q, mask_mul, zero, negative, carry_mul)
+            if strict and doubtful & mask_mul:
+                Q[q, Q_UNDEF] |= LOST_C
+                Q[q, Q_SPECIAL] |= SP_UNDEF
     if kind == CLASS_SEMAPHORE:
         sync.semaphore_count(S, U[row, U_IMM])
     elif sig == LDTMU0 or sig == LDTMU1:
@@ -493,4 +549,6 @@ def careful(S, q, row):
     elif sig == THRSW or sig == LTHRSW:
         Q[q, Q_THRSW] = 3
         Q[q, Q_SPECIAL] |= SP_THRSW
+        if sig == LTHRSW:
+            Q[q, Q_LAST] = 1
     return _advance(S, q, recorded)

@@ -24,10 +24,10 @@ from .flat import pointer, rows
 from .layout import (
     CLASS_FAST, CLASS_NONE, CLASS_TMU, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE, END_LIMIT,
     END_STEP, FAULT, FIRST_FAULT, F_READS_IO, G_BASE, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE,
-    G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE, LAST_WAIT, OK,
-    PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_WAIT, Q_WIDTH, R5, SLOT_X,
-    SLOT_Y, State, U_CLASS, U_DA, U_DM, U_FILES, U_FLAGS, U_OP_ADD, U_OP_MUL, U_ROT, U_SA, U_SB,
-    U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
+    G_FRESH, G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE,
+    LAST_WAIT, OK, PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_THREAD, Q_WAIT,
+    Q_WIDTH, R5, SLOT_X, SLOT_Y, State, U_CLASS, U_DA, U_DM, U_FILES, U_FLAGS, U_OP_ADD, U_OP_MUL,
+    U_ROT, U_SA, U_SB, U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
 )  # fmt: skip
 
 _FADD, _FMUL = alu.FADD, alu.M_FMUL
@@ -104,7 +104,7 @@ def _tmu_ready(S, q, row):
     if sig == qpu.LDTMU0 or sig == qpu.LDTMU1:
         return tmu.pop_wait(S, q, sig - qpu.LDTMU0)
     address = max(U[row, U_WADDR_ADD], U[row, U_WADDR_MUL])
-    return tmu.request_wait(S, q, 0 if address == ports.W_T0S else 1)
+    return tmu.request_wait(S, q, 0 if address == ports.W_T0S else 1, tmu.S_ALONE)
 
 
 @njit
@@ -212,6 +212,7 @@ def _turn(S, q, limit, timed):
             status = clock.before(S, q, row)
             if status != OK:
                 return done, status
+        thread = Q[q, Q_THREAD]
         status = qpu.careful(S, q, row)
         if status != OK:
             if timed and status <= WAIT_DOWN:
@@ -223,6 +224,9 @@ def _turn(S, q, limit, timed):
             now = Z[q, Z_CLOCK] + clk
             if hot:
                 H[row, 0] += 1
+            if Q[q, Q_THREAD] != thread:
+                Z[q, Z_CLOCK] = now
+                clock.change_thread(S, q)
         pc, br, special = Q[q, Q_PC], Q[q, Q_BR], Q[q, Q_SPECIAL]
         done += 1
         if Q[q, Q_STATE] == 0:
@@ -307,6 +311,8 @@ def _make_run(stamp):
         )  # fmt: skip
         G, Q = S.G, S.Q
         spent = -len(stamp) * 0
+        if G[G_FRESH]:
+            memory.begin_uniforms(S)
         if only >= 0:
             if Q[only, Q_STATE] == 0:
                 return END_ALL
@@ -355,9 +361,9 @@ def _make_run(stamp):
 SOURCES = (
     *(f"emu/{name}.py" for name in (
         "alu clock clock_layout dma fields flat lanes late layout memory ports probe qpu scheduler "
-        "sfu sync tmu vpm"
+        "sfu sync threads tmu vpm"
     ).split()),
-    *(f"isa/{name}.py" for name in "modes ops regs setup_words".split()),
+    *(f"isa/{name}.py" for name in "modes ops regs setup_words texture".split()),
 )  # fmt: skip
 """The files that the compiled loop comes from."""
 

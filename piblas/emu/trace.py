@@ -4,6 +4,7 @@ A line looks like this::
 
     QPU  0  pc    7  fadd.sf r0, ra1, rb2  |  ra1=1.5 rb2=2 -> r0=3.5 z=0000 n=0000 c=ffff
 
+- With two threads on a QPU, ``QPU  0.1`` is the second one.
 - Vectors are short: one value if all 16 elements are equal, ``first+step*e`` if they rise evenly,
   else the first three and the last (or all of them, on demand).
 - Operands and results of float operations are floats; others are decimal from -65536 to 65535 and
@@ -75,6 +76,7 @@ class Tracer:
         s = self._machine._state
         self._qpu = qpu
         self._pc, self._text = self._machine.instruction(qpu)
+        self._thread = self._machine.thread(qpu)
         words = self._machine.words(int(s.Q[qpu, x.Q_PC]) & ~7, 2)
         self._instr: Optional[Instr] = None
         if words is not None:
@@ -91,6 +93,11 @@ class Tracer:
         assert instr is not None  # a word that is no instruction does not execute
         self._now = self._slots(self._qpu)
         self._now_row = self._machine._state.Q[self._qpu]
+        if self._machine.thread(self._qpu) != self._thread:
+            # The other thread runs now: what was written is in its half of the files.
+            self._now = self._now.copy()
+            for file in (0, x.FILE_B):
+                self._now[file : file + 32] = np.roll(self._now[file : file + 32], 16, axis=0)
         inputs = self._inputs(instr)
         outputs = self._outputs(instr)
         text = self.head()
@@ -104,7 +111,8 @@ class Tracer:
 
     def head(self) -> str:
         """QPU, pc and text of the instruction."""
-        return f"QPU {self._qpu:2d}  pc {self._pc:4d}  {self._text}"
+        thread = "" if self._thread is None else f".{self._thread}"
+        return f"QPU {self._qpu:2d}{thread}  pc {self._pc:4d}  {self._text}"
 
     def _slots(self, qpu: int) -> np.ndarray:
         return self._machine._state.R.reshape(-1, x.SLOTS, 16)[qpu]

@@ -1,4 +1,5 @@
-"""Setup words of the VPM, of its DMA load (VDR) and of its DMA store (VDW) (guide, p. 53-60).
+"""Setup words of the VPM, of its DMA load (VDR) and of its DMA store (VDW) (guide, p. 53-60), and
+the configuration words of a texture lookup (p. 39-42).
 
 Each kind of word is a table of fields, shared by the packers below, the emulator and the
 disassembler.  A field whose full range is one more than its bits hold (16 rows in 4 bits) writes
@@ -18,6 +19,8 @@ __all__ = [
     "VDR_STRIDE",
     "VDW_BASIC",
     "VDW_STRIDE",
+    "TEXTURE_0",
+    "TEXTURE_1",
     "TABLES",
     "pack",
     "unpack",
@@ -92,6 +95,27 @@ VDW_STRIDE: Tuple[SetupField, ...] = (
     SetupField("stride", 15, 0),
 )
 
+# What writes of T, R, B and then S of a TMU take as uniforms: the first of them takes word 0, the
+# next one word 1, and so on.
+TEXTURE_0: Tuple[SetupField, ...] = (
+    SetupField("base", 31, 12),
+    SetupField("swizzle", 11, 10),
+    SetupField("cube", 9, 9),
+    SetupField("flip_y", 8, 8),
+    SetupField("type", 7, 4),
+    SetupField("levels", 3, 0),
+)
+TEXTURE_1: Tuple[SetupField, ...] = (
+    SetupField("type4", 31, 31),
+    SetupField("height", 30, 20, zero_is=2048),
+    SetupField("etc_flip", 19, 19),
+    SetupField("width", 18, 8, zero_is=2048),
+    SetupField("mag", 7, 7),
+    SetupField("min", 6, 4),
+    SetupField("wrap_t", 3, 2),
+    SetupField("wrap_s", 1, 0),
+)
+
 _IDS = {"vpm_read": 0, "vpm_write": 0, "vdr": 1, "vdr_stride": 9, "vdw": 2, "vdw_stride": 3}
 
 TABLES: Dict[str, Tuple[SetupField, ...]] = {
@@ -101,6 +125,8 @@ TABLES: Dict[str, Tuple[SetupField, ...]] = {
     "vdr_stride": VDR_STRIDE,
     "vdw": VDW_BASIC,
     "vdw_stride": VDW_STRIDE,
+    "texture_0": TEXTURE_0,
+    "texture_1": TEXTURE_1,
 }
 
 

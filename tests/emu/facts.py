@@ -31,11 +31,17 @@ _TEXT = """
     registers:a_load_reads_no_register_and_pops_no_uniform
 1-semaphore-word  A semaphore word also writes its lower word like a load. (p. 33)
     flags_conditions:a_semaphore_word_sets_flags_and_registers_like_a_load
+1-small-immediate  A small immediate takes the place of file B; file A is still read. (p. 30)
+    registers:a_small_immediate_leaves_file_a_readable
 1-dual  Both units work in one word, on the registers as they were before. (p. 26)
     alu_mul:both_units_read_the_values_from_before_the_word
     alu_mul:dual_issue_gives_both_results
 2-bkpt  The breakpoint signal stops the QPU. (p. 29)
     faults:a_breakpoint
+2-scoreboard  Scoreboard signals do nothing in a user program. (p. 25, 29)
+    registers:scoreboard_signals_do_nothing_in_a_user_program
+2-tile-loads  Loads from the tile buffer need one. (p. 29)
+    registers:a_user_program_has_no_tile_buffer_to_load_from
 2.2-fadd  fadd truncates the exact sum; C is result > 0. (p. 35; measured)
     alu_add:results_and_flags[fadd] captured_vectors:captured_row
     sfu_float:truncation_over_many_random_operands[fadd]
@@ -137,6 +143,10 @@ _TEXT = """
 2.6-load  A load sets Z and N from its value, C = 0, where its condition holds. (p. 33; measured)
     flags_conditions:flags_of_a_load flags_conditions:flags_of_a_load_of_single_elements
     flags_conditions:flags_of_a_conditional_load
+2.6-load-never  Flags of a load with condition never on the add unit. (undetermined)
+    flags_conditions:flags_of_a_load_that_the_add_unit_never_writes
+2.6-carry-mul  Flag C of mul24 beyond 24 bits, and of fmul with result +Inf. (undetermined)
+    flags_conditions:carry_of_mul24 flags_conditions:carry_of_fmul
 2.6-branch  A taken branch with bit 45 set takes flags from the link value. (measured)
     flags_conditions:a_taken_branch_with_an_odd_register_field_sets_flags_from_its_link
     flags_conditions:a_branch_not_taken_with_an_odd_register_field_keeps_flags
@@ -195,6 +205,10 @@ _TEXT = """
     dma_load:the_address_is_that_of_element_0 dma_store:the_address_is_that_of_element_0
 4.1-undefined  Addresses without a meaning give nothing to rely on. (p. 24, 37)
     hazard_outcomes:undefined_by_the_chip
+4.1-hostint-value  Any value but 0 raises it, and the host sees which QPU did. (p. 38; measured)
+    registers:any_value_other_than_zero_raises_the_interrupt
+4.1-unif-b  The uniforms address is written through file A. (undetermined)
+    hazard_outcomes:undefined_by_the_chip
 4.1-hostint  The host interrupt does not disturb a program and may be conditional. (p. 38; measured)
     registers:raising_the_host_interrupt_does_not_disturb_the_program
     registers:a_conditional_host_interrupt
@@ -251,6 +265,8 @@ _TEXT = """
 5.2-absolute  An absolute branch goes to a bus address, immediate plus register. (p. 34)
     control_flow:an_absolute_branch_to_a_register
     control_flow:an_absolute_branch_adds_its_immediate
+5.2-aligned  A branch goes to a multiple of 8. (p. 34)
+    faults:a_branch_to_half_a_word
 5.2-register  A relative branch may add a register of file A too. (p. 34)
     control_flow:a_relative_branch_to_a_register_adds_all_three
 5.2-element-15  The register counts in element 15. (measured)
@@ -271,8 +287,36 @@ _TEXT = """
 5.3-independent  QPUs run and end on their own. (p. 13)
     control_flow:qpus_may_end_at_different_times
     control_flow:loops_do_not_depend_on_the_number_of_qpus
+5.3-list  The launch call takes pairs {uniforms, code}, one a QPU. (p. 91; measured)
+    control_flow:a_list_of_uniforms_and_code_addresses
+    threads:the_list_of_launches_may_hold_two_threads_for_a_qpu
 5.4-thrsw  File registers survive a thread switch with two delay slots. (p. 20)
     control_flow:registers_of_the_files_survive_a_thread_switch
+    threads:two_delay_slots_belong_to_the_thread_that_switches
+    threads:the_debugger_and_the_trace_tell_the_threads_apart
+5.4-two  Two threads take turns, each with program counter and uniforms of its own. (p. 20)
+    threads:the_second_thread_begins_at_the_first_switch
+    threads:each_thread_has_uniforms_of_its_own
+    threads:branches_and_links_stay_with_their_thread
+    threads:a_program_of_two_threads_in_every_mode threads:wrong_numbers_of_threads
+5.4-halves  The second thread has bit 4 of register numbers inverted. (p. 20)
+    threads:each_thread_has_registers_of_its_own threads:the_upper_half_does_as_well
+    threads:register_halves_are_those_of_the_other_thread
+    threads:a_file_register_is_late_for_the_next_word_of_either_thread
+5.4-alone  A program that is alone goes on itself after a switch. (p. 21)
+    control_flow:registers_of_the_files_survive_a_thread_switch
+    threads:a_thread_that_is_alone_goes_on_itself
+5.4-end  Where one of two threads ends, the other one goes on. (p. 21)
+    threads:the_other_thread_goes_on_where_a_program_ends
+    threads:a_thread_ends_with_all_of_its_results_taken
+5.4-last  No switch follows the last one. (p. 20)
+    threads:no_switch_follows_the_last_one
+5.4-shared  What belongs to the QPU, as the mutex does, two threads share. (p. 20)
+    threads:a_thread_waits_for_itself_not_for_a_switch
+5.4-queue  Two threads share the queues of a TMU, half for each, in one order. (p. 39)
+    threads:results_come_in_the_order_of_both_threads_requests
+    threads:results_of_an_earlier_section_must_be_taken_before_the_next_switch
+    threads:each_thread_has_half_of_the_queue
 5.5-sixteen  Sixteen semaphores count from 0 to 15. (p. 33)
     sync:a_semaphore_counts_up_to_15_and_down_again sync:semaphores_are_apart
 5.5-low  Counting down waits at 0. (p. 33)
@@ -313,6 +357,7 @@ _TEXT = """
     hazard_outcomes:rotating_by_an_r5_that_stayed_is_harmless
 6-H7  No uniform in the two words after a new address. (p. 22)
     hazard_outcomes:a_uniform_too_soon_after_a_new_address_is_a_fault
+    texture:wrong_sequences
 6-H8  The first request comes three words after a write to TMU_NOSWAP. (p. 37)
     hazard_outcomes:a_request_too_soon_after_the_end_of_the_swap_is_a_fault
     tmu:the_swap_of_units_does_not_show_on_any_qpu
@@ -328,6 +373,23 @@ _TEXT = """
 6-H26  Rows under a DMA that nobody waited for are not to be touched. (p. 56)
     hazard_outcomes:undefined_by_the_chip
 5.4-lost  Accumulators and flags are lost over a thread switch. (p. 20)
+    hazard_outcomes:undefined_by_the_chip threads:accumulators_and_flags_are_lost
+    threads:accumulators_and_flags_hold_what_the_other_thread_left
+6-H10  A TMU write that takes a uniform excludes a uniform read beside it. (p. 23)
+    texture:wrong_sequences
+6-H13  No byte of a colour goes to a peripheral. (measured)
+    hazard_outcomes:undefined_by_the_chip
+6-H14  File-A packs need a register of file A, 32s needs add or sub. (p. 18; measured)
+    hazard_outcomes:undefined_by_the_chip pack_unpack:packing_does_not_reach_accumulators
+6-H19  The last three words use neither uniforms nor the VPM. (p. 21)
+    hazard_outcomes:undefined_by_the_chip texture:wrong_sequences
+6-H20  No branch in the first two delay slots of a branch. (measured)
+    hazard_outcomes:undefined_by_the_chip
+6-H21  No thread switch or end in delay slots, no branch in theirs. (p. 20-21)
+    hazard_outcomes:undefined_by_the_chip
+6-H24  A semaphore word writes neither TLB, TMU nor SFU. (p. 33)
+    hazard_outcomes:undefined_by_the_chip
+6-H27  A user program has no tile buffer. (p. 37)
     hazard_outcomes:undefined_by_the_chip
 6-H15  A setup and a read of the VPM exclude each other in a word. (measured)
     hazard_outcomes:reading_the_vpm_and_setting_it_up_in_one_word_is_a_fault
@@ -356,6 +418,27 @@ _TEXT = """
     tmu:the_word_with_the_signal_sees_the_r4_from_before
 7.1-swap  Neither the swap of TMUs nor its absence changes a result. (p. 37)
     tmu:the_swap_of_units_does_not_show_on_any_qpu
+7.1-swap-units  QPUs 2 and 3 of a slice have TMUs swapped, unless told not to. (p. 37; measured)
+    caches:which_tmu_a_qpu_reaches
+7.1-texture  T, then S, look up a texel; each write takes a configuration word. (p. 39-42)
+    texture:the_nearest_texel texture:each_write_takes_one_uniform_in_order
+    texture:a_size_of_0_means_2048 texture:flip_y_counts_from_the_other_end
+    texture:twelve_qpus_look_up texture:textures_in_every_mode texture:wrong_sequences
+    texture:a_texture_that_leaves_its_buffer
+7.1-texture-types  Types and their channels; raster and tiled layouts. (p. 40-41; measured)
+    texture:the_nearest_texel texture:texture_types
+7.1-rgba64  A texel of 64 bits takes two pops. (p. 40)
+    texture:rgba64_gives_two_results
+7.1-wrap  Coordinates outside 0..1 repeat, stick to the edge, or are mirrored. (p. 40; measured)
+    texture:wrap_modes
+7.1-filter  The nearest texel, or one interpolated from four. (p. 40; measured)
+    texture:interpolation_of_equal_texels texture:interpolation_at_the_centre_of_a_texel
+7.1-texture-guess  Rounding, levels, cube maps, border, some types. (undetermined)
+    texture:interpolation_between_texels_is_a_guess
+    texture:what_is_undetermined_about_a_texture_is_a_fault
+    texture:a_coordinate_at_the_edge_of_a_texel texture:the_border
+7.1-slots  A lookup takes a slot of the queue for each coordinate. (p. 39)
+    texture:s_and_t_take_two_slots_of_the_queue texture:direct_lookups_go_on_beside_textures
 7.1-host  Lookups see what the host wrote before the launch. (p. 39)
     tmu:lookups_read_what_the_host_wrote_before_the_launch
 7.2-l1  A TMU cache has 4 KiB, lines of 64 bytes, one way. (measured)
@@ -363,6 +446,13 @@ _TEXT = """
 7.2-l2  The L2 has 32 KiB in four ways and serves both TMUs. (measured)
     caches:evicted_lines_are_fetched_again
     caches:the_units_of_a_slice_have_caches_of_their_own_over_one_l2
+7.2-code  The instruction cache holds code until it is cleared. (p. 14; measured)
+    caches:code_that_was_overwritten_runs_from_the_cache_until_it_is_cleared
+7.2-fifo  Two uniforms are fetched ahead: at the start, with a new address, by reads. (p. 22)
+    caches:two_uniforms_are_fetched_ahead caches:a_new_address_fills_the_uniform_fifo_at_once
+    caches:reads_fetch_the_uniform_two_words_ahead
+7.3-texture  Texture lookups come through the TMU's cache. (measured)
+    texture:a_texture_comes_through_the_cache
 7.3-stale  A lookup after a DMA store gives the cached line. (measured)
     caches:a_lookup_after_a_dma_store_gives_the_old_line
     caches:a_lookup_of_a_line_not_yet_cached_sees_the_store
@@ -410,6 +500,8 @@ _TEXT = """
     dma_load:halves_go_to_packed_sub_vectors
 8.4-8  8-bit loads fill packed quarter-vectors, VPITCH of them apart. (p. 58-59)
     dma_load:bytes_go_to_packed_sub_vectors
+8.4-select  Where a selected byte or half-word of a load goes. (undetermined)
+    dma_load:the_place_of_a_selected_part_is_undetermined
 8.4-dispatch  The top bits of a read setup tell its kind. (p. 57-59)
     dma_load:a_load_setup_and_a_store_setup_are_told_apart
 8.5-horizontal  A DMA store takes rows; STRIDE bytes from end to start. (p. 57-58)
@@ -431,6 +523,8 @@ _TEXT = """
 8.6-wait  After the wait a DMA is not busy, and its data is in place. (p. 56)
     dma_load:busy_reads_zero_after_the_wait dma_store:busy_reads_zero_after_the_wait
     dma_store:a_load_after_a_waited_store_sees_it
+8.6-busy  A busy flag is not 0 while the DMA runs. (p. 56)
+    dma_load:busy_is_not_zero_while_a_load_runs dma_store:busy_is_not_zero_while_a_store_runs
 8.6-queue  A second load waits for the first. (measured)
     dma_load:four_loads_without_a_wait_between
 8.6-overlap  A load and a store may run at once. (p. 56)

@@ -12,7 +12,7 @@ It is written by hand in the text form of :mod:`piblas.isa.parse`, with every ha
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from piblas.isa.parse import parse
 
 END = ["nop", "nop", "nop; thrend", "nop", "nop"]
 """The end of a program, far enough from a last access of the VPM."""
+
+
+_FLAG = {"z": 1, "n": 2, "c": 4}
 
 
 def assemble(lines: Sequence[str]) -> List[int]:
@@ -61,9 +64,10 @@ def _load(target: str) -> List[str]:
 
 
 def loop_program(
-    body: Sequence[str], inputs: Sequence[str], outputs: Sequence[str], flags: bool
+    body: Sequence[str], inputs: Sequence[str], outputs: Sequence[str], flags: str
 ) -> List[int]:
     """The program of :meth:`Lab.vectors`."""
+    count = len(outputs) + bool(flags)
     lines = [
         "mov ra30, unif",
         "mov rb30, unif",
@@ -72,7 +76,7 @@ def loop_program(
         "shl r0, r0, 2",
         "add ra30, ra30, r0",
         "ldi -, rb29, 64",
-        f"ldi -, rb31, {64 * (len(outputs) + flags)}",
+        f"ldi -, rb31, {64 * count}",
         "turn:",
     ]
     for target in sorted(inputs, key=lambda name: name == "r4"):
@@ -80,13 +84,12 @@ def loop_program(
     lines += ["nop", "nop", *body, "nop", "nop"]
     if flags:
         lines += ["ldi ra28, -, 0", "nop"]
-        for cond, value in (("zs", 1), ("ns", 2), ("cs", 4)):
-            lines += [f"add.{cond} ra28, ra28, {value}", "nop"]
+        for name in flags:
+            lines += [f"add.{name}s ra28, ra28, {_FLAG[name]}", "nop"]
     lines += ["ldi vpm_wr_setup, -, 0x1a00"]
     lines += [f"mov vpm, {source}" for source in outputs]
     if flags:
         lines += ["mov vpm, ra28"]
-    count = len(outputs) + flags
     lines += [
         f"ldi vpm_wr_setup, -, {0x80104000 | count << 23:#x}",
         "ldi vpm_wr_setup, -, 0xc0000000",
@@ -129,15 +132,15 @@ class Lab:
         body: Sequence[str],
         inputs: Optional[Mapping[str, Any]] = None,
         outputs: Sequence[str] = ("r0",),
-        flags: bool = False,
+        flags: Union[bool, str] = False,
         uniforms: Sequence[int] = (),
         turns: int = 1,
         timeout: float = 10.0,
     ) -> Dict[str, np.ndarray]:
         """Outputs (rows of 16 patterns) of a body run once for each row of the inputs.
 
-        ``flags`` adds the rows "z", "n" and "c".  ``uniforms`` are popped by the body, turn by
-        turn.  An input of one row is used for every turn.
+        ``flags`` adds the rows "z", "n" and "c", or those that it names.  ``uniforms`` are popped
+        by the body, turn by turn.  An input of one row is used for every turn.
         """
         rows = {name: patterns(value) for name, value in (inputs or {}).items()}
         turns = max([turns] + [len(value) for value in rows.values()])
@@ -145,11 +148,12 @@ class Lab:
         data = np.zeros((turns, len(order), 16), np.uint32)
         for index, name in enumerate(order):
             data[:, index] = rows[name]
-        count = len(outputs) + flags
+        names = "znc" if flags is True else flags or ""
+        count = len(outputs) + bool(names)
         device = self.device
         source = device.alloc(max(data.nbytes, 64))
         target = device.alloc(turns * count * 64)
-        program = device.load(np.array(loop_program(body, order, outputs, flags), np.uint64))
+        program = device.load(np.array(loop_program(body, order, outputs, names), np.uint64))
         try:
             if data.size:
                 source.array(np.uint32, data.shape)[:] = data
@@ -163,9 +167,8 @@ class Lab:
             source.free()
             target.free()
         result = {name: got[:, index] for index, name in enumerate(outputs)}
-        if flags:
-            for bit, name in enumerate("znc"):
-                result[name] = got[:, -1] >> bit & 1
+        for name in names:
+            result[name] = (got[:, -1] & _FLAG[name] != 0).astype(np.uint32)
         return result
 
 

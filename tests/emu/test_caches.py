@@ -179,3 +179,84 @@ def test_uniforms_that_were_overwritten_by_dma_stay_old(incoherent):
     lab.run(lines, [[tail.bus_address, words.bus_address, middle.bus_address]])
     assert (read(out) == OLD).all()
     assert (read(words) == NEW).all()
+
+
+@pytest.mark.parametrize("noswap", ["0", "1", "-16"])
+def test_which_tmu_a_qpu_reaches(incoherent, noswap):
+    """QPU 0 leaves an old line in TMU 0 of its slice; QPU 2 reaches it unless TMUs are swapped."""
+    lab = incoherent
+    data, out = buffer(lab, 32768, OLD), buffer(lab, 16, 0)
+    at = data.bus_address
+    # TMU 1 throws the line out of L2, nothing throws it out of TMU 0.
+    first = ADDRESSES + LOOKUP + ["ldi r0, -, 8"] + store("r0")
+    first += [line.replace("t0s", "t1s").replace("ldtmu0", "ldtmu1") for line in flood(8192, 8)]
+    first += ["sema_up 0", *END]
+    second = ["nop", "sema_down 0", f"mov tmu_noswap, {noswap}", *ADDRESSES, *LOOKUP, "mov r1, r4"]
+    second += store("r1") + END
+    idle = lab.device.load(np.array(assemble(END), np.uint64))
+    control = buffer(lab, 64, 0)
+    words = control.array(np.uint32, (64,))
+    streams = {0: (first, [at, *store_uniforms(at)]),
+               2: (second, [at, *store_uniforms(out.bus_address, 1)])}  # fmt: skip
+    for q in range(3):
+        words[2 * q + 1] = idle.bus_address
+        if q in streams:
+            lines, stream = streams[q]
+            code = lab.device.load(np.array(assemble(lines), np.uint64))
+            words[2 * q : 2 * q + 2] = control.bus_address + 64 + 32 * q, code.bus_address
+            words[16 + 8 * q : 16 + 8 * q + len(stream)] = stream
+    control.clean()
+    lab.device.execute_list(control.bus_address, 3, timeout=2.0)
+    assert (read(out) == (NEW if noswap == "0" else OLD)).all()
+
+
+def test_code_that_was_overwritten_runs_from_the_cache_until_it_is_cleared(incoherent):
+    lab = incoherent
+    out = buffer(lab, 16, 0)
+    old, new = (["ldi r0, -, %d" % value, *store("r0"), *END] for value in (OLD, NEW))
+    program = lab.device.load(np.array(assemble(old), np.uint64))
+    code = program._buffer
+    uniforms = patterns_1d(store_uniforms(out.bus_address))
+    seen = []
+    for lines, clear in ((old, True), (new, False), (new, True)):
+        code.array(np.uint64)[: len(lines)] = assemble(lines)
+        code.clean()
+        lab.device.execute(program, [uniforms], timeout=2.0, clear_caches=clear)
+        seen.append(int(read(out)[0]))
+    assert seen == [OLD, OLD, NEW]
+
+
+def changed_under_way(lab, program, stream, steps, changed):
+    """ra0..ra3 of a program whose buffer ``changed`` becomes NEW after some steps."""
+    machine = lab.device.machine
+    code = lab.device.load(np.array(assemble(program), np.uint64))
+    machine.clear_caches()
+    machine.start([(stream.bus_address, code.bus_address)])
+    for _ in range(steps):
+        machine.step(0)
+    changed.array(np.uint32, (16,))[:] = NEW
+    changed.clean()
+    machine.clear_caches()
+    machine.finish()
+    return [int(machine.registers(0)[f"ra{n}"][0]) for n in range(4)]
+
+
+def test_two_uniforms_are_fetched_ahead(incoherent):
+    """Memory changes and all caches are cleared under a running program."""
+    stream = buffer(incoherent, 16, OLD)
+    program = ["nop", *[f"mov ra{n}, unif" for n in range(4)], *END]
+    assert changed_under_way(incoherent, program, stream, 1, stream) == [OLD, OLD, NEW, NEW]
+
+
+def test_a_new_address_fills_the_uniform_fifo_at_once(incoherent):
+    first, second = buffer(incoherent, 16, 0), buffer(incoherent, 16, OLD)
+    first.array(np.uint32, (16,))[0] = second.bus_address
+    first.clean()
+    program = ["mov unif_addr, unif", *["nop"] * 6, *[f"mov ra{n}, unif" for n in range(4)], *END]
+    assert changed_under_way(incoherent, program, first, 6, second) == [OLD, OLD, NEW, NEW]
+
+
+def test_reads_fetch_the_uniform_two_words_ahead(incoherent):
+    stream = buffer(incoherent, 16, OLD)
+    program = ["mov ra3, unif", "nop", *[f"mov ra{n}, unif" for n in range(3)], "nop", *END]
+    assert changed_under_way(incoherent, program, stream, 1, stream) == [OLD, OLD, NEW, OLD]

@@ -235,6 +235,25 @@ def test_registers_of_the_files_survive_a_thread_switch(lab):
     assert [got[name][0, 0] for name in ("ra1", "rb1", "ra2", "rb2")] == [5, 6, 7, 8]
 
 
+def test_a_list_of_uniforms_and_code_addresses(both):
+    """What the firmware's launch call takes: pairs in memory, uniforms first, for each QPU."""
+    device = both.device
+    out, control = device.alloc(128), device.alloc(256)
+    programs = []
+    for value in (5, 6):
+        lines = [f"ldi r0, -, {value}", *store("r0"), *END]
+        programs.append(device.load(np.array(assemble(lines), np.uint64)))
+    words = control.array(np.uint32)
+    for q, program in enumerate(programs):
+        words[2 * q : 2 * q + 2] = control.bus_address + 64 + 16 * q, program.bus_address
+        words[16 + 4 * q : 19 + 4 * q] = store_uniforms(out.bus_address + 64 * q, q)
+    control.clean()
+    device.execute_list(control.bus_address, 2)
+    assert out.array(np.uint32, (2, 16)).tolist() == [[5] * 16, [6] * 16]
+    for each in (*programs, out, control):
+        each.free()
+
+
 def test_loops_do_not_depend_on_the_number_of_qpus(lab):
     lines = ["ldi r0, -, 0", "ldi r1, -, 100", "turn:", "sub.sf r1, r1, 1", "br.any_zc rel @turn"]
     lines += ["add r0, r0, r1", "nop", "nop"] + store("r0") + END

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from vpm_lines import Window
 
+from piblas.errors import EmulatorFault
 from piblas.isa.setup_words import pack, vdr_load, vdr_pitch
 
 SIZE = 1 << 18
@@ -122,9 +123,28 @@ def test_the_pitch_word_lasts_until_the_next_one(window):
     assert np.array_equal(got, want)
 
 
+@pytest.fixture(scope="module")
+def guess(loose):
+    """The same window without ``strict``: the place of a selected half or byte is a guess."""
+    window = Window(loose, seed=6)
+    window.memory = loose.device.alloc(SIZE)
+    window.data = np.random.default_rng(7).integers(0, 256, SIZE, np.uint8)
+    window.memory.array(np.uint8, (SIZE,))[:] = window.data
+    yield window
+    window.memory.free()
+    window.close()
+
+
+@pytest.mark.parametrize("modew", [3, 5, 6, 7])
+def test_the_place_of_a_selected_part_is_undetermined(window, modew):
+    with pytest.raises(EmulatorFault, match="whose place is undetermined"):
+        loaded(window, vdr_load(1, 16, 4, modew=modew), 64, 0)
+
+
 @pytest.mark.parametrize("sub", [0, 1])
 @pytest.mark.parametrize("nrows, rowlen, y, vpitch", [(1, 16, 4, 1), (4, 16, 2, 2), (3, 10, 9, 1)])
-def test_halves_go_to_packed_sub_vectors(window, sub, nrows, rowlen, y, vpitch):
+def test_halves_go_to_packed_sub_vectors(window, guess, sub, nrows, rowlen, y, vpitch):
+    window = guess if sub else window
     setup = vdr_load(nrows, rowlen, y, vpitch=vpitch, modew=2 + sub)
     got = loaded(window, setup, 96, 128)
     want = expected(
@@ -135,7 +155,8 @@ def test_halves_go_to_packed_sub_vectors(window, sub, nrows, rowlen, y, vpitch):
 
 @pytest.mark.parametrize("sub", [0, 1, 2, 3])
 @pytest.mark.parametrize("nrows, rowlen, y, vpitch", [(1, 16, 4, 1), (4, 16, 2, 4), (5, 9, 9, 1)])
-def test_bytes_go_to_packed_sub_vectors(window, sub, nrows, rowlen, y, vpitch):
+def test_bytes_go_to_packed_sub_vectors(window, guess, sub, nrows, rowlen, y, vpitch):
+    window = guess if sub else window
     setup = vdr_load(nrows, rowlen, y, vpitch=vpitch, modew=4 + sub)
     got = loaded(window, setup, 50, 128)
     want = expected(
@@ -168,6 +189,14 @@ def test_busy_reads_zero_after_the_wait(window):
     body = ["ldi vpm_rd_setup, -, 0x83011000", "mov vdr_addr, unif", "mov -, vdr_wait"]
     got = window.vectors(body + ["mov r0, vdr_busy"], ["r0"], [window.source.bus_address])
     assert (got["r0"] == 0).all()
+
+
+def test_busy_is_not_zero_while_a_load_runs(window):
+    body = ["ldi vpm_rd_setup, -, 0x83001000", "mov vdr_addr, unif", "mov r0, vdr_busy"]
+    body += ["ldi r1, -, 0", "turn:", "mov.sf r2, vdr_busy", "br.any_zc rel @turn"]
+    body += ["add r1, r1, 1", "nop", "nop", "mov -, vdr_wait"]
+    got = window.vectors(body, ["r0", "r1", "r2"], [window.source.bus_address])
+    assert (got["r0"] != 0).all() and (got["r1"] > 1).all() and (got["r2"] == 0).all()
 
 
 def test_load_and_store_may_overlap(lab):

@@ -164,6 +164,15 @@ def test_busy_reads_zero_after_the_wait(window):
     assert (window.vectors(body, ["r0"], stream)["r0"] == 0).all()
 
 
+def test_busy_is_not_zero_while_a_store_runs(window):
+    spare = window.lab.device.alloc(1024)
+    body = ["ldi vpm_wr_setup, -, 0x88104000", "ldi vpm_wr_setup, -, 0xc0000000"]
+    body += ["mov vdw_addr, unif", "mov r0, vdw_busy", "mov -, vdw_wait"]
+    got = window.vectors(body, ["r0"], [spare.bus_address])
+    spare.free()
+    assert (got["r0"] != 0).all()
+
+
 def test_a_load_after_a_waited_store_sees_it(window):
     body = ["mov vpm_wr_setup, unif", "mov vdw_addr, unif", "mov -, vdw_wait"]
     body += ["ldi vpm_rd_setup, -, 0x83011000", "mov vdr_addr, unif", "mov -, vdr_wait"]

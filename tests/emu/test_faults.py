@@ -129,6 +129,10 @@ def test_a_branch_to_nowhere(lab):
         lab.run(lines, [[]])
 
 
+def test_a_branch_to_half_a_word(lab):
+    assert fault(lab, ["br.always rel +4", "nop", "nop", "nop"], []).unit == "fetch"
+
+
 def test_a_program_without_an_end(lab):
     with pytest.raises(EmulatorFault):
         lab.run(["nop"] * 40, [[]])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 
+from piblas.errors import EmulatorFault
 from piblas.isa import modes
 
 # Operands of "add" that give every reachable combination of Z, N and C, spread over 16 elements.
@@ -141,6 +142,50 @@ def test_flags_of_a_conditional_load(lab):
     assert got["z"][0].tolist() == np.where(N, 1, Z).tolist()
     assert got["n"][0].tolist() == [0] * 16
     assert np.array_equal(got["r2"][0], np.where(N, 0, 3))
+
+
+def test_flags_of_a_load_that_the_add_unit_never_writes(lab, loose):
+    body = SET + ["ldi.sf -, rb1, 0x80000000 !cond_add=0"]
+    with pytest.raises(EmulatorFault, match="takes flags from a load that the add unit never"):
+        lab.vectors(body, INPUTS, ["rb1"])
+    got = loose.vectors(body, INPUTS, ["rb1"], flags=True)
+    assert (got["rb1"] == 0x80000000).all() and (got["n"] == 1).all() and (got["z"] == 0).all()
+
+
+MUL24 = {
+    "small": (4095, 4096, 0),  # 24 bits: all sources agree
+    "middle": (4096, 4096, None),  # more than 24 bits, less than 32
+    "large": (0xFFFFFF, 0xFFFFFF, 1),
+}
+
+
+@pytest.mark.parametrize("name", MUL24)
+def test_carry_of_mul24(lab, loose, name):
+    a, b, carry = MUL24[name]
+    body = ["mul24.sf r2, r0, r1", "ldi r3, -, 0", "add.cs r3, r3, 1"]
+    inputs = {"r0": a, "r1": b}
+    if carry is None:
+        with pytest.raises(EmulatorFault, match="uses flag C of a mul24 or fmul"):
+            lab.vectors(body, inputs, ["r3"])
+        jump = ["mul24.sf r2, r0, r1", "br.any_cs rel +0", "nop", "nop", "nop"]
+        with pytest.raises(EmulatorFault, match="uses flag C of a mul24 or fmul"):
+            lab.vectors(jump, inputs, ["r3"])
+        # Z and N do not depend on it, and a later word's C is its own.
+        plain = [body[0], "mov.zc r3, 1", "add.sf -, r0, r1", "add.cc r3, r3, 1"]
+        assert (lab.vectors(plain, inputs, ["r3"])["r3"] == 2).all()
+        assert (loose.vectors(body, inputs, ["r3"])["r3"] == 0).all()
+    else:
+        assert (lab.vectors(body, inputs, ["r3"])["r3"] == carry).all()
+
+
+def test_carry_of_fmul(lab, loose):
+    body = ["fmul.sf r2, r0, r1", "ldi r3, -, 0", "add.cs r3, r3, 1"]
+    finite = {"r0": np.float32([3.0] * 16), "r1": np.float32([-2.0, 2.0] * 8)}
+    assert (lab.vectors(body, finite, ["r3"])["r3"] == 0).all()
+    infinite = {"r0": np.float32([1e30] * 16), "r1": np.float32([1e30] * 16)}
+    with pytest.raises(EmulatorFault, match="uses flag C of a mul24 or fmul"):
+        lab.vectors(body, infinite, ["r3"])
+    assert (loose.vectors(body, infinite, ["r3"])["r3"] == 0).all()
 
 
 def test_a_semaphore_word_sets_flags_and_registers_like_a_load(lab):

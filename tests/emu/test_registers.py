@@ -7,6 +7,7 @@ import pytest
 import reference as ref
 from harness import END, assemble, store, store_uniforms
 
+from piblas.errors import EmulatorFault
 from piblas.isa import modes
 
 VALUES = ref.random_patterns(64, 71)
@@ -215,6 +216,28 @@ def test_uniforms_read_at_a_bus_address_given_by_the_host(lab):
     for thing in (program, stream, out):
         thing.free()
     assert (got == 99).all()
+
+
+def test_a_small_immediate_leaves_file_a_readable(lab):
+    got = lab.vectors(["add r0, ra1, 7; mul24 r2, ra1, r1"], {"ra1": 30, "r1": 2}, ["r0", "r2"])
+    assert (got["r0"] == 37).all() and (got["r2"] == 60).all()
+
+
+def test_scoreboard_signals_do_nothing_in_a_user_program(lab):
+    body = ["add r0, r1, ra1; sbwait", "add r0, r0, ra1; sbdone", "nop; sbwait"]
+    got = lab.vectors(body, {"r1": 5, "ra1": 1}, ["r0"])
+    assert (got["r0"] == 7).all()
+
+
+@pytest.mark.parametrize("signal", ["loadcv", "loadc", "ldcend", "loadam"])
+def test_a_user_program_has_no_tile_buffer_to_load_from(both, signal):
+    with pytest.raises(EmulatorFault, match="a user program has no tile buffer"):
+        both.vectors([f"nop; {signal}"])
+
+
+def test_any_value_other_than_zero_raises_the_interrupt(lab):
+    for value, raised in ((0, ()), (1, (0,)), (0x80000000, (0,))):
+        assert lab.run([f"ldi host_int, -, {value:#x}", *END]).interrupts == raised
 
 
 def test_raising_the_host_interrupt_does_not_disturb_the_program(lab):

@@ -15,6 +15,7 @@ from piblas.errors import DecodeError, DeviceTimeout, EmulatorFault
 from piblas.isa import ops
 from piblas.isa.instr import Instr, encode
 from piblas.isa.parse import parse
+from piblas.isa.texture import texture_config
 
 END = ["nop; thrend", "nop", "nop"]
 STORE = [
@@ -271,6 +272,9 @@ CASES = {
     "LOST": ["mov r0, r1; thrsw", "nop", "nop", "mov ra0, r0"],
     "STALE_MUL": ["m_nop.always r0"],
     "SAME_DESTINATION": ["mov r1, 1", "mov r0, r1; m_mov r0, r2"],
+    "CARRY": ["ldi r0, -, 0xffff", "mul24.sf r1, r0, r0", "mov.cs r2, r0"],
+    "LOAD_FLAGS": ["ldi.sf -, rb0, 1 !cond_add=0"],
+    "SWITCH_LAST": ["nop; lthrsw", "nop", "nop", "nop; thrsw"],
     "CONDITIONAL_IO": [
         "ldi -, vpm_wr_setup, 0x1a00", "sub.sf r0, elem_num, 1", "mov.zs vpm, r0",
     ],
@@ -289,7 +293,9 @@ CASES = {
     "TMU_POP": ["nop; ldtmu0"],
     "TMU_FULL": [*LOOKUP, *["mov t0s, r0"] * 8],
     "TMU_LEFT": LOOKUP,
-    "TEXTURE": ["mov t0t, r0"],
+    "TEX_TWICE": ["mov t0t, 0", "mov t0t, 0"],
+    "TEX_UNIFORM": ["mov t0t, unif"],
+    "TEX_SWITCH": ["mov t0t, 0"],
     "VPM_NO_SETUP": ["mov r0, vpm"],
     "VPM_EXTRA": [*VPM_READ, "mov r0, vpm"],
     "VPM_LEFT": [VPM_READ[0].replace("101a", "201a"), VPM_READ[1], "nop"],
@@ -299,6 +305,7 @@ CASES = {
     "VDR": [LOAD[0], "mov vdr_addr, 0"],
     "VDR_ALIGN": [LOAD[0], "mov r0, unif", "add vdr_addr, r0, 2"],
     "VDR_ROWS": [LOAD[0].replace("1000", "1008"), LOAD[1]],
+    "VDR_SELECT": [LOAD[0].replace("0x83", "0xd3"), LOAD[1]],
     "VDR_SETUP": ["mov vdr_addr, unif"],
     "VDW": [DMA[0], "mov vdw_addr, 0"],
     "VDW_ALIGN": [DMA[0], "mov r0, unif", "add vdw_addr, r0, 2"],
@@ -311,6 +318,19 @@ CASES = {
     "END_ACCESS": ["nop; thrend", "mov r0, unif"],
     "RACE_LOAD": [*DMA, "mov r0, unif", "mov t0s, r0"],
 }  # fmt: skip
+TEXTURES = {
+    "TEX_TYPE": {"type": "etc1"},
+    "TEX_CUBE": {"cube": True},
+    "TEX_LEVEL": {"levels": 3},
+    "TEX_FILTER": {"filter": "linear"},
+    "TEX_EDGE": {"width": 6, "at": 1 / 3},
+    "TEX_BORDER": {"wrap": "border", "at": 1.5},
+}
+THREADS = {
+    "OTHER_THREAD": ["mov ra0, 1", "nop; thrsw", "nop", "nop", "mov r0, ra16"],
+    "TMU_HALF": [*LOOKUP, *["mov t0s, r0"] * 4],
+    "TMU_OTHER": [*LOOKUP, "mov t0s, r0", *["nop; thrsw", "nop", "nop", "nop; ldtmu0"] * 2],
+}
 ELSEWHERE = {"TMU_SWAP_EARLY", "TMU_SWAP_BUSY", "UNINITIALISED"}
 
 
@@ -338,7 +358,33 @@ def test_fault(device, buffer, name):
 
 
 def test_every_fault_is_tested():
-    assert set(CASES) | ELSEWHERE == {name for name, _, _ in layout.FAULTS}
+    tested = {*CASES, *TEXTURES, *THREADS, *ELSEWHERE}
+    assert tested == {name for name, _, _ in layout.FAULTS}
+
+
+@pytest.mark.parametrize("name", TEXTURES)
+def test_fault_of_a_texture(device, name):
+    options = dict(TEXTURES[name])
+    cube, levels = options.pop("cube", False), options.pop("levels", 0)
+    at, width = options.pop("at", 0.3), options.pop("width", 4)
+    image = device.alloc(4096)
+    image.array(np.uint32)[:] = np.arange(1024) * 5
+    config = [*texture_config(image.bus_address, width, 4, **options)]
+    config[0] |= cube << 9 | levels
+    config[1] |= 2 << 4 if levels else 0
+    lines = ["mov r0, unif", "mov t0t, r0", "mov t0s, r0", "nop; ldtmu0", *END]
+    error = expect(name, lambda: execute(device, lines, [float(at), *config]))
+    assert error.pc == 2
+    image.free()
+
+
+@pytest.mark.parametrize("name", THREADS)
+def test_fault_of_two_threads(device, buffer, name):
+    program = device.load(words([*THREADS[name], *END]))
+    streams = [[buffer.bus_address]] * 2
+    error = expect(name, lambda: device.execute(program, streams, threads=2))
+    assert error.thread is not None
+    program.free()
 
 
 def test_fault_of_a_swap_too_late(device, buffer):

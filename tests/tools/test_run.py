@@ -74,6 +74,18 @@ def test_one_list_for_every_qpu(capsys, tmp_path, data):
     assert facts["bytes"]["vpm_dma_store"] == 3 * data.nbytes
 
 
+@pytest.mark.parametrize("trace", [False, True])
+def test_two_threads_a_qpu(capsys, tmp_path, data, trace):
+    argv = ["run", COPY, "--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=24x16:float32"]
+    for thread in range(4):
+        argv += ["--uniforms", f"@a+{384 * thread},@b+{384 * thread:#x},6"]
+    argv += ["--threads", 2, "--qpus", 2, "--save", f"b={tmp_path}/b.npy"]
+    code, out, _ = run(capsys, *argv, *["--trace"] * trace)
+    assert code == 0 and "2 QPUs: 400 instructions" in out
+    assert ("QPU  1.1  pc" in out) == trace
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), data)
+
+
 def test_sum_printed(capsys, tmp_path):
     np.save(tmp_path / "a.npy", np.arange(32, dtype=np.float32))
     argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "s=16:float32")
@@ -300,6 +312,11 @@ def test_trace_passes_breakpoints(capsys, tmp_path):
         (["--qpus", "0"], "--qpus 0: there are 1 to 12"),
         (["--qpus", "13"], "--qpus 13: there are 1 to 12"),
         (["--qpus", "2", *["--uniforms", "1"] * 3], "--qpus 2: there are uniforms for 3"),
+        (["--threads", "3"], "--threads 3: a QPU has 1 or 2"),
+        (
+            ["--threads", "2", *["--uniforms", "1"] * 3],
+            "--threads 2: there are uniforms for 3 threads",
+        ),
         (["--trace", "--trace-qpu", "1"], "--trace-qpu 1: QPUs 0 to 0 run"),
         (["--trace", "--trace-limit", "-1"], "--trace-limit -1: choose 0 or more"),
         (["--trace-full"], "--trace-full goes with --trace"),
