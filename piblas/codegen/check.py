@@ -87,6 +87,7 @@ _DISTANCE_RULES = tuple(rule for rule in hazards.RULES if isinstance(rule.form, 
 _WARN_DISTANCES = tuple(rule for rule in _DISTANCE_RULES if rule.level != ERROR)
 
 _Span = Tuple[int, int]
+_Lookups = Tuple[int, int, int]
 """The least and the greatest count on any path."""
 
 
@@ -271,18 +272,26 @@ class _Checker:
         found = []
         for number in (0, 1):
             request, pop = _E[f"request_tmu{number}"], _E[f"pop_tmu{number}"]
+            config = mask(f"config_tmu{number}")
             if not any(bits & (request | pop) for bits in self.events):
                 continue
 
-            def step(i: int, span: _Span) -> _Span:
-                low, high = span
+            # The least and the most results on their way, and whether S will look up a texture,
+            # which may have one result or two.
+            def step(i: int, state: _Lookups) -> _Lookups:
+                low, high, texture = state
                 if self.events[i] & pop:
                     low, high = max(low - 1, 0), max(high - 1, 0)
+                if self.events[i] & config:
+                    texture = 1
                 if self.events[i] & request:
-                    low, high = min(low + 1, 9), min(high + 1, 9)
-                return low, high
+                    low, high, texture = min(low + 1, 9), min(high + 1 + texture, 9), 0
+                return low, high, texture
 
-            before = self._solve((0, 0), (0, 9), _widest, step)
+            def join(one: _Lookups, two: _Lookups) -> _Lookups:
+                return (*_widest(one[:2], two[:2]), one[2] | two[2])
+
+            before = self._solve((0, 0, 0), (0, 9, 1), join, step)
             for i, span in before.items():
                 bits = self.events[i]
                 if what == "depth" and bits & request and step(i, span)[0] > 4:

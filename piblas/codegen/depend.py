@@ -45,6 +45,9 @@ _WRITES: Tuple[Tuple[int, int], ...] = (
     (mask("tlb_read tlb_write scoreboard read_ms_flags fragment " + _SYNC), _TLB),
     (mask("varying"), _VARY),
 )
+# Behind T, R or B, a write of S takes a uniform, too.
+_TEXTURES = tuple((mask(f"config_tmu{n}"), mask(f"request_tmu{n}")) for n in (0, 1))
+_COORDINATES = mask("config_tmu0 config_tmu1")
 BARRIER = mask("thrsw lthrsw thrend bkpt")
 """Events that nothing moves across."""
 
@@ -86,6 +89,7 @@ def graph(events: Sequence[int]) -> List[Dict[int, int]]:
     readers: Dict[int, List[int]] = {}
     bans = [hazards.forbidden(bits) for bits in events]
     barrier = -1
+    textures = 0
 
     def latency(first: int, later: int) -> int:
         bits, ban = events[later], bans[first]
@@ -93,6 +97,13 @@ def graph(events: Sequence[int]) -> List[Dict[int, int]]:
 
     for i, bits in enumerate(events):
         reads, writes = resources(bits)
+        if bits & _COORDINATES:
+            textures |= bits & _COORDINATES
+        elif textures:
+            for config, request in _TEXTURES:
+                if bits & request and textures & config:
+                    writes |= 1 << _UNIF
+                    textures &= ~config
         if bits & BARRIER:
             for k in range(i):
                 follow[k][i] = max(follow[k].get(i, 0), latency(k, i))

@@ -126,3 +126,13 @@ def test_warnings_are_kept_in_the_program():
 @pytest.mark.parametrize("count, rules", [(5, []), (6, ["H30"])])
 def test_padding(count, rules):
     assert [f.rule for f in check([parse(line) for line in ["nop"] * count + END])] == rules
+
+
+def test_a_texture_may_have_two_results():
+    look = ["mov t0t, r0", "mov t0s, r1"]
+    pop = ["nop; ldtmu0", "mov r2, r4"]
+    assert errors([*look, *pop, *END]) == []
+    assert errors([*look, *pop, *pop, *END]) == []
+    assert errors([*look, *pop, *pop, *pop, *END]) == [("H25", 6)]
+    # A lookup of an address has one.
+    assert errors(["mov t0s, r1", *pop, *pop, *END]) == [("H25", 3)]

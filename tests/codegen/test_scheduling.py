@@ -299,6 +299,11 @@ def is_sorted(write, *names):
             lambda a: (a.mov(a.unif_addr, a.r0), a.mov(a.r1, a.unif)),
             ("unif_addr", "r1, unif"),
         ),
+        (  # behind T, S takes a uniform, too
+            lambda a: (a.mov(a.t0t, a.r0), a.fmul(a.t0s, a.r1, a.r2), a.mov(a.r1, a.unif),
+                       a.ldtmu(0)),
+            ("t0t, r0", "t0s, r1", "r1, unif"),
+        ),
     ],
 )  # fmt: skip
 def test_order_of_peripherals(write, names):

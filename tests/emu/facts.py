@@ -33,6 +33,9 @@ _TEXT = """
     flags_conditions:a_semaphore_word_sets_flags_and_registers_like_a_load
 1-small-immediate  A small immediate takes the place of file B; file A is still read. (p. 30)
     registers:a_small_immediate_leaves_file_a_readable
+1-address-alone  An I/O address is read whether an operand selects it or not. (p. 37; measured)
+    registers:the_address_alone_takes_a_uniform vpm:the_address_alone_takes_a_vector
+    sync:the_address_alone_acquires_the_mutex dma_load:the_address_alone_waits
 1-dual  Both units work in one word, on the registers as they were before. (p. 26)
     alu_mul:both_units_read_the_values_from_before_the_word
     alu_mul:dual_issue_gives_both_results
@@ -332,6 +335,8 @@ _TEXT = """
     sync:twelve_qpus_share_a_counter_in_memory_under_the_mutex sync:only_one_qpu_holds_the_mutex
     sync:a_qpu_that_keeps_the_mutex_blocks_the_others
     sync:acquiring_a_mutex_that_the_qpu_holds_blocks_it
+5.5-mutex-release  Any write of any QPU releases the mutex. (p. 38)
+    sync:another_qpu_may_release_the_mutex
 5.5-mutex-once  Both read ports in one word acquire once. (measured)
     sync:acquiring_twice_in_one_word_counts_once
 6-H1  The next word reads the old value of a file register. (p. 18)
@@ -510,6 +515,10 @@ _TEXT = """
     dma_store:vertical_words
 8.5-stride  The stride has 16 bits. (measured)
     dma_store:stride_has_16_bits dma_store:the_stride_word_lasts_until_the_next_one
+8.5-row-end  What a store takes beyond the end of a row. (undetermined)
+    dma_store:what_lies_beyond_the_end_of_a_row_is_undetermined
+8.5-stride-left  Whether a stride outlives its program. (undetermined)
+    dma_store:whose_stride_counts_that_a_program_never_wrote_is_undetermined
 8.5-block  Block mode takes units one after another. (p. 58)
     dma_store:block_mode_packs_units_one_after_another
 8.5-16  16-bit stores take consecutive halves of a row. (p. 57)
@@ -538,6 +547,8 @@ _TEXT = """
     sfu_float:the_sign_of_the_operand_is_ignored
 9.2-arithmetic  Truncation, flushed denormals, +0, and infinities instead of NaN. (measured)
     sfu_float:float_arithmetic
+9.2-ftoi-range  ftoi of NaN, Inf and 2**97 gives 0. (measured)
+    alu_add:results_and_flags[ftoi] captured_vectors:captured_row
 9.2-published  358.666... - 3.050... ends in d7, as on a board. (measured)
     sfu_float:a_difference_published_from_a_board
 10-store  A store outside live buffers stops before it writes there. (emulator)

@@ -199,6 +199,17 @@ def test_busy_is_not_zero_while_a_load_runs(window):
     assert (got["r0"] != 0).all() and (got["r1"] > 1).all() and (got["r2"] == 0).all()
 
 
+def test_the_address_alone_waits(window):
+    for file in "ab":
+        body = ["ldi vpm_rd_setup, -, 0x83011000", "mov vdr_addr, unif", "nop !raddr_a=50"]
+        if file == "b":
+            body = ["ldi vpm_wr_setup, -, 0x80904000", "ldi vpm_wr_setup, -, 0xc0000000"]
+            body += ["mov vdw_addr, unif", "nop !raddr_b=50"]
+        body += [f"mov r0, {'vdr' if file == 'a' else 'vdw'}_busy"]
+        got = window.vectors(body, ["r0"], [window.source.bus_address])
+        assert (got["r0"] == 0).all()
+
+
 def test_load_and_store_may_overlap(lab):
     window = Window(lab, seed=9)
     spare = lab.device.alloc(64)

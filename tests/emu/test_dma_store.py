@@ -6,8 +6,10 @@ import random
 
 import numpy as np
 import pytest
+from harness import END
 from vpm_lines import Window
 
+from piblas.errors import EmulatorFault
 from piblas.isa.setup_words import vdw_store, vdw_stride
 
 SIZE = 1 << 17
@@ -139,6 +141,34 @@ def test_the_stride_word_lasts_until_the_next_one(window):
         at = 4096 + 52 * unit
         want[at : at + 16] = vpm[64 * (8 + unit) : 64 * (8 + unit) + 16]
     assert np.array_equal(memory, want)
+
+
+def test_what_lies_beyond_the_end_of_a_row_is_undetermined(window):
+    with pytest.raises(EmulatorFault, match="columns outside 0..15"):
+        stored(window, vdw_store(1, 16, 4, 1), 0, 0)
+
+
+def test_whose_stride_counts_that_a_program_never_wrote_is_undetermined(lab, loose):
+    """After a program that set 64 bytes, another one stores two rows."""
+    setup, results = 0x81104000, []
+    for each in (lab, loose):
+        out = each.device.alloc(256)
+        out.array(np.uint32)[:] = 7
+        lines = ["ldi vpm_wr_setup, -, 0x1a00", "mov vpm, 3", "mov vpm, 4"]
+        write = ["mov vpm_wr_setup, unif", "mov vdw_addr, unif", "mov -, vdw_wait"]
+        first = [*lines, "ldi vpm_wr_setup, -, 0xc0000040", *write, *END]
+        for last in (0xC0000040, 0xC0000000):
+            each.run(first[:3] + [f"ldi vpm_wr_setup, -, {last:#x}"] + first[4:],
+                     [[setup, out.bus_address]])  # fmt: skip
+            out.array(np.uint32)[:] = 7
+            try:
+                each.run(lines + write + END, [[setup, out.bus_address]])
+                results.append(out.array(np.uint32)[::16].tolist())
+            except EmulatorFault as fault:
+                results.append(fault.reason)
+        out.free()
+    fault = "DMA store without a setup, or with another program's stride"
+    assert results == [fault, [3, 4, 7, 7], [3, 7, 4, 7], [3, 4, 7, 7]]
 
 
 def test_a_store_takes_what_was_written_just_before(window):

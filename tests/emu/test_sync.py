@@ -140,6 +140,22 @@ def test_acquiring_a_mutex_that_the_qpu_holds_blocks_it(lab, out):
         lab.run(["mov r0, unif", "mov -, mutex", "mov -, mutex"] + END, rows(out, 1), timeout=0.01)
 
 
+def test_the_address_alone_acquires_the_mutex(lab, out):
+    with pytest.raises(DeviceTimeout, match="every QPU waits"):
+        lab.run(["nop !raddr_a=51", "nop !raddr_b=51"] + END, [[0]])
+    lines = ["nop !raddr_a=51", "mov mutex, 0", "nop !raddr_b=51", "mov mutex, elem_num"]
+    lab.run(["mov r0, unif", *lines, "ldi r0, -, 4", *store("r0"), *END], rows(out, 1))
+    assert (result(out)[0] == 4).all()
+
+
+def test_another_qpu_may_release_the_mutex(lab, out):
+    holder = ["mov -, mutex", "sema_up 1", "mov -, mutex", "mov mutex, 0", "ldi r0, -, 8"]
+    helper = ["sema_down 1", "mov mutex, 0", "ldi r0, -, 9"]
+    lines = by_number(holder + store("r0"), helper + store("r0"))
+    lab.run(lines, rows(out, 2))
+    assert result(out)[:2, 0].tolist() == [8, 9]
+
+
 def test_only_one_qpu_holds_the_mutex(lab, out):
     # Inside, the holder leaves its number in shared VPM row 50, waits long, and reads it back.
     lines = ["mov r0, unif", "mov r0, qpu_num", "mov -, mutex", "ldi vpm_wr_setup, -, 0x1a32"]
