@@ -209,7 +209,7 @@ LOST_ALL = 127
     G_SDRAM_LINES,
     G_FRESH,  # whether the launch has not begun: the uniforms of all QPUs are to be fetched ahead
     G_SEMAPHORE,
-) = range(42)
+) = range(43)
 G_WIDTH = G_SEMAPHORE + 16
 
 # --- decoded instructions ------------------------------------------------------------------------
