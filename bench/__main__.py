@@ -1,16 +1,17 @@
-"""``python -m bench calibrate | cpu_overhead | emulator | level1``."""
+"""``python -m bench COMMAND``; without a command it lists them."""
 
 from __future__ import annotations
 
 import sys
 
-from . import calibrate, cpu_overhead, emulator, level1
+from . import calibrate, cpu_overhead, emulator, level1, predict
 
 MODULES = {
     "calibrate": calibrate,
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
     "level1": level1,
+    "predict": predict,
 }
 
 

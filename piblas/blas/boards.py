@@ -29,9 +29,7 @@ __all__ = [
     "Board",
     "CACHED_COPY",
     "CPU_CALL_SECONDS",
-    "GEMM_SHARE_OF_PEAK",
     "LAUNCH_SECONDS",
-    "QPU_MEMORY",
     "detect",
 ]
 
@@ -39,16 +37,8 @@ __all__ = [
 LAUNCH_SECONDS = 100e-6
 #: Checks and call overhead of a small SciPy BLAS call on such a core: a guess.
 CPU_CALL_SECONDS = 5e-6
-#: What published QPU sgemm kernels sustain of the 96 flop a clock of 12 QPUs: 8.3 of 24 GFLOPS at
-#: 250 MHz (PyVideoCore, as its authors report), a lower bound for this project's own kernel until
-#: its own time is known.
-GEMM_SHARE_OF_PEAK = 0.34
 #: A copy in cached memory against ``copy`` (the lower end, see above).
 CACHED_COPY = 3.0
-#: Bytes a second that the QPUs move, reads and writes together: an estimate, between the 0.34 to
-#: 0.73 GB/s that GPU_FFT moves with strided accesses and the 1 to 2 GB/s of reads in published
-#: QPU matrix products.
-QPU_MEMORY = 1.0e9
 FLOPS_PER_CLOCK = 96  # 12 QPUs x 4 lanes a clock x (one add + one mul)
 
 

@@ -1,16 +1,17 @@
 """Where a call runs, and why: ``choose`` looks at the call and the target and at nothing else.
 
 The rules are a chain of early returns.  A device that the user demanded gets every call for which
-it has a kernel; otherwise the cheaper of the two predictions decides.  The first cost model is
+it has a kernel; otherwise the cheaper of the two predictions decides.  The cost model is
 
-    QPU   launch + bytes staged / copy rate + flops / (share of peak x peak)
+    QPU   launch + bytes staged / copy rate + the kernel's simulated time
     CPU   call + flops / CPU rate
 
-where at levels 1 and 2, which use a number once or twice, the time for moving the operands stands
-in place of the arithmetic if it is longer.  The figures are those of ``boards``; operands that
-already live in GPU memory are not staged.  Reasons come from a small fixed set of sentences (apart
-from what a device says about itself), so that ``piblas.stats`` can count them; the numbers of one
-case stand in ``Choice.seconds``.
+where on the CPU at levels 1 and 2, which use a number once or twice, the time for moving the
+operands stands in place of the arithmetic if it is longer.  The kernel's time is what the emulator
+takes under its calibrated clock (``predictions``), the other figures are those of ``boards``;
+operands that already live in GPU memory are not staged.  Reasons come from a small fixed set of
+sentences (apart from what a device says about itself), so that ``piblas.stats`` can count them; the
+numbers of one case stand in ``Choice.seconds``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional
 
-from . import boards
+from . import boards, predictions
 from .boards import Board
 from .routines import ROUTINES
 
@@ -91,16 +92,14 @@ def predict(call: Call, board: Optional[Board]) -> Dict[str, float]:
     flops, moved = row.flops(**call.sizes), row.staged(**call.sizes)
     copy = board.copy * 2**20
     cpu = flops / (board.cpu * 1e9)
-    qpu = flops / (boards.GEMM_SHARE_OF_PEAK * board.peak * 1e9)
     if row.level < 3:
         # A copy of n bytes moves 2 n.
         cpu = max(cpu, moved / (2 * boards.CACHED_COPY * copy))
-        qpu = max(qpu, moved / boards.QPU_MEMORY)
     seconds = {"cpu": boards.CPU_CALL_SECONDS + cpu}
-    if row.kernel is not None:
-        seconds["qpu"] = (
-            boards.LAUNCH_SECONDS + (0 if call.resident else moved / copy) + qpu
-        )
+    kernel = predictions.seconds(call.routine, board.clock, call.sizes)
+    if row.kernel is not None and kernel is not None:
+        staging = 0 if call.resident else moved / copy
+        seconds["qpu"] = boards.LAUNCH_SECONDS + staging + kernel
     return seconds
 
 
@@ -129,6 +128,8 @@ def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
         )
     if not seconds:
         return cpu("no figures for this board to decide by")
+    if "qpu" not in seconds:
+        return cpu("no prediction for this kernel")
     if seconds["qpu"] >= seconds["cpu"]:
         return cpu("predicted faster on the CPU")
     return Choice(target.backend, row.kernel, "predicted faster on the QPUs", seconds, name)

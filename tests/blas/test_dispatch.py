@@ -6,7 +6,7 @@ import pytest
 
 import piblas
 from piblas import BlasError, Choice
-from piblas.blas import boards, routines
+from piblas.blas import boards, predictions, routines
 from piblas.blas.boards import BOARDS
 from piblas.blas.dispatch import Call, Target, choose, predict
 
@@ -50,15 +50,37 @@ def test_routines_without_a_kernel(monkeypatch):
     assert set(choice.seconds) == {"cpu"}
 
 
-def test_prediction_by_hand():
-    """pi1: 250 MHz, so 24 GFLOPS at the peak; 134 MiB/s; 0.4 GFLOPS on the CPU."""
+def simulated(monkeypatch, seconds):
+    """Let the stored prediction of every kernel be so many seconds, at the board's clock."""
+    asked = []
+
+    def stored(routine, mhz, sizes):
+        asked.append((routine, mhz, sizes))
+        return seconds
+
+    monkeypatch.setattr(predictions, "seconds", stored)
+    return asked
+
+
+def test_prediction_by_hand(monkeypatch):
+    """pi1: 250 MHz, 134 MiB/s, 0.4 GFLOPS on the CPU."""
+    asked = simulated(monkeypatch, 0.03)
     seconds = predict(LARGE, BOARDS["pi1"])
     flops, staged = 2 * 512**3, 4 * 4 * 512**2
+    assert asked == [("sgemm", 250, LARGE.sizes)]
     assert seconds["cpu"] == pytest.approx(5e-6 + flops / 0.4e9)
-    assert seconds["qpu"] == pytest.approx(100e-6 + staged / (134 * 2**20) + flops / 8.16e9)
+    assert seconds["qpu"] == pytest.approx(100e-6 + staged / (134 * 2**20) + 0.03)
     resident = predict(Call("sgemm", LARGE.sizes, resident=True), BOARDS["pi1"])
-    assert resident["qpu"] == pytest.approx(100e-6 + flops / 8.16e9)
+    assert resident["qpu"] == pytest.approx(100e-6 + 0.03)
     assert predict(LARGE, None) == {}
+
+
+def test_a_kernel_without_a_prediction(monkeypatch):
+    simulated(monkeypatch, None)
+    choice = choose(LARGE, GPU, BOARDS["pi1"])
+    assert (choice.backend, choice.reason) == ("cpu", "no prediction for this kernel")
+    assert set(choice.seconds) == {"cpu"}
+    assert choose(LARGE, Target("qpu"), BOARDS["pi1"]).backend == "qpu"
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS.keys())
@@ -94,12 +116,14 @@ def test_why(fresh, monkeypatch):
     assert piblas.why("sgemm", m=64, n=64, k=64, device="auto").reason.startswith("no VideoCore")
 
 
-def test_why_reads(fresh):
+def test_why_reads(fresh, monkeypatch):
+    simulated(monkeypatch, 0.2629)
     choice = piblas.why("sgemm", m=1024, n=1024, k=1024, board="pi1", resident=True)
     assert str(choice) == (
         "qpu (kernel gemm): predicted faster on the QPUs; predicted on pi1: cpu 5.37 s, qpu 263 ms"
     )
-    assert "cpu 5 us, qpu 100 us" in str(piblas.why("sgemm", m=1, n=1, k=1, board="pi3"))
+    simulated(monkeypatch, 4e-6)
+    assert "cpu 5 us, qpu 104 us" in str(piblas.why("sgemm", m=1, n=1, k=1, board="pi3"))
     assert str(Choice("cpu", None, "so", {"cpu": 5e-9}, "x")) == "cpu: so; predicted on x: cpu 5 ns"
 
 

@@ -1,0 +1,80 @@
+"""What kernels take by the emulator's clock, stored, so that a Pi can predict without an emulator.
+
+``predictions.json`` holds simulated clocks of each routine that has a kernel, over a grid of its
+sizes and some clocks of the V3D block; ``python -m bench predict`` makes it anew, and a test fails
+when a kernel or the timing set is no longer the one that it names.  Launch and staging are not
+part of it.
+
+Between the points of the grid the logarithm of the clocks is interpolated along the logarithm of
+each size; beyond the last point the clocks grow with the size, before the first they stay.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import json
+import math
+import pathlib
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+__all__ = ["PATH", "clocks", "entry", "seconds", "stored"]
+
+PATH = pathlib.Path(__file__).with_name("predictions.json")
+
+
+@functools.lru_cache(maxsize=None)
+def stored() -> Dict[str, Any]:
+    """The file: ``timing`` and ``fingerprint`` of the set, ``routines`` by name."""
+    data: Dict[str, Any] = json.loads(PATH.read_text())
+    return data
+
+
+def entry(routine: str) -> Optional[Dict[str, Any]]:
+    """A routine's kernel, program hash, axes (name: sizes) and clocks by V3D clock in MHz.
+
+    Clocks are a flat list, the last axis fastest.
+    """
+    found: Optional[Dict[str, Any]] = stored()["routines"].get(routine)
+    return found
+
+
+def _weights(points: List[int], size: int) -> List[Tuple[int, float]]:
+    """(index, weight) of the points next to a size."""
+    right = bisect.bisect_left(points, size)
+    if right == 0:
+        return [(0, 1.0)]
+    if right == len(points):
+        return [(right - 1, 1.0)]
+    low, high = points[right - 1], points[right]
+    share = math.log(size / low) / math.log(high / low)
+    return [(right - 1, 1.0 - share), (right, share)]
+
+
+def clocks(row: Mapping[str, Any], mhz: int, sizes: Mapping[str, int]) -> float:
+    """Clocks of an entry at one of its V3D clocks, interpolated."""
+    places: List[Tuple[int, float]] = [(0, 1.0)]
+    beyond = 1.0
+    for name, points in row["axes"].items():
+        beyond *= max(1.0, sizes[name] / points[-1])
+        places = [
+            (index * len(points) + step, weight * share)
+            for index, weight in places
+            for step, share in _weights(points, max(1, sizes[name]))
+        ]
+    table = row["clocks"][str(mhz)]
+    return beyond * math.exp(sum(weight * math.log(table[index]) for index, weight in places))
+
+
+def seconds(routine: str, mhz: float, sizes: Mapping[str, int]) -> Optional[float]:
+    """Simulated seconds of a routine's kernel at a V3D clock; None if none are stored."""
+    row = entry(routine)
+    if row is None:
+        return None
+    known = sorted(int(each) for each in row["clocks"])
+    # Times of memory do not scale with the clock, so seconds are straight between two clocks.
+    right = min(max(bisect.bisect_left(known, mhz), 1), len(known) - 1)
+    low, high = known[right - 1], known[right]
+    share = min(max((mhz - low) / (high - low), 0.0), 1.0)
+    at = [1e-6 * clocks(row, each, sizes) / each for each in (low, high)]
+    return at[0] + share * (at[1] - at[0])

@@ -1,0 +1,61 @@
+"""Stored predictions are those of today's kernels and timing set, and near a simulation."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+pytest.importorskip("numba")
+
+from bench import predict
+from piblas.blas import predictions
+from piblas.blas.routines import KERNELS, ROUTINES
+
+ANEW = "python -m bench predict makes the predictions anew"
+ROWS = predictions.stored()["routines"]
+MIDDLE = {1: [1], 2: [1, 1], 3: [1, 2, 1]}
+"""Of the grids, the point in the middle that is simulated anew."""
+BETWEEN = {
+    "sgemm": [{"m": 100, "n": 100, "k": 100}, {"m": 300, "n": 200, "k": 250}],
+    "saxpy": [{"n": 5000}],
+    "sdot": [{"n": 100000}],
+}
+NEAR = 0.15
+
+
+def test_each_routine_with_a_kernel_has_an_entry():
+    assert set(ROWS) == set(KERNELS), ANEW
+
+
+def test_they_name_the_timing_set():
+    assert predictions.stored()["timing"] == "calibrated"
+    assert predictions.stored()["fingerprint"] == predict.fingerprint(), ANEW
+
+
+@pytest.mark.parametrize("routine", sorted(KERNELS))
+def test_they_are_what_the_kernels_take(routine):
+    row = ROWS[routine]
+    assert (row["kernel"], row["program"]) == (
+        KERNELS[routine], predict.program_hash(KERNELS[routine]),
+    ), ANEW  # fmt: skip
+    assert tuple(row["axes"]) == ROUTINES[routine].sizes
+    points = list(itertools.product(*(range(len(each)) for each in row["axes"].values())))
+    for point in (points[0], tuple(MIDDLE[len(row["axes"])])):
+        sizes = {name: row["axes"][name][i] for name, i in zip(row["axes"], point)}
+        kept = row["clocks"]["300"][points.index(point)]
+        assert predict.simulate(routine, sizes, 300) == kept, ANEW
+
+
+@pytest.mark.parametrize(
+    "routine, sizes", [(name, sizes) for name, each in BETWEEN.items() for sizes in each]
+)
+def test_between_the_points_they_are_near(routine, sizes):
+    simulated = predict.simulate(routine, sizes, 250) / 250e6
+    assert predictions.seconds(routine, 250, sizes) == pytest.approx(simulated, rel=NEAR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("routine", sorted(KERNELS))
+def test_the_file_is_what_the_command_writes(routine):
+    assert predict.table(routine) == ROWS[routine], ANEW
