@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 import sys
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 import piblas
 from piblas.blas import predictions
@@ -22,9 +22,8 @@ from piblas.blas.routines import ROUTINES
 from piblas.cli import calls
 from piblas.driver import Emulator
 from piblas.isa.timing import timing_set
-from piblas.kernels import spec
 
-__all__ = ["CLOCKS", "GRIDS", "fingerprint", "main", "program_hash", "simulate", "table"]
+__all__ = ["CLOCKS", "GRIDS", "fingerprint", "main", "simulate", "table"]
 
 CLOCKS = (250, 300, 400)
 GRIDS: Dict[int, List[List[int]]] = {
@@ -38,38 +37,44 @@ GRIDS: Dict[int, List[List[int]]] = {
 def fingerprint() -> str:
     """A hash of the timing set's values."""
     values = json.dumps(dataclasses.asdict(timing_set("calibrated")), sort_keys=True)
-    return hashlib.sha256(values.encode()).hexdigest()[:16]
+    return _hash(values)
 
 
-def program_hash(kernel: str) -> str:
-    """A hash of the words of a kernel with its default options."""
-    words = ",".join(f"{word:x}" for word in spec.get(kernel).build().words)
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
+class _Recorder(Emulator):
+    """An emulator that keeps a hash of each program that it loads."""
+
+    def load(self, words: Any) -> Any:
+        text = ",".join(f"{int(word):x}" for word in words)
+        self.__dict__.setdefault("programs", []).append(_hash(text))
+        return super().load(words)
 
 
-def simulate(routine: str, sizes: Mapping[str, int], mhz: int) -> int:
-    """Clocks of the launches of one call, on a fresh emulator."""
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def simulate(routine: str, sizes: Mapping[str, int], mhz: int) -> Tuple[int, List[str]]:
+    """Clocks of the launches of one call on a fresh emulator, and hashes of its programs."""
     run = calls.prepare(routine, getattr(piblas, routine), sizes, calls.Options())
-    with Emulator(clock_hz=1e6 * mhz) as device, piblas.use(device):
+    with _Recorder(clock_hz=1e6 * mhz) as device, piblas.use(device):
         with piblas.profile() as profile:
             run()
-    return sum(report.cycles for report in profile.reports)
+        return sum(report.cycles for report in profile.reports), device.programs
 
 
 def table(routine: str) -> Dict[str, Any]:
     """The entry of a routine."""
     row = ROUTINES[routine]
-    assert row.kernel is not None
     axes = dict(zip(row.sizes, GRIDS[len(row.sizes)]))
     points = [dict(zip(axes, point)) for point in itertools.product(*axes.values())]
-    return {
-        "kernel": row.kernel,
-        "program": program_hash(row.kernel),
-        "axes": axes,
-        "clocks": {
-            str(mhz): [simulate(routine, point, mhz) for point in points] for mhz in CLOCKS
-        },
-    }
+    programs = set()
+    clocks: Dict[str, List[int]] = {}
+    for mhz in CLOCKS:
+        for point in points:
+            count, loaded = simulate(routine, point, mhz)
+            clocks.setdefault(str(mhz), []).append(count)
+            programs.update(loaded)
+    return {"kernel": row.kernel, "programs": sorted(programs), "axes": axes, "clocks": clocks}
 
 
 def text(data: Mapping[str, Any]) -> str:
@@ -78,7 +83,7 @@ def text(data: Mapping[str, Any]) -> str:
     lines += [f' "fingerprint": "{data["fingerprint"]}",', ' "routines": {']
     for routine, row in sorted(data["routines"].items()):
         lines += [f'  "{routine}": {{']
-        lines += [f'   "{key}": {json.dumps(row[key])},' for key in ("kernel", "program", "axes")]
+        lines += [f'   "{key}": {json.dumps(row[key])},' for key in ("kernel", "programs", "axes")]
         by_clock = [f'    "{mhz}": {json.dumps(row["clocks"][mhz])}' for mhz in row["clocks"]]
         lines += ['   "clocks": {', ",\n".join(by_clock), "   }", "  },"]
     lines[-1] = "  }"

@@ -31,7 +31,7 @@ def stored() -> Dict[str, Any]:
 
 
 def entry(routine: str) -> Optional[Dict[str, Any]]:
-    """A routine's kernel, program hash, axes (name: sizes) and clocks by V3D clock in MHz.
+    """A routine's kernel, hashes of its programs, axes (name: sizes), clocks by V3D clock in MHz.
 
     Clocks are a flat list, the last axis fastest.
     """

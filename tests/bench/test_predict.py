@@ -36,22 +36,21 @@ def test_they_name_the_timing_set():
 @pytest.mark.parametrize("routine", sorted(KERNELS))
 def test_they_are_what_the_kernels_take(routine):
     row = ROWS[routine]
-    assert (row["kernel"], row["program"]) == (
-        KERNELS[routine], predict.program_hash(KERNELS[routine]),
-    ), ANEW  # fmt: skip
+    assert row["kernel"] == KERNELS[routine], ANEW
     assert tuple(row["axes"]) == ROUTINES[routine].sizes
     points = list(itertools.product(*(range(len(each)) for each in row["axes"].values())))
     for point in (points[0], tuple(MIDDLE[len(row["axes"])])):
         sizes = {name: row["axes"][name][i] for name, i in zip(row["axes"], point)}
-        kept = row["clocks"]["300"][points.index(point)]
-        assert predict.simulate(routine, sizes, 300) == kept, ANEW
+        clocks, programs = predict.simulate(routine, sizes, 300)
+        assert programs and set(programs) <= set(row["programs"]), ANEW
+        assert clocks == row["clocks"]["300"][points.index(point)], ANEW
 
 
 @pytest.mark.parametrize(
     "routine, sizes", [(name, sizes) for name, each in BETWEEN.items() for sizes in each]
 )
 def test_between_the_points_they_are_near(routine, sizes):
-    simulated = predict.simulate(routine, sizes, 250) / 250e6
+    simulated = predict.simulate(routine, sizes, 250)[0] / 250e6
     assert predictions.seconds(routine, 250, sizes) == pytest.approx(simulated, rel=NEAR)
 
 

@@ -8,7 +8,7 @@ from piblas.blas import predictions
 
 ROW = {
     "kernel": "k",
-    "program": "",
+    "programs": [],
     "axes": {"m": [10, 1000], "n": [1, 4, 16]},
     "clocks": {"200": [100, 200, 400, 1000, 4000, 16000], "400": [200, 200, 200, 200, 200, 200]},
 }
