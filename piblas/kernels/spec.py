@@ -72,7 +72,7 @@ def register(spec: KernelSpec) -> KernelSpec:
 def _load() -> None:
     # Each registers its kernels.
     from . import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap  # noqa: F401
-    from . import gemm, gemv, ger, symv, syr, trmv, trsv  # noqa: F401
+    from . import gemm, gemm_pack, gemv, ger, symv, syr, trmv, trsv  # noqa: F401
 
 
 def names() -> List[str]:
