@@ -1,0 +1,130 @@
+"""sgemm on operands that lie in device memory: packed, multiplied and stored by the QPUs.
+
+The CPU writes uniform streams and touches no element.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import numpy as np
+
+from ..driver.device import Buffer, Device, RunReport
+from ..errors import BlasError
+from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack
+from .qpu import device_buffers, loaded_program
+
+__all__ = ["View", "sgemm"]
+
+WORD = 4
+
+
+@dataclass(frozen=True)
+class View:
+    """A float32 matrix in a buffer: its first element's byte offset, shape, strides in bytes."""
+
+    buffer: Buffer
+    shape: Tuple[int, int]
+    strides: Tuple[int, int]
+    offset: int = 0
+
+    @property
+    def bus_address(self) -> int:
+        """Where a QPU sees the first element."""
+        return self.buffer.bus_address + self.offset
+
+    @property
+    def T(self) -> "View":
+        """The transpose of the same elements."""
+        return View(self.buffer, self.shape[::-1], self.strides[::-1], self.offset)
+
+    def check(self, routine: str, name: str) -> None:
+        """Raise BlasError unless this is a matrix of words inside its buffer."""
+        if len(self.shape) != 2 or min(self.shape) < 1:
+            raise BlasError(routine, name, self.shape, "a matrix has two sizes of at least 1")
+        if self.offset % WORD or any(stride % WORD for stride in self.strides):
+            raise BlasError(
+                routine, name, (self.offset, self.strides), "offset and strides are whole words"
+            )
+        steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides)]
+        low = self.offset + sum(min(step, 0) for step in steps)
+        high = self.offset + sum(max(step, 0) for step in steps) + WORD
+        if low < 0 or high > self.buffer.nbytes:
+            raise BlasError(
+                routine, name, (low, high), f"the buffer holds {self.buffer.nbytes} bytes"
+            )
+
+
+def sgemm(
+    device: Device,
+    alpha: float,
+    a: View,
+    b: View,
+    beta: float,
+    c: View,
+    timeout: float = 60.0,
+) -> Tuple[RunReport, RunReport]:
+    """c = alpha * a @ b + beta * c on the QPUs; the reports of packing and of the product.
+
+    ``a`` is (m, k) and ``b`` (k, n), of any strides, ``c`` is (m, n) with its rows or its columns
+    contiguous and apart from each other; otherwise BlasError.  ``a`` and ``b`` may overlap ``c``:
+    they are packed before it is written.  What the CPU wrote to the buffers is cleaned here, and
+    what the QPUs wrote to that of ``c`` invalidated.  If the second launch fails, ``c`` may be
+    written in part.  Inf, NaN and overflow are what the QPUs make of them.
+    """
+    for name, view in (("a", a), ("b", b), ("c", c)):
+        view.check("sgemm", name)
+    (m, k), n = a.shape, b.shape[1]
+    if b.shape[0] != k:
+        raise BlasError("sgemm", "b", b.shape, f"a is {m} x {k}, so b has to have {k} rows")
+    if c.shape != (m, n):
+        raise BlasError("sgemm", "c", c.shape, f"a @ b is {m} x {n}")
+    pitch = _pitch(c)
+    if pitch is None:
+        # The kernel works on contiguous rows, so it computes the transpose.
+        a, b, c, m, n = b.T, a.T, c.T, n, m
+        pitch = _pitch(c)
+    if pitch is None:
+        raise BlasError(
+            "sgemm", "c", c.T.strides, "its rows or its columns are contiguous, none overlaps"
+        )
+    options = gemm_choice.choose(m, n, k, beta != 0)
+    packing = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
+    program = loaded_program(device, gemm.SPEC, options)
+    p, q = gemm_data.packed_words(options, m, n, k)
+    with contextlib.ExitStack() as stack:
+        p_buf, q_buf = stack.enter_context(device_buffers(device, WORD * p.words, WORD * q.words))
+        operands = (
+            gemm_pack.Operand(p, k, a.bus_address, a.strides[1], a.strides[0], p_buf.bus_address),
+            gemm_pack.Operand(q, k, b.bus_address, *b.strides, q_buf.bus_address),
+        )
+        lag = gemm_data.lag_of(options, p, q)
+        ldd = pitch // WORD
+        addresses = (p_buf.bus_address, q_buf.bus_address, c.bus_address)
+        tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
+        packs = gemm_pack.Streams(operands, device.n_qpus)
+        multiplies = gemm_data.Streams(options, tiles, alpha, beta, ldd, device.n_qpus, lag)
+        buffers = stack.enter_context(device_buffers(device, packs.nbytes, multiplies.nbytes))
+        staged = [packs.at(buffers[0].bus_address), multiplies.at(buffers[1].bus_address)]
+        for buffer, (words, _) in zip(buffers, staged):
+            buffer.array(np.uint32, words.shape)[:] = words
+        # The packed ones too: a dirty line, written back later, would overwrite the QPUs' stores.
+        for buffer in (p_buf, q_buf, a.buffer, b.buffer, c.buffer, *buffers):
+            buffer.clean()
+        packed = device.execute(packing, staged[0][1], timeout=timeout)
+        product = device.execute(program, staged[1][1], timeout=timeout)
+        c.buffer.invalidate()
+    packed.kernel, product.kernel = gemm_pack.SPEC.name, gemm.SPEC.name
+    return packed, product
+
+
+def _pitch(c: View) -> Optional[int]:
+    """Bytes from row to row if rows are contiguous and apart, else None."""
+    (rows, columns), (down, along) = c.shape, c.strides
+    if columns > 1 and along != WORD:
+        return None
+    if rows == 1:
+        return WORD * columns
+    return down if down >= WORD * columns else None
