@@ -11,7 +11,7 @@ import pytest
 
 import piblas
 from piblas.kernels import reference
-from piblas.kernels.gemm import error_bound
+from piblas.kernels.gemm_data import error_bound
 
 F32 = np.float32
 GUARD = F32(-7.125e17)
