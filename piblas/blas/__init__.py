@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, List
 
-from .routines import HELPERS, ROUTINES
+from .routines import EXTENSIONS, HELPERS, ROUTINES
 
 
 def __getattr__(name: str) -> Any:
     # Looked up first: importing a module of this package asks for its name here.
-    if name in ROUTINES or name in HELPERS:
+    if name in ROUTINES or name in HELPERS or name in EXTENSIONS:
         from .generic import function
 
         made = function(name)

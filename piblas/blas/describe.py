@@ -45,6 +45,17 @@ _ERRORS: Dict[str, str] = {
 }
 """Errors of the level-1 kernels, to first order; the kernels' modules have them in full."""
 
+_GAMMA = "gamma(i) = i u / (1 - i u), u = 2**-23"
+_BOUNDS: Dict[str, str] = {
+    "ssymm": "gamma(order of a + 3) (|alpha| |a| |b| + |beta| |c|)",
+    "ssyrk": "gamma(k + 3) (|alpha| |op(a)| |op(a)|^T + |beta| |c|)",
+    "ssyr2k": "gamma(2 k + 3) (|alpha| (|op(a)| |op(b)|^T + |op(b)| |op(a)|^T) + |beta| |c|)",
+    "strmm": "gamma(order of a + 3) |alpha| |op(a)| |b|",
+    "strsm": "|op(a) x - alpha b| <= (gamma(n + 4) + gamma(134) |D| |inverse(D)|) (|op(a)| |x| +\n"
+    "|alpha b|), n the order of a, D the blocks of op(a) on its diagonal, of up to 128 rows",
+}
+"""Bounds of the error on the QPUs, element by element, beside what denormals taken for 0 add."""
+
 # Arguments whose meaning does not depend on the routine.
 _SCALARS: Dict[str, str] = {
     "n": "int: the number of elements or the order",
@@ -162,5 +173,13 @@ def docstring(row: Routine) -> str:
         lines += [*textwrap.wrap(_ERROR.format(error=_ERRORS[row.kernel]), 90), ""]
     elif row.kernel in _EXACT:
         lines += [_EXACT[row.kernel], ""]
+    elif row.name in _BOUNDS:
+        lines += [
+            f"Error on the QPUs, with {_GAMMA}, and a term of about",
+            "2**-126 an operation, as they take smaller numbers for zero:",
+            f"{_BOUNDS[row.name]}.",
+            "Operands with Inf or NaN, results that overflow and singular triangles go to the CPU.",
+            "",
+        ]
     lines += ["A wrong argument raises :class:`piblas.BlasError`, before anything is written."]
     return "\n".join(lines) + "\n"

@@ -3,8 +3,8 @@
 The path is short because a small call costs as little as 0.1 us in SciPy.  Where no call can reach
 a QPU (see :func:`piblas.blas.devices.counters`) the arguments go to SciPy as they came; what is
 added is one call of a Python function and one step of a counter (``bench.cpu_overhead`` measures
-it).  Where calls are dispatched, :mod:`piblas.blas.level1` and :mod:`piblas.blas.level2` take the
-call or leave it to SciPy.
+it).  Where calls are dispatched, :mod:`piblas.blas.level1`, :mod:`piblas.blas.level2` and, at
+level 3, :mod:`piblas.blas.triangles` take the call or leave it to SciPy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import BlasError
 from . import cpu, describe, devices, refuse
-from .routines import ROUTINES, Routine
+from .routines import EXTENSIONS, ROUTINES, Routine
 
 __all__ = ["ATTRIBUTES", "exported", "function", "wrap"]
 
@@ -27,8 +27,10 @@ _foreign: Dict[Any, Any] = {}
 
 
 def exported() -> List[str]:
-    """The names of ``scipy.linalg.blas`` as installed: its routines and its two helpers."""
-    return sorted(name for name in cpu.functions() if name in ROUTINES) + sorted(cpu.helpers())
+    """The names of ``scipy.linalg.blas`` as installed, its routines and its two helpers, and
+    piblas's own extensions."""
+    routines = sorted(name for name in cpu.functions() if name in ROUTINES)
+    return routines + sorted(cpu.helpers()) + list(EXTENSIONS)
 
 
 def function(name: str) -> Any:
@@ -43,6 +45,10 @@ def function(name: str) -> Any:
             made = sgemm
         else:
             made = _make(ROUTINES[name], cpu.functions()[name])
+    elif name in EXTENSIONS:
+        from . import batch
+
+        made = getattr(batch, name)
     elif name == "get_blas_funcs":
         from .lookup import get_blas_funcs
 
@@ -104,7 +110,7 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
         if counters[0] is not None:
             return routine(*args, **kwargs)
         # Here, because kernels are nothing that a CPU-only process needs.
-        from . import level1, level2
+        from . import level1, level2, triangles
 
         def on_cpu() -> Any:
             try:
@@ -115,7 +121,8 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
                     raise
                 raise refused from error
 
-        call = level2.call if row.level == 2 and row.kernel else level1.call
+        by_level = {1: level1.call, 2: level2.call, 3: triangles.call}
+        call = by_level[row.level] if row.kernel else level1.call
         return call(row, args, kwargs, on_cpu)
 
     routine.__name__ = routine.__qualname__ = row.name

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import BlasError
 
-__all__ = ["HELPERS", "KERNELS", "ROUTINES", "Routine", "sizes"]
+__all__ = ["EXTENSIONS", "HELPERS", "KERNELS", "ROUTINES", "Routine", "sizes"]
 
 _BYTES = {"s": 4, "d": 8, "c": 8, "z": 16}
 
@@ -63,6 +63,11 @@ class Routine(NamedTuple):
 #: The routines that a QPU kernel serves, and the kernel's name in ``piblas.kernels``.
 KERNELS: Dict[str, str] = {
     "sgemm": "gemm",
+    "ssymm": "gemm",
+    "ssyrk": "gemm",
+    "ssyr2k": "gemm",
+    "strmm": "gemm",
+    "strsm": "gemm",
     "saxpy": "axpy",
     "scopy": "copy",
     "sswap": "swap",
@@ -93,6 +98,9 @@ KERNELS: Dict[str, str] = {
 
 #: What ``scipy.linalg.blas`` has beside the routines.
 HELPERS = ("find_best_blas_type", "get_blas_funcs")
+
+#: What SciPy lacks, named as in other libraries.
+EXTENSIONS = ("sgemm_batch", "sgemm_batch_strided", "somatcopy")
 
 _XY = "x y [n offx=0 incx=1 offy=0 incy=1]"
 _X = "x [n offx=0 incx=1]"

@@ -37,6 +37,31 @@ def _gemm(f: Any, array: Array, o: Options, m: int, n: int, k: int) -> Any:
     return lambda: f(o.alpha, a, b, beta=o.beta, c=c, trans_a=int(trans_a), trans_b=int(trans_b))
 
 
+def _symm(f: Any, array: Array, o: Options, m: int, n: int) -> Any:
+    a, b = array(m, m), array(m, n)
+    c = array(m, n) if o.beta else None
+    return lambda: f(o.alpha, a, b, beta=o.beta, c=c)
+
+
+def _syrk(f: Any, array: Array, o: Options, n: int, k: int) -> Any:
+    a = array(n, k)
+    c = array(n, n) if o.beta else None
+    return lambda: f(o.alpha, a, beta=o.beta, c=c)
+
+
+def _syr2k(f: Any, array: Array, o: Options, n: int, k: int) -> Any:
+    a, b = array(n, k), array(n, k)
+    c = array(n, n) if o.beta else None
+    return lambda: f(o.alpha, a, b, beta=o.beta, c=c)
+
+
+def _trmm(f: Any, array: Array, o: Options, m: int, n: int) -> Any:
+    # Far from singular, as strsm divides by it.
+    a = array(m, m) / np.float32(m) + np.eye(m, dtype=np.float32)
+    b = array(m, n)
+    return lambda: f(o.alpha, a, b)
+
+
 def _gemv(f: Any, array: Array, o: Options, m: int, n: int) -> Any:
     a, x = array(m, n), array(n)
     y = array(m) if o.beta else None
@@ -93,6 +118,11 @@ CALLS: Dict[str, Callable[..., Any]] = {
     "sgemv": _gemv,
     "sger": _ger,
     "sgemm": _gemm,
+    "ssymm": _symm,
+    "ssyrk": _syrk,
+    "ssyr2k": _syr2k,
+    "strmm": _trmm,
+    "strsm": _trmm,
 }
 
 

@@ -262,7 +262,7 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
 SPEC = register(
     KernelSpec(
         name="gemm",
-        routines=("sgemm",),
+        routines=("sgemm", "ssymm", "ssyrk", "ssyr2k", "strmm", "strsm"),
         generate=generate,
         defaults=GemmOptions(),
         summary="D = alpha P Q + beta D, row-major; packed P as uniforms, packed Q by the TMUs",

@@ -13,7 +13,7 @@ from typing import Tuple
 from .gemm import LANES, GemmOptions
 from .gemm_data import QPUS
 
-__all__ = ["FAMILY", "choose", "clocks"]
+__all__ = ["FAMILY", "choose", "choose_for", "clocks"]
 
 FAMILY: Tuple[GemmOptions, ...] = (
     GemmOptions(rows=8, vectors=6, chain=3),
@@ -78,6 +78,24 @@ def clocks(options: GemmOptions, m: int, n: int, k: int, n_qpus: int = QPUS) -> 
     stores = high * sum(store(vectors) for vectors in widths)
     # The first store has to wait for a tile, the last QPU for the stores of the others.
     return max(most, stores + tile(widths[0])) + min(n_qpus, total) * store(widths[0]) + LAUNCH
+
+
+@functools.lru_cache(maxsize=256)
+def choose_for(sizes: Tuple[Tuple[Tuple[int, int, int], int], ...], beta: bool) -> GemmOptions:
+    """The kernel for several products in one launch, ``sizes`` being pairs of (m, n, k) and how
+    many there are of that size: the one with the least work for all QPUs together."""
+    vectors = max(-(-n // LANES) for (_, n, _), _ in sizes)
+    candidates = [
+        dataclasses.replace(options, edge=edge, beta=beta)
+        for options in FAMILY
+        if options.vectors <= vectors
+        for edge in sorted({-(-n // LANES) % options.vectors for (_, n, _), _ in sizes})
+    ]
+
+    def work(options: GemmOptions) -> float:
+        return sum(count * clocks(options, *size, n_qpus=1) for size, count in sizes)
+
+    return min(candidates, key=work)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -4,14 +4,27 @@ bound of its error."""
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterator, List, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import parts, reference
 from .gemm import KINDS, LANES, LINE, GemmOptions
 
-__all__ = ["Packed", "Streams", "Tile", "error_bound", "grid", "lag_of", "pack", "packed_words"]
+__all__ = [
+    "Packed",
+    "Place",
+    "Streams",
+    "Tile",
+    "error_bound",
+    "grid",
+    "lag_of",
+    "pack",
+    "packed_words",
+    "panels",
+    "tiles",
+    "unpack",
+]
 
 
 # --- packed operands ---------------------------------------------------------------------------
@@ -74,34 +87,58 @@ def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
     out[at + own * steps :] = 0
 
 
+def unpack(layout: Packed, packed: np.ndarray) -> np.ndarray:
+    """The operand (k x length, k = ``layout.steps``) that lies ``packed`` in a buffer."""
+    steps = layout.steps
+    operand = np.empty((steps, layout.length), dtype=np.float32)
+    for panel in range(layout.panels):
+        first, own = panel * layout.width, layout.width_of(panel)
+        at = first * steps
+        lines = packed[at : at + own * steps].reshape(steps, own)
+        inside = min(own, layout.length - first)
+        operand[:, first : first + inside] = lines[:, :inside]
+    return operand
+
+
 # --- tiles and streams -------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
     """A tile of D: ``runs`` of (address in P, address in Q, steps) that are added up, the address
-    of its corner in D, and how many of its rows and columns lie inside D."""
+    of its corner in D, and how many of its rows and columns lie inside D.
+
+    ``alpha``, ``beta`` and ``ldd`` stand for the launch's where they are not None.
+    """
 
     runs: Tuple[Tuple[int, int, int], ...]
     d_addr: int
     rows: int
     columns: int
+    alpha: Optional[float] = None
+    beta: Optional[float] = None
+    ldd: Optional[int] = None
+
+
+Place = Tuple[int, int, int, int]
+"""A panel of P, one of Q, and the steps of k from the third number to before the fourth."""
 
 
 def turned(
-    p: Packed, i: int, p_addr: int, q: Packed, j: int, q_addr: int, first: int
+    p: Packed, p_addr: int, q: Packed, q_addr: int, place: Place, first: int
 ) -> Tuple[Tuple[int, int, int], ...]:
-    """The runs of the tile of panels i and j of operands packed at these addresses: all steps, in
-    a circle, from ``first`` on."""
-    first %= p.steps
+    """The runs of a tile of operands packed at these addresses: all of its steps, in a circle,
+    beginning ``first`` steps behind the lowest."""
+    i, j, low, high = place
+    first = low + first % (high - low)
     p_addr += i * p.panel_bytes
     q_addr += j * q.panel_bytes
-    rest = (
-        p_addr + 4 * p.width_of(i) * first,
-        q_addr + 4 * q.width_of(j) * first,
-        p.steps - first,
-    )
-    return (rest, (p_addr, q_addr, first)) if first else (rest,)
+
+    def run(begin: int, end: int) -> Tuple[int, int, int]:
+        at = p_addr + 4 * p.width_of(i) * begin, q_addr + 4 * q.width_of(j) * begin
+        return (*at, end - begin)
+
+    return (run(first, high), run(low, first)) if first > low else (run(low, high),)
 
 
 QPUS = 12
@@ -123,6 +160,14 @@ def lag_of(options: GemmOptions, p: Packed, q: Packed) -> int:
     return lag // options.unroll * options.unroll
 
 
+def panels(p: Packed, q: Packed) -> Iterator[Place]:
+    """All tiles of D with all their steps, along a panel of Q first, so that neighbours share
+    their panel of Q."""
+    for j in range(q.panels):
+        for i in range(p.panels):
+            yield i, j, 0, p.steps
+
+
 def grid(
     options: GemmOptions,
     p: Packed,
@@ -132,24 +177,44 @@ def grid(
     d_addr: int,
     ldd: int,
     lag: int,
+    places: Optional[Iterable[Place]] = None,
 ) -> Iterator[Tile]:
-    """All tiles of D (``ldd`` words from row to row), along a panel of Q first, so that neighbours
-    share their panel of Q.
+    """The tiles of D (``ldd`` words from row to row) at ``places``, by default all of them.
 
     Tiles that are computed at the same time, a lag apart, begin that much further on in k, so that
-    they need the same lines of Q at the same time.  Where a tile begins depends on its place in D
-    only, and so does the result, to the last bit.
+    they need the same lines of Q at the same time.  Where a tile begins depends on ``places`` only,
+    and so does the result, to the last bit.
     """
-    for j in range(q.panels):
-        for i in range(p.panels):
-            # All but very short tiles come in two runs, or those in one would get ahead.
-            first = lag * ((j * p.panels + i) % QPUS) + options.unroll if lag else 0
-            yield Tile(
-                turned(p, i, p_addr, q, j, q_addr, first),
-                d_addr + 4 * (i * options.rows * ldd + j * options.columns),
-                min(options.rows, p.length - i * options.rows),
-                min(options.columns, q.length - j * options.columns),
-            )
+    return tiles(
+        options, p, q, p_addr, q_addr, lag, panels(p, q) if places is None else places,
+        lambda i, j: (d_addr + 4 * (i * options.rows * ldd + j * options.columns), ldd),
+    )  # fmt: skip
+
+
+def tiles(
+    options: GemmOptions,
+    p: Packed,
+    q: Packed,
+    p_addr: int,
+    q_addr: int,
+    lag: int,
+    places: Iterable[Place],
+    corner: Callable[[int, int], Tuple[int, int]],
+) -> Iterator[Tile]:
+    """As :func:`grid`, for any layout of D: ``corner`` of a panel of P and one of Q is the address
+    of the tile's first word and the distance of its rows in words."""
+    for index, place in enumerate(places):
+        i, j = place[:2]
+        # All but very short tiles come in two runs, or those in one would get ahead.
+        first = lag * (index % QPUS) + options.unroll if lag else 0
+        address, ldd = corner(i, j)
+        yield Tile(
+            turned(p, p_addr, q, q_addr, place, first),
+            address,
+            min(options.rows, p.length - i * options.rows),
+            min(options.columns, q.length - j * options.columns),
+            ldd=ldd,
+        )
 
 
 class Streams:
@@ -171,7 +236,7 @@ class Streams:
         lag: int,
     ) -> None:
         self._options, self._ldd = options, ldd
-        self._alpha, self._beta = parts.float_word(alpha), parts.float_word(beta)
+        self._alpha, self._beta = alpha, beta
         self._words: List[int] = []
         self._own: List[int] = []
         self._starts: List[int] = []
@@ -205,12 +270,15 @@ class Streams:
             # Where the stream goes on, beside the count, which the loop takes off again.
             self._own.append(len(words) + 2)
             words += [kind, counted, 4 * (len(words) + 5), q_addr, p_addr]
-        words += [KINDS["store"], self._alpha]
+        alpha = self._alpha if tile.alpha is None else tile.alpha
+        beta = self._beta if tile.beta is None else tile.beta
+        pitch = 4 * (self._ldd if tile.ldd is None else tile.ldd)
+        words += [KINDS["store"], parts.float_word(alpha)]
         if options.beta:
-            words.append(self._beta)
+            words.append(parts.float_word(beta))
         columns = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
-        block = (tile.rows, columns, options.rows, tile.d_addr, 4 * self._ldd)
-        words.append(4 * self._ldd)
+        block = (tile.rows, columns, options.rows, tile.d_addr, pitch)
+        words.append(pitch)
         if options.beta:
             words += parts.block_words(False, *block)
         words += parts.store_words(*block)

@@ -1,0 +1,284 @@
+"""Beyond BLAS: many products in one launch, and copies of matrices, named as vendors name them."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import BlasError
+from . import args, cpu, devices, dispatch, launch, record
+from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
+
+__all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
+
+_LARGEST = np.finfo(np.float32).max
+
+
+class _Each:
+    """A product of a batch, checked: alpha * a @ b + beta * out, into ``out``."""
+
+    def __init__(
+        self, alpha: float, a: np.ndarray, b: np.ndarray, beta: float, out: np.ndarray
+    ) -> None:
+        self.alpha, self.a, self.b, self.beta, self.out = alpha, a, b, beta, out
+
+    @property
+    def sizes(self) -> Tuple[int, int, int]:
+        return (*self.out.shape, self.a.shape[1])
+
+    @property
+    def no_product(self) -> bool:
+        return self.alpha == 0 or 0 in self.sizes
+
+    def on_cpu(self) -> None:
+        if self.no_product:
+            cpu.scale(self.out, self.beta)
+        else:
+            cpu.sgemm(self.alpha, self.a, self.b, self.beta, self.out)
+
+    def finite(self) -> bool:
+        used: List[Any] = [self.alpha, self.beta, self.a, self.b]
+        if self.beta:
+            used.append(self.out)
+        return all(bool(np.isfinite(x).all()) for x in used)
+
+
+def sgemm_batch(
+    alpha: Any,
+    a: Sequence[Any],
+    b: Sequence[Any],
+    beta: Any = 0.0,
+    c: Optional[Sequence[Any]] = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> List[np.ndarray]:
+    """[alpha * op(a[i]) @ op(b[i]) + beta * c[i] for each i] in single precision, in one launch.
+
+    ``a``, ``b`` and ``c`` are sequences of equal length of matrices of any shapes that
+    :func:`piblas.sgemm` takes.  ``alpha``, ``beta``, ``trans_a`` and ``trans_b`` are one value for
+    all products or a sequence of one for each.  Each result is what ``sgemm`` returns, Fortran-
+    ordered float32, ``c[i]`` itself where ``overwrite_c`` allows it; its error bound and its rules
+    for special values are ``sgemm``'s.  The last bits may differ from those of single calls, as
+    another member of the kernel family may serve a batch.
+
+    A wrong argument raises :class:`piblas.BlasError` that names it with its place, as in ``b[3]``;
+    whatever is raised, every ``c[i]`` is unchanged.  Where two products overwrite the same memory
+    the result is undefined.
+    """
+    name = "sgemm_batch"
+    matrices_a, matrices_b = _sequence(name, "a", a), _sequence(name, "b", b)
+    count = len(matrices_a)
+    if len(matrices_b) != count:
+        raise BlasError(name, "b", len(matrices_b), f"a holds {count} matrices, so b has to")
+    old = count * [None] if c is None else _sequence(name, "c", c)
+    if len(old) != count:
+        raise BlasError(name, "c", len(old), f"a holds {count} matrices, so c has to")
+    alphas, betas = _spread(name, "alpha", alpha, count), _spread(name, "beta", beta, count)
+    codes_a = _spread(name, "trans_a", trans_a, count)
+    codes_b = _spread(name, "trans_b", trans_b, count)
+    overwrite = args.flag(name, "overwrite_c", overwrite_c)
+    results, products = [], []
+    for i in range(count):
+        at = f"[{i}]"
+        left = _operand(name, f"a{at}", matrices_a[i], args.trans(name, "trans_a", codes_a[i]))
+        right = _operand(name, f"b{at}", matrices_b[i], args.trans(name, "trans_b", codes_b[i]))
+        if left.shape[1] != right.shape[0]:
+            raise _unfit(name, f"b{at}", left, right)
+        factor, scale = (
+            args.scalar(name, which, values[i])
+            for which, values in (("alpha", alphas), ("beta", betas))
+        )
+        shape = left.shape[0], right.shape[1]
+        result, out = args.result(name, f"c{at}", old[i], shape, scale != 0, overwrite)
+        results.append(result)
+        products.append(_Each(factor, left, right, scale, out))
+    _compute(name, products)
+    return results
+
+
+def sgemm_batch_strided(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """alpha * op(a[i]) @ op(b[i]) + beta * c[i] for each i in single precision, in one launch.
+
+    ``a``, ``b`` and ``c`` have three axes, the first of which counts the products; strides may be
+    any, 0 too, so that a matrix may serve several products.  An ``a`` or ``b`` of two axes, or of
+    length 1 along the first, serves all of them.  op transposes the last two axes.
+
+    The result is float32 of shape (count, m, n), each of its matrices Fortran-ordered.  It is ``c``
+    itself if ``overwrite_c`` is set and ``c`` is float32, writeable and laid out so (``c[i]``
+    Fortran-ordered, one behind the other).  Errors and bounds as for :func:`sgemm_batch`.
+    """
+    name = "sgemm_batch_strided"
+    turned_a, turned_b = args.trans(name, "trans_a", trans_a), args.trans(name, "trans_b", trans_b)
+    factor = args.scalar(name, "alpha", alpha)
+    left, right = _stack(name, "a", a), _stack(name, "b", b)
+    left = left.transpose(0, 2, 1) if turned_a else left
+    right = right.transpose(0, 2, 1) if turned_b else right
+    if left.shape[2] != right.shape[1]:
+        raise _unfit(name, "b", left[0:1].reshape(left.shape[1:]), right)
+    if left.shape[0] != right.shape[0] and 1 not in (left.shape[0], right.shape[0]):
+        raise BlasError(name, "b", right.shape, f"a holds {left.shape[0]} matrices, so b has to")
+    count = left.shape[0] if right.shape[0] == 1 else right.shape[0]
+    scale = args.scalar(name, "beta", 0.0 if beta is None else beta)
+    overwrite = args.flag(name, "overwrite_c", overwrite_c)
+    m, n = left.shape[1], right.shape[2]
+    result, out = _result_stack(name, c, (count, m, n), scale != 0, overwrite)
+    left = np.broadcast_to(left, (count, m, left.shape[2]))
+    right = np.broadcast_to(right, (count, right.shape[1], n))
+    _compute(name, [_Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)])
+    return result
+
+
+def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
+    """alpha * op(a) as a new Fortran-ordered float32 matrix; op transposes where ``trans`` is 1, 2.
+
+    ``a`` may have any type, order and strides.  Runs on the CPU: a copy costs the memory's time
+    wherever it runs, and a QPU would need one more to be handed ``a``.  As IEEE 754 has it, one
+    rounding an element; alpha = 1 copies every bit of a float32 ``a``, alpha = 0 gives zeros
+    without reading it.  A wrong argument raises :class:`piblas.BlasError`.
+    """
+    turned = args.trans("somatcopy", "trans", trans)
+    factor = args.scalar("somatcopy", "alpha", alpha)
+    matrix = args.matrix("somatcopy", "a", a)
+    source = matrix.T if turned else matrix
+    out = np.empty(source.shape, np.float32, order="F")
+    if factor == 0:
+        out[...] = 0
+    elif factor == 1:
+        out[...] = source
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.multiply(source, np.float32(factor), out=out)
+    record.count("cpu", dispatch.NO_KERNEL)
+    return out
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def _sequence(name: str, argument: str, value: Any) -> List[Any]:
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        raise BlasError(name, argument, f"<{type(value).__name__}>", "wants a sequence of matrices")
+    return list(value)
+
+
+def _spread(name: str, argument: str, value: Any, count: int) -> List[Any]:
+    """One value for each product."""
+    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) == 0:
+        return count * [value if argument != "beta" or value is not None else 0.0]
+    if len(value) != count:
+        raise BlasError(name, argument, len(value), f"wants one value, or one for each of {count}")
+    return list(value)
+
+
+def _operand(name: str, argument: str, value: Any, turned: bool) -> np.ndarray:
+    matrix = args.matrix(name, argument, value)
+    return matrix.T if turned else matrix
+
+
+def _unfit(name: str, argument: str, left: np.ndarray, right: np.ndarray) -> BlasError:
+    m, k = left.shape
+    return BlasError(
+        name, argument, right.shape, f"op(a) is {m} x {k}, so op(b) has to have {k} rows"
+    )
+
+
+def _stack(name: str, argument: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        kind = f"<{type(value).__name__}>"
+        raise BlasError(name, argument, kind, f"wants numbers ({error})") from error
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        raise BlasError(name, argument, array.shape, "wants three axes, or two")
+    return array
+
+
+def _result_stack(
+    name: str, c: Any, shape: Tuple[int, int, int], read: bool, overwrite: bool
+) -> Tuple[np.ndarray, np.ndarray]:
+    count, m, n = shape
+    old = None if c is None else _stack(name, "c", c)
+    if old is not None and (old.shape != shape or np.ndim(c) != 3):
+        raise BlasError(name, "c", np.shape(c), f"the result is {count} x {m} x {n}")
+    if overwrite and isinstance(c, np.ndarray) and c.dtype == np.float32:
+        fits = c.transpose(0, 2, 1).flags.c_contiguous
+        if fits and c.flags.aligned and c.flags.writeable:
+            return c, c.view(np.ndarray)
+    new = np.empty((count, n, m), np.float32).transpose(0, 2, 1)
+    if read:
+        new[...] = 0 if old is None else old
+    return new, new
+
+
+# --- the work ------------------------------------------------------------------------------------
+
+
+def _compute(name: str, products: List[_Each]) -> None:
+    """Every product into its ``out``: the QPUs take those that they can, in one launch."""
+    wanted = [x for x in products if not x.no_product]
+    reason = NO_PRODUCT
+    if wanted:
+        target, device = devices.current()
+        # Priced as one product that has as many columns as all together.
+        m, _, k = (max(x.sizes[axis] for x in wanted) for axis in range(3))
+        flops = sum(x.sizes[0] * x.sizes[1] * x.sizes[2] for x in wanted)
+        sizes = {"m": m, "n": -(-flops // (m * k)), "k": k}
+        choice = dispatch.choose(dispatch.Call("sgemm", sizes), target, devices.board())
+        reason = choice.reason
+        if choice.backend != "cpu":
+            reason = _on_device(name, choice, target, device, wanted)
+            if not reason:
+                for each in products:
+                    if each.no_product:
+                        each.on_cpu()
+                return
+    # An operand may be the memory of another product's result.
+    outs = [x.out for x in products]
+    for each in products:
+        for field in ("a", "b"):
+            operand = getattr(each, field)
+            if any(out is not each.out and np.may_share_memory(operand, out) for out in outs):
+                setattr(each, field, operand.copy())
+    for each in products:
+        each.on_cpu()
+    record.log.info("%s on the CPU: %s", name, reason)
+    record.count("cpu", reason)
+
+
+def _on_device(
+    name: str, choice: dispatch.Choice, target: dispatch.Target, device: Any, wanted: List[_Each]
+) -> str:
+    """Empty if the launch has given every result, else why the CPU has to."""
+    from . import qpu3
+
+    if not all(x.finite() for x in wanted):
+        return NOT_FINITE
+    # The kernel's results are row-major and these are Fortran-ordered: so the transposes.
+    given = [
+        qpu3.Product(x.alpha, x.b.T, x.a.T, x.beta, x.out.T if x.beta else None) for x in wanted
+    ]
+    failed, done = launch.attempt(name, target, device, lambda: qpu3.batch(device, given))
+    if failed is not None:
+        return str(failed)
+    found, reports = done
+    for report in reports:
+        record.report(report)
+    if not all(bool((np.abs(x) < _LARGEST).all()) for x in found):
+        return OVERFLOW
+    for each, result in zip(wanted, found):
+        each.out.T[...] = result
+    record.count(choice.backend, choice.reason)
+    return ""

@@ -1,0 +1,178 @@
+"""Triangles on the gemm kernel: the tiles, the steps of each, and a solve's blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from piblas.blas import qpu3
+from piblas.driver import Emulator
+from piblas.kernels import gemm, gemm_choice, gemm_data, reference, triangle
+
+F32 = np.float32
+
+
+@pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
+def device(request):
+    with Emulator(memory=32 << 20, seed=11, incoherent=request.param) as dev:
+        yield dev
+
+
+def layouts(options, m, n, k):
+    return gemm_data.packed_words(options, m, n, k)
+
+
+@pytest.mark.parametrize("lower", (False, True))
+@pytest.mark.parametrize("n", (1, 7, 8, 9, 95, 96, 97, 200, 333))
+@pytest.mark.parametrize("tile", gemm_choice.FAMILY, ids=lambda t: f"{t.rows}x{t.vectors}")
+def test_half_has_the_tiles_that_meet_the_triangle(tile, n, lower):
+    options = dataclasses.replace(tile, edge=-(-n // 16) % tile.vectors)
+    p, q = layouts(options, n, n, 5)
+    mask = np.tri(n, dtype=bool) if lower else np.tri(n, dtype=bool).T
+    want = {
+        (i, j)
+        for j in range(q.panels)
+        for i in range(p.panels)
+        if mask[i * p.width : (i + 1) * p.width, j * q.width : (j + 1) * q.width].any()
+    }
+    places = list(triangle.half(options, p, q, lower))
+    assert {place[:2] for place in places} == want and len(places) == len(want)
+    assert all(place[2:] == (0, p.steps) for place in places)
+
+
+@pytest.mark.parametrize("n", (1, 9, 97, 130, 333))
+@pytest.mark.parametrize("tile", gemm_choice.FAMILY, ids=lambda t: f"{t.rows}x{t.vectors}")
+def test_ramp_reaches_the_diagonal(tile, n):
+    """Each tile once, with every step that is not zero, in whole iterations; hardly more."""
+    p, q = layouts(tile, n, 200, n)
+    places = list(triangle.ramp(tile, p, q))
+    assert sorted(place[:2] for place in places) == sorted(
+        (i, j) for j in range(q.panels) for i in range(p.panels)
+    )
+    for i, _, low, high in places:
+        assert low == 0 and high % tile.unroll == 0
+        assert min((i + 1) * tile.rows, n) <= high <= p.steps
+        assert high < (i + gemm_data.QPUS) * tile.rows + tile.unroll
+
+
+@pytest.mark.parametrize("tile", gemm_choice.FAMILY, ids=lambda t: f"{t.rows}x{t.vectors}")
+def test_blocks_are_whole_panels_and_iterations(tile):
+    block = triangle.block_of(tile)
+    assert block % tile.rows == 0 and block % tile.unroll == 0
+    assert triangle.BLOCK / 2 < block <= triangle.BLOCK
+
+
+def test_a_solve_computes_each_element_once():
+    """R: every element below the first block once; X: every element once; nothing beyond n."""
+    n, m = 300, 100
+    options = gemm_choice.choose(n, m, n, True)
+    p, q = layouts(options, n, m, n)
+    steps = list(triangle.solve(options, p, q, 0, 1 << 24, 1 << 25, 0))
+    assert [step.added for step in steps] == [False, True, False, True, False]
+    for added, base, first in ((True, 1 << 24, triangle.block_of(options)), (False, 1 << 25, 0)):
+        times = np.zeros(q.words, int)
+        for tile in (tile for step in steps if step.added == added for tile in step.tiles):
+            at = (tile.d_addr - base) // 4
+            for row in range(tile.rows):
+                times[at + row * tile.ldd :][: tile.columns] += 1
+        want = gemm_data.unpack(q, times.astype(F32))
+        assert np.all(want[first:n] == 1) and np.all(want[:first] == 0) and np.all(want[n:] == 0)
+        assert times.sum() == (n - first) * m
+
+
+def test_unpack_undoes_pack():
+    rng = np.random.default_rng(0)
+    for k, length in ((1, 1), (5, 16), (8, 97), (9, 200)):
+        options = gemm.SPEC.options(edge=1)
+        for layout in layouts(options, length, length, k):
+            operand = rng.standard_normal((k, length)).astype(F32)
+            packed = np.full(layout.words, np.nan, F32)
+            gemm_data.pack(layout, operand, packed)
+            assert np.array_equal(gemm_data.unpack(layout, packed)[:k], operand)
+
+
+def test_inverted():
+    rng = np.random.default_rng(0)
+    t = np.tril(rng.standard_normal((50, 50)) / 50 + np.eye(50)).astype(F32)
+    factors = triangle.inverted(t, 16)
+    for begin in range(0, 50, 16):
+        own = slice(begin, begin + 16)
+        inverse = np.linalg.inv(t[own, own].astype(np.float64))
+        np.testing.assert_allclose(factors[own, own], inverse, rtol=1e-6, atol=1e-12)
+        assert np.array_equal(factors[own, :begin], -t[own, :begin])
+        assert not factors[own, begin + 16 :].any()
+    t[3, 3] = 1e-40
+    assert not np.isfinite(triangle.inverted(t, 16)).all()
+
+
+# --- on the device --------------------------------------------------------------------------------
+
+SIZES = ((1, 1), (7, 17), (96, 95), (130, 40), (257, 120))
+
+
+@pytest.mark.parametrize("n, m", SIZES)
+def test_products(device, n, m):
+    rng = np.random.default_rng(n)
+    t = np.tril(rng.standard_normal((n, n))).astype(F32)
+    b = rng.standard_normal((n, m)).astype(F32)
+    got, reports = qpu3.triangular_product(device, -1.5, t, b)
+    none = np.zeros((n, m))
+    error = np.abs(got - reference.sgemm(-1.5, t, b, 0, none))
+    assert np.all(error <= gemm_data.error_bound(-1.5, t, b, 0, none)) and len(reports) == 1
+
+
+@pytest.mark.parametrize("n, m", SIZES)
+def test_solutions(device, n, m):
+    rng = np.random.default_rng(n)
+    t = np.tril(rng.standard_normal((n, n)) / n + 2 * np.eye(n)).astype(F32)
+    g = rng.standard_normal((n, m)).astype(F32)
+    x, rest, reports = qpu3.solve(device, t, g)
+    options = gemm_choice.choose(n, m, n, True)
+    block = triangle.block_of(options)
+    bound = triangle.residual_bound(t, x, g, block)
+    assert np.all(np.abs(t.astype(np.float64) @ x - g) <= bound)
+    assert len(reports) == 2 * -(-n // block) - 1
+    for begin in range(0, n, block):
+        want = g[begin : begin + block] - t[begin : begin + block, :begin] @ x[:begin]
+        np.testing.assert_allclose(rest[begin : begin + block], want, atol=1e-4)
+
+
+@pytest.mark.parametrize("lower", (False, True))
+def test_half_products_leave_out_what_is_not_wanted(device, lower):
+    rng = np.random.default_rng(1)
+    n, k = 400, 8
+    a, c = rng.standard_normal((n, k)).astype(F32), rng.standard_normal((n, n)).astype(F32)
+    got, reports = qpu3.half_product(device, 1.0, a, a.T, 2.0, c, lower)
+    wanted = np.tri(n, dtype=bool) if lower else np.tri(n, dtype=bool).T
+    error = np.abs(got - reference.sgemm(1.0, a, a.T, 2.0, c))[wanted]
+    assert np.all(error <= gemm_data.error_bound(1.0, a, a.T, 2.0, c)[wanted])
+    assert reports[0].bytes["vpm_dma_store"] < 0.7 * 4 * n * n
+
+
+def test_no_step_beyond_the_ramp(device):
+    """Half of the lines of Q are asked for, and a few more."""
+    rng = np.random.default_rng(1)
+    n, m = 480, 96
+    t = np.tril(rng.standard_normal((n, n))).astype(F32)
+    b = rng.standard_normal((n, m)).astype(F32)
+    _, (half,) = qpu3.triangular_product(device, 1.0, t, b)
+    _, (full,) = qpu3._product(device, 1.0, t, b, 0.0, None, lambda o, p, q: gemm_data.panels(p, q))
+    assert half.bytes["tmu"] < 0.65 * full.bytes["tmu"]
+
+
+def test_batch_of_any_shapes(device):
+    rng = np.random.default_rng(3)
+    products = []
+    for index in range(15):
+        m, n, k = (int(x) for x in rng.integers(1, 100, 3))
+        a, b, c = (rng.standard_normal(s).astype(F32) for s in ((m, k), (k, n), (m, n)))
+        beta = float(index % 3)
+        products.append(qpu3.Product(1.5 - index, a, b, beta, c if beta else None))
+    results, reports = qpu3.batch(device, products)
+    assert len(reports) == 1
+    for (alpha, a, b, beta, c), got in zip(products, results):
+        c = np.zeros(got.shape, F32) if c is None else c
+        error = np.abs(got - reference.sgemm(alpha, a, b, beta, c))
+        assert np.all(error <= gemm_data.error_bound(alpha, a, b, beta, c))
