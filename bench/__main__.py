@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from . import calibrate, cpu_overhead, emulator, level1, pack, predict
+from . import calibrate, cpu_overhead, emulator, level1, level3, pack, predict
 
 MODULES = {
     "calibrate": calibrate,
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
     "level1": level1,
+    "level3": level3,
     "pack": pack,
     "predict": predict,
 }
