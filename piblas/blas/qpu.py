@@ -15,7 +15,7 @@ import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import gemm, gemm_choice, gemm_data
-from . import boards, pieces
+from . import pieces
 
 __all__ = ["device_buffers", "loaded_program", "sgemm"]
 
@@ -66,8 +66,9 @@ def sgemm(
     last bits; the same call on the same device is cut the same way.
     """
     (m, k), n = a.shape, b.shape[1]
-    rate = boards.GEMM_SHARE_OF_PEAK * boards.FLOPS_PER_CLOCK * device.clock_hz
-    cut = pieces.blocks(m, n, 2 * m * n * k / rate, device.longest_launch)
+    options = gemm_choice.choose(n, m, k, beta != 0)
+    seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
+    cut = pieces.blocks(m, n, seconds, device.longest_launch)
     if len(cut) == 1:
         return _product(device, alpha, a, b, beta, c, timeout)
     result = c.copy(order="F") if beta else np.empty_like(c, order="F")

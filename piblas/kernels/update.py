@@ -163,7 +163,7 @@ class _Role:
         asm.label(self._label("stored"))
         if self.fills:
             for v in range(ROWS):
-                asm.ldtmu(v % 2)
+                asm.ldtmu(self._unit(v))
         asm.sub(tiles_left, tiles_left, 1, sf=True)
         asm.branch(self._label("tile"), cond="any_zc")
         self._watched()
@@ -182,10 +182,14 @@ class _Role:
         self.vectors = {name: asm.regs(name, ROWS) for name in names}
         self.ask, self.last = asm.reg("ask"), asm.reg("last")
 
+    def _unit(self, v: int) -> int:
+        """The TMU of a vector: neighbours may share a line, and a TMU has a cache of its own."""
+        return v * 2 // ROWS
+
     def _request(self, v: int) -> None:
         """Ask for the next vector of a column, the v-th of this QPU's."""
         asm = self.asm
-        asm.min((asm.t0s, asm.t1s)[v % 2], self.ask, self.last)
+        asm.min((asm.t0s, asm.t1s)[self._unit(v)], self.ask, self.last)
         asm.add(self.ask, self.ask, self.line)
 
     def _begin(self) -> None:
@@ -195,10 +199,10 @@ class _Role:
             (at,) = from_uniforms(asm, f"{name}_at")
             asm.add(at, at, self.lane)
             for v in range(ROWS):
-                asm.mov((asm.t0s, asm.t1s)[v % 2], at)
+                asm.mov((asm.t0s, asm.t1s)[self._unit(v)], at)
                 asm.add(at, at, self.line)
             for v, register_ in enumerate(registers):
-                asm.ldtmu(v % 2, register_)
+                asm.ldtmu(self._unit(v), register_)
         self.at, self.leap, self.leap_growth, self.span, self.own = from_uniforms(
             asm, "column", "leap", "leap_growth", "span", "own"
         )
@@ -220,7 +224,7 @@ class _Role:
         asm.add(self.last, self.at, self.span)
         for v, result in enumerate(self.results):
             a = asm.reg("a")
-            asm.ldtmu(v % 2, a)
+            asm.ldtmu(self._unit(v), a)
             if v >= HELD:
                 self._request(v - HELD)
             asm.fmaxabs(self.largest, self.largest, a)
