@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from . import calibrate, cpu_overhead, emulator, level1, level3, pack, predict
+from . import build, calibrate, cpu_overhead, emulator, level1, level3, pack, predict
 
 MODULES = {
+    "build": build,
     "calibrate": calibrate,
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,

@@ -63,7 +63,7 @@ def check(
 
 def check_program(program: Program) -> Program:
     """The program with its warnings; an error-level finding is raised."""
-    findings = check(program.words, program.source_map, program.labels.values())
+    findings = check(program.instrs, program.source_map, program.labels.values())
     for finding in findings:
         if finding.level == ERROR:
             where = finding.where

@@ -37,6 +37,9 @@ def side_of(operand: Operand, placement: Placement) -> int:
 
 def _clash(bundle: Bundle, placement: Placement) -> Optional[Tuple[Operand, int]]:
     """An operand that must be copied, and where the copy must not be; None if all fit."""
+    if len(bundle.ops) == 1 and not bundle.ops[0].rotate:
+        if sum(1 for src in bundle.ops[0].srcs if side_of(src, placement)) < 2:
+            return None
     taken: Dict[int, List[Operand]] = {MASK_A: [], MASK_B: [], MASK_A | MASK_B: []}
     addresses: Dict[int, set] = {MASK_A: set(), MASK_B: set()}
     for src in sources_of(bundle):

@@ -46,27 +46,6 @@ class Operation:
     register, ``dst`` the link register, ``targets`` where it may go.
     """
 
-    __slots__ = (
-        "kind",
-        "name",
-        "choices",
-        "dst",
-        "pack",
-        "srcs",
-        "unpacks",
-        "cond",
-        "sf",
-        "rotate",
-        "signal",
-        "load_kind",
-        "imm",
-        "cond_br",
-        "rel",
-        "targets",
-        "instr",
-        "where",
-    )
-
     def __init__(
         self,
         kind: str,
@@ -99,10 +78,7 @@ class Operation:
     def but(self, **changes: Any) -> "Operation":
         """A copy with some fields changed."""
         copy = Operation.__new__(Operation)
-        for name in Operation.__slots__:
-            setattr(copy, name, getattr(self, name))
-        for name, value in changes.items():
-            setattr(copy, name, value)
+        copy.__dict__.update(self.__dict__, **changes)
         return copy
 
     @property

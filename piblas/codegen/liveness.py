@@ -50,7 +50,10 @@ def _raw_accesses(op: Operation) -> Tuple[List[Operand], List[Tuple[Operand, boo
     return list(reads), [(loc, partial) for loc in writes]
 
 
-def accesses(bundle: Bundle) -> Tuple[List[Operand], List[Tuple[Operand, bool]]]:
+Accesses = Tuple[List[Operand], List[Tuple[Operand, bool]]]
+
+
+def accesses(bundle: Bundle) -> Accesses:
     """The registers that a bundle reads, and those it writes with "only in part"."""
     reads: List[Operand] = []
     writes: List[Tuple[Operand, bool]] = []
@@ -66,13 +69,17 @@ def accesses(bundle: Bundle) -> Tuple[List[Operand], List[Tuple[Operand, bool]]]
     return reads, writes
 
 
-def _completed(bundles: Sequence[Bundle]) -> Dict[int, List[Operand]]:
+def _completed(
+    bundles: Sequence[Bundle], touched: Sequence[Accesses]
+) -> Dict[int, List[Operand]]:
     """Conditional writes that the inverse condition completes, by bundle: they end intervals."""
     pending: Dict[Operand, Tuple[int, int, int]] = {}
     found: Dict[int, List[Operand]] = {}
     flags = 0
+    if not any(partial for _, writes in touched for _, partial in writes):
+        return found
     for i, bundle in enumerate(bundles):
-        for src in accesses(bundle)[0]:
+        for src in touched[i][0]:
             pending.pop(src, None)
         for op in bundle.ops:
             if op.dst is None or not _is_register(op.dst):
@@ -109,9 +116,9 @@ class Liveness:
 
     def _table(self, block: Block) -> List[Tuple[List[int], List[Tuple[int, bool]]]]:
         table = []
-        whole = _completed(block.bundles)
-        for i, bundle in enumerate(block.bundles):
-            reads, writes = accesses(bundle)
+        touched = [accesses(bundle) for bundle in block.bundles]
+        whole = _completed(block.bundles, touched)
+        for i, (reads, writes) in enumerate(touched):
             completed = whole.get(i, ())
             table.append(
                 (
@@ -232,6 +239,13 @@ class Liveness:
         return bits
 
 
+def _renamed(op: Operation, before: Dict[Operand, Reg], after: Dict[Operand, Reg]) -> Operation:
+    """The operation on the registers that its sources and its destination have become."""
+    srcs: Tuple[Operand, ...] = tuple([before.get(src, src) for src in op.srcs])
+    dst = op.dst and after.get(op.dst, op.dst)
+    return op if srcs == op.srcs and dst is op.dst else op.but(srcs=srcs, dst=dst)
+
+
 def split_values(code: Code) -> Code:
     """Code in which values that live inside one block have registers of their own."""
     live = Liveness(code)
@@ -262,7 +276,7 @@ def split_values(code: Code) -> Code:
         name: Dict[Operand, Reg] = {}
         bundles = []
         for k, bundle in enumerate(block.bundles):
-            before = dict(name)
+            before = dict(name) if name else {}
             for number, partial in table[k][1]:
                 if partial or number not in candidates:
                     continue
@@ -275,17 +289,7 @@ def split_values(code: Code) -> Code:
                     name[reg] = reg.split(parts[reg])
             if before or name:
                 bundle = Bundle(
-                    [
-                        op.but(
-                            srcs=tuple(before.get(src, src) for src in op.srcs),
-                            dst=None if op.dst is None else name.get(op.dst, op.dst),
-                        )
-                        if op.dst is not None or op.srcs
-                        else op
-                        for op in bundle.ops
-                    ],
-                    bundle.fixed,
-                    bundle.comments,
+                    [_renamed(op, before, name) for op in bundle.ops], bundle.fixed, bundle.comments
                 )
             bundles.append(bundle)
         blocks.append(Block(block.labels, bundles))

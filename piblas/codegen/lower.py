@@ -108,7 +108,7 @@ class _Lowering:
                         srcs[k] = srcs[i]
             else:
                 self.code = src.code
-        return op.but(srcs=tuple(srcs))
+        return op.but(srcs=tuple(srcs)) if tuple(srcs) != op.srcs else op
 
     def packs(self, op: Operation) -> Operation:
         if not op.pack:
@@ -186,7 +186,8 @@ class _Lowering:
                 if op.unpacks[i]:
                     i = 1 - i
                 srcs[i] = self.copy(op, srcs[i], 0, MASK_ANY & ~side)
-        return op.but(srcs=tuple(srcs))
+                op = op.but(srcs=tuple(srcs))
+        return op
 
     def run(self) -> List[Bundle]:
         fixed = self.bundle.fixed

@@ -351,33 +351,32 @@ class _List:
         which unit the first bundle takes."""
         word, placed, bits, stalled = Word(), [], 0, self.stalled
         next_uniform, hurry, full = self.next_uniform, False, False
-        ready = self.ready
+        ready, events, earliest, patient = self.ready, self.events, self.earliest, self.patient
         freed: Dict[int, int] = {}  # edges into bundles that this word's bundles took away
         again = True
         while again and not word.whole and not full:
             again = False
             for item in ready:
                 i = item[1]
-                if i == without or i in placed:
-                    continue
-                if self.earliest[i] > clock or self.events[i] & ban:
+                own = events[i]
+                if earliest[i] > clock or own & ban or i == without or i in placed:
                     continue
                 if not hurry:
-                    if self.patient[i] > clock + stalled:
+                    if patient[i] > clock + stalled:
                         continue
-                    if self.events[i] & _UNIFORM and clock < next_uniform:
+                    if own & _UNIFORM and clock < next_uniform:
                         continue
                 first = swap and not placed
-                grown = _fit(word, self.needs[i], self.demand, bits | self.events[i], first)
+                grown = _fit(word, self.needs[i], self.demand, bits | own, first)
                 if grown is None:
                     continue
                 word = grown
-                bits |= self.events[i]
+                bits |= own
                 placed.append(i)
                 hurry = False
-                if self.events[i] & _UNIFORM:
+                if own & _UNIFORM:
                     next_uniform = clock + _PACE
-                stalled = max(stalled, self.patient[i] - clock)
+                stalled = max(stalled, patient[i] - clock)
                 for k, wait in self.follow[i].items():
                     freed[k] = freed.get(k, 0) + 1
                     if not wait and freed[k] == self.waiting[k] and self.earliest[k] <= clock:
@@ -394,7 +393,7 @@ class _List:
                     break  # what became ready may be more urgent than what comes next
             if not placed and not hurry:
                 again = hurry = True  # nothing to do but wait for a lookup or a uniform
-        return _Choice(word, placed, stalled, next_uniform)
+        return _Choice(word, placed, bits, stalled, next_uniform)
 
     def take(self, choice: "_Choice", clock: int) -> None:
         """Strike out what a word holds."""
@@ -432,10 +431,12 @@ class _List:
 class _Choice:
     """A word that could come next, and what it changes."""
 
-    __slots__ = ("word", "placed", "stalled", "next_uniform")
+    __slots__ = ("word", "placed", "events", "stalled", "next_uniform")
 
-    def __init__(self, word: Word, placed: List[int], stalled: int, next_uniform: int) -> None:
-        self.word, self.placed = word, placed
+    def __init__(
+        self, word: Word, placed: List[int], events: int, stalled: int, next_uniform: int
+    ) -> None:
+        self.word, self.placed, self.events = word, placed, events
         self.stalled, self.next_uniform = stalled, next_uniform
 
     @property
@@ -456,22 +457,25 @@ def _pack(
             _whole_word(bundle)
     region = _Region(bundles, leave, lookups)
     if not loop:
-        return _packed(_List(region, False), region, window, _List.first)
-    ways = [_packed(_List(region, order), region, window, _List.best) for order in (False, True)]
-    return min(ways, key=len)
+        words = _packed(_List(region, False), window, _List.first)
+    else:
+        ways = [_packed(_List(region, order), window, _List.best) for order in (False, True)]
+        words = min(ways, key=len)
+    return [_line(word.word, [bundles[i] for i in sorted(word.placed)]) for word in words]
 
 
 def _packed(
-    todo: _List, region: _Region, window: _Window, pick: Callable[[_List, int, int], _Choice]
-) -> List[Line]:
-    lines: List[Line] = []
+    todo: _List, window: _Window, pick: Callable[[_List, int, int], _Choice]
+) -> List[_Choice]:
+    words: List[_Choice] = []
+    most = 5 * todo.left + 16
     while todo.left:
-        choice = pick(todo, len(lines), window[0])
-        todo.take(choice, len(lines))
-        lines.append(_line(choice.word, [region.bundles[i] for i in sorted(choice.placed)]))
-        window = _step(window, lines[-1].events)
-        assert len(lines) <= 5 * len(region.bundles) + 16, "the scheduler is stuck"
-    return lines
+        choice = pick(todo, len(words), window[0])
+        todo.take(choice, len(words))
+        words.append(choice)
+        window = _step(window, choice.events)
+        assert len(words) <= most, "the scheduler is stuck"
+    return words
 
 
 def _fit(

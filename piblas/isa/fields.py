@@ -6,6 +6,7 @@ Every format covers the 64 bits exactly once.  Bits that the guide leaves unused
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
@@ -21,11 +22,11 @@ class Field:
     lo: int
     must_be: Optional[int] = None
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         return self.hi - self.lo + 1
 
-    @property
+    @functools.cached_property
     def mask(self) -> int:
         return (1 << self.width) - 1
 

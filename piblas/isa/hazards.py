@@ -15,6 +15,7 @@ were found on boards.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Tuple, Union
 
@@ -400,6 +401,7 @@ _ROWS, _EVERY_FIRST = _compiled()
 _NONE = (0,) * (MAX_DISTANCE + 1)
 
 
+@functools.lru_cache(maxsize=4096)
 def forbidden(bits: int) -> Tuple[int, ...]:
     """The events that must not stand 0, 1, 2, 3 words after a word with events ``bits``."""
     if not bits & _EVERY_FIRST:

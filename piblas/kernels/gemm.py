@@ -199,10 +199,11 @@ class _Tile:
         While a vector's rows are stored, the next one's go into the VPM.
         """
         asm, options = self.asm, self.options
-        alpha, pitch = asm.reg("alpha"), asm.reg("pitch")
+        # The files' read ports belong to the sums.
+        alpha, pitch = asm.reg("alpha", file="acc"), asm.reg("pitch")
         asm.mov(alpha, asm.unif)
         if options.beta:
-            beta = asm.reg("beta")
+            beta = asm.reg("beta", file="acc")
             asm.mov(beta, asm.unif)
         asm.mov(pitch, asm.unif)
         with macros.holding_mutex(asm):
