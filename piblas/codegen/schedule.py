@@ -301,7 +301,11 @@ class _Region:
     """The bundles of a block that are to be packed, and what holds for each."""
 
     def __init__(
-        self, bundles: Sequence[Bundle], leave: Optional[Bundle], lookups: Tuple[int, int]
+        self,
+        bundles: Sequence[Bundle],
+        leave: Optional[Bundle],
+        lookups: Tuple[int, int],
+        loop: bool,
     ) -> None:
         self.bundles = bundles
         self.needs = [[Need(op) for op in bundle.ops] for bundle in bundles]
@@ -311,6 +315,12 @@ class _Region:
             for need in row:
                 bits |= need.events
             self.events.append(bits)
+        self.pace = _PACE
+        if loop:  # one that wants them faster will have to wait, but need not be longer for it
+            reads = sum(1 for bits in self.events if bits & _UNIFORM)
+            work = sum(1 for row in self.needs for need in row if need.units)
+            words = 0.51 * work  # of two units; a few stay idle
+            self.pace = min(_PACE, int(words / max(reads, 1)))
         self.follow = graph(self.events)
         requests = requests_of_pops(bundles, lookups)
         self.pops = {request: pop for pop, request in requests.items()}
@@ -323,7 +333,7 @@ class _List:
     def __init__(self, region: _Region, as_written: bool) -> None:
         count = len(region.bundles)
         self.needs, self.events, self.follow = region.needs, region.events, region.follow
-        self.pops = region.pops
+        self.pops, self.pace = region.pops, region.pace
         self.heights = list(range(count, 0, -1)) if as_written else region.heights
         self.patient = [0] * count  # the time from which on a pop need not stall
         self.stalled = 0  # words that the QPU is bound to spend waiting
@@ -375,7 +385,7 @@ class _List:
                 placed.append(i)
                 hurry = False
                 if own & _UNIFORM:
-                    next_uniform = clock + _PACE
+                    next_uniform = clock + self.pace
                 stalled = max(stalled, patient[i] - clock)
                 for k, wait in self.follow[i].items():
                     freed[k] = freed.get(k, 0) + 1
@@ -455,7 +465,7 @@ def _pack(
     for bundle in bundles:
         if len(bundle.ops) > 1:
             _whole_word(bundle)
-    region = _Region(bundles, leave, lookups)
+    region = _Region(bundles, leave, lookups, loop)
     if not loop:
         words = _packed(_List(region, False), window, _List.first)
     else:

@@ -17,10 +17,11 @@ and TMU1.  P needs no requests: the address of the uniform stream is set to its 
 of a tile and then set back.  The last step of a tile asks for one step more than the panels have:
 that is the next panel's first, or the spare step at the end of the packed buffer.
 
-The VPM and its DMA belong to the holder of the mutex while a tile is stored.  The stores of the
-first tiles come one after the other and so put the QPUs a store apart; from then on each finds the
-mutex free, while lines of Q that one QPU has fetched are still in the caches when the next wants
-them.
+The VPM and its DMA belong to the holder of the mutex while a tile is stored.  QPUs finish their
+tiles one after the other, so that each finds the mutex free; yet all of them are at the same step
+of k, so that a line of Q comes from memory once for all and from L2 once a slice, and once a tile
+they wait for each other, or what the stores and the memory delay them would add up
+(:mod:`.gemm_data`).
 
 Rounding: the QPU truncates.  :func:`.gemm_data.error_bound` gives the bound that follows.
 """
@@ -41,7 +42,7 @@ LANES = 16
 LINE = 64
 """Bytes of a cache line, and of a 16-element vector."""
 
-KINDS = {"end": 0, "store": 1, "run": 2, "edge": 3}
+KINDS = {"end": 0, "store": 1, "meet": 2, "run": 3, "edge": 4}
 """First word of what the stream tells the program to do."""
 
 
@@ -49,8 +50,8 @@ KINDS = {"end": 0, "store": 1, "run": 2, "edge": 3}
 class GemmOptions:
     """A member of the family.
 
-    ``rows`` x 16 * ``vectors`` is the tile; tiles at the right edge may be ``edge`` vectors wide,
-    if that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
+    ``rows`` x 16 * ``vectors`` is the tile; tiles on the right may be ``edge`` vectors wide, if
+    that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
     rows have one register each; ``chain`` lines of Q are asked for from one pointer; ``beta`` says
     whether D is read.
     """
@@ -141,11 +142,11 @@ class _Tile:
             for register_ in row:
                 self.asm.mov(register_, 0)
 
-    @staticmethod
-    def tmu(step: int, v: int) -> int:
-        """The TMU for a line.  It alternates from step to step too, or each TMU would see lines of
-        one parity only and use half of its direct-mapped cache."""
-        return (step + v) % 2
+    def tmu(self, step: int, v: int) -> int:
+        """The TMU for a line.  It alternates from step to step and not every second time, or each
+        TMU would see lines of one parity only and use half of its direct-mapped cache."""
+        step %= self.options.unroll
+        return (step + step // 2 + v) % 2
 
     def advance(self, plan: KStep, step: int, v: int, pointer: bool) -> None:
         """Ask for line v of a step of Q, or move the pointer behind it."""
@@ -183,7 +184,7 @@ class _Tile:
                 self.advance(plan, *request)
             if at in loads:
                 loaded, step = loads[at]
-                asm.mov(self.s[step % 2][loaded], asm.unif)
+                asm.mov(self.s[step % 2][loaded], asm.unif, unit=plan.unit_of(loaded))
             asm.fadd(self.d[row][v], self.d[row][v], t[index % len(t)])
             if index + 9 == total:
                 asm.sub(self.left, self.left, asm.r5, sf=True)
@@ -243,6 +244,8 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     asm.branch("end", cond="all_zs")
     asm.sub(kind, kind, 1, sf=True)
     asm.branch("store", cond="all_zs")
+    asm.sub(kind, kind, 1, sf=True)
+    asm.branch("meet", cond="all_zs")
     if options.edge:
         asm.sub(kind, kind, 1, sf=True)
         asm.branch("edge", cond="all_zc")
@@ -256,6 +259,8 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     tile.store("store")
     tile.clear()
     asm.branch("next")
+    asm.label("meet")
+    parts.meet(asm, "next")
     asm.label("end")
     parts.finish(asm)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Tuple
+from typing import List, Tuple
 
 from .gemm import LANES, GemmOptions
-from .gemm_data import QPUS
+from .gemm_data import QPUS, cover
 
 __all__ = ["FAMILY", "choose", "choose_for", "clocks"]
 
@@ -31,6 +31,9 @@ FAMILY: Tuple[GemmOptions, ...] = (
 """Tiles to choose from."""
 
 # Clocks of the parts of a tile, read off the emulator's profile under ``calibrated``.
+GAPS = 0.5
+LOOP = 2
+"""Words of a step in which a unit idles, and what is lost where the loop closes."""
 LAUNCH = 3000
 """Of a launch: the first fetch of the code, the end."""
 RUN = 1200
@@ -46,66 +49,65 @@ TMU = 16
 """Of a request, in a TMU that serves half of the requests of 4 QPUs."""
 
 
+@functools.lru_cache(maxsize=None)
+def _tile(options: GemmOptions, vectors: int) -> Tuple[float, float]:
+    """Clocks of a step of a tile of that many vectors, and of what a tile takes beside its steps
+    and its store's rows."""
+    step = 4 * (options.step(vectors).slots + GAPS + LOOP / options.unroll)
+    late = max(0.0, UNIFORM - 2 * step / options.rows) * options.rows / LANES
+    return max(step + late, 2 * TMU * vectors), RUN + STORE + vectors * TRANSFER
+
+
 def clocks(options: GemmOptions, m: int, n: int, k: int, n_qpus: int = QPUS) -> float:
     """Predicted clocks of the product of P (m x k) and Q (k x n)."""
     steps = -(-k // options.unroll) * options.unroll
     high = -(-m // options.rows)
-    wide, left = divmod(-(-n // LANES), options.vectors)
-    widths = [options.vectors] * wide
-    if left:
-        widths.append(options.edge if left <= options.edge else options.vectors)
+    wide, edges = cover(n, options.columns, LANES * options.edge)
+    row = ROW * min(options.rows, m)
+    total = high * (wide + edges)
 
     def tile(vectors: int) -> float:
-        step = 4 * options.step(vectors).slots
-        late = max(0.0, UNIFORM - 2 * step / options.rows) * options.rows / LANES
-        return steps * max(step + late, 2 * TMU * vectors) + RUN + STORE + store(vectors)
+        step, rest = _tile(options, vectors)
+        return steps * step + rest + row * vectors
 
     def store(vectors: int) -> float:
-        rows = min(options.rows, m)
-        return vectors * (rows * ROW + TRANSFER)
+        return vectors * (row + TRANSFER)
 
-    # Tiles are dealt out in order; the last are edges.
-    most = 0.0
-    total = high * len(widths)
-    edges = high if left and widths[-1] != options.vectors else 0
-    for qpu in range(min(n_qpus, total)):
-        all_own = len(range(qpu, total, n_qpus))
-        full = len(range(qpu, total - edges, n_qpus))
-        own = full * tile(options.vectors)
-        if edges:
-            own += (all_own - full) * tile(widths[-1])
-        most = max(most, own)
-    stores = high * sum(store(vectors) for vectors in widths)
+    # Tiles are dealt out in order, the wide ones first: no QPU has more of either than the first.
+    own, full = -(-total // n_qpus), -(-high * wide // n_qpus)
+    most = full * tile(options.vectors)
+    if edges:
+        most += (own - full) * tile(options.edge)
+    first = options.vectors if wide else options.edge
+    stores = high * (wide * store(options.vectors) + edges * store(options.edge))
     # The first store has to wait for a tile, the last QPU for the stores of the others.
-    return max(most, stores + tile(widths[0])) + min(n_qpus, total) * store(widths[0]) + LAUNCH
+    return max(most, stores + tile(first)) + min(n_qpus, total) * store(first) + LAUNCH
+
+
+def _variants(beta: bool) -> List[GemmOptions]:
+    return [
+        dataclasses.replace(options, edge=edge, beta=beta)
+        for options in FAMILY
+        for edge in range(options.vectors)
+    ]
+
+
+_CANDIDATES = {beta: _variants(beta) for beta in (False, True)}
 
 
 @functools.lru_cache(maxsize=256)
 def choose_for(sizes: Tuple[Tuple[Tuple[int, int, int], int], ...], beta: bool) -> GemmOptions:
     """The kernel for several products in one launch, ``sizes`` being pairs of (m, n, k) and how
     many there are of that size: the one with the least work for all QPUs together."""
-    vectors = max(-(-n // LANES) for (_, n, _), _ in sizes)
-    candidates = [
-        dataclasses.replace(options, edge=edge, beta=beta)
-        for options in FAMILY
-        if options.vectors <= vectors
-        for edge in sorted({-(-n // LANES) % options.vectors for (_, n, _), _ in sizes})
-    ]
 
     def work(options: GemmOptions) -> float:
         return sum(count * clocks(options, *size, n_qpus=1) for size, count in sizes)
 
-    return min(candidates, key=work)
+    return min(_CANDIDATES[beta], key=work)
 
 
 @functools.lru_cache(maxsize=1024)
 def choose(m: int, n: int, k: int, beta: bool) -> GemmOptions:
     """The kernel for D (m x n) = P (m x k) Q (k x n); the same for any number of QPUs, so that the
     result is too."""
-    vectors = -(-n // LANES)
-    candidates = [
-        dataclasses.replace(options, edge=vectors % options.vectors, beta=beta)
-        for options in FAMILY
-        if options.vectors <= vectors
-    ]
-    return min(candidates, key=lambda options: clocks(options, m, n, k))
+    return min(_CANDIDATES[beta], key=lambda options: clocks(options, m, n, k))

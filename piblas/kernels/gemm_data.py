@@ -4,6 +4,8 @@ bound of its error."""
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -16,6 +18,7 @@ __all__ = [
     "Place",
     "Streams",
     "Tile",
+    "cover",
     "error_bound",
     "grid",
     "lag_of",
@@ -30,34 +33,65 @@ __all__ = [
 # --- packed operands ---------------------------------------------------------------------------
 
 
+PANEL = LANES / 2
+"""What a step of a panel costs beside its words, in words: the scalars of P, a unit of an
+instruction each, as a multiply-add takes two."""
+
+
+@functools.lru_cache(maxsize=1024)
+def cover(length: int, width: int, edge: int) -> Tuple[int, int]:
+    """How many panels ``width`` wide, and how many ``edge`` wide behind them, hold ``length`` words
+    at the least cost."""
+    if not edge:
+        return -(-length // width), 0
+
+    def cost(edges: int) -> float:
+        wide = -(-max(0, length - edges * edge) // width)
+        return wide * (width + PANEL) + edges * (edge + PANEL)
+
+    edges = min(range(width // math.gcd(width, edge)), key=cost)
+    return -(-max(0, length - edges * edge) // width), edges
+
+
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """How an operand of ``k`` x ``length`` is laid out: ``panels`` panels of ``steps`` steps of
-    ``width`` words each, padded with zeros; what is left for the last panel may be ``edge`` words
-    wide if that is enough."""
+    """How an operand of ``k`` x ``length`` is laid out.
+
+    It is cut into panels of ``steps`` steps of ``width`` words each, padded with zeros; the last
+    ones are ``edge`` words wide, as many as suit (:func:`cover`).
+    """
 
     length: int
     steps: int
     width: int
     edge: int = 0
 
-    @property
+    @functools.cached_property
+    def wide(self) -> int:
+        """Panels of full width; those behind them are ``edge`` wide."""
+        return cover(self.length, self.width, self.edge)[0]
+
+    @functools.cached_property
     def panels(self) -> int:
-        return -(-self.length // self.width)
+        return sum(cover(self.length, self.width, self.edge))
 
     def width_of(self, panel: int) -> int:
         """Words of a step of a panel."""
-        return self.edge if self.length - panel * self.width <= self.edge else self.width
+        return self.width if panel < self.wide else self.edge
 
-    @property
-    def panel_bytes(self) -> int:
-        return 4 * self.width * self.steps
+    def first(self, panel: int) -> int:
+        """Place in the operand of the first word of a panel's step."""
+        return panel * self.width - max(0, panel - self.wide) * (self.width - self.edge)
+
+    def offset(self, panel: int) -> int:
+        """Bytes in front of a panel."""
+        return 4 * self.steps * self.first(panel)
 
     @property
     def words(self) -> int:
         """Size of the buffer: the panels and what is fetched past the end, a step of this operand
         and a line of the uniform stream."""
-        return self.width * (self.steps * self.panels + 1) + 2 * LANES
+        return self.steps * self.first(self.panels) + self.width + 2 * LANES
 
 
 def packed_words(options: GemmOptions, m: int, n: int, k: int) -> Tuple[Packed, Packed]:
@@ -75,11 +109,11 @@ def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
     Padding is zeros, so that it adds nothing to the product.
     """
     k, length = operand.shape
-    steps, width = layout.steps, layout.width
+    steps = layout.steps
     for panel in range(layout.panels):
-        first, own = panel * width, layout.width_of(panel)
+        first, own = layout.first(panel), layout.width_of(panel)
         inside = min(own, length - first)
-        at = panel * width * steps
+        at = first * steps
         lines = out[at : at + own * steps].reshape(steps, own)
         lines[:k, :inside] = operand[:, first : first + inside]
         lines[:k, inside:] = 0
@@ -92,7 +126,7 @@ def unpack(layout: Packed, packed: np.ndarray) -> np.ndarray:
     steps = layout.steps
     operand = np.empty((steps, layout.length), dtype=np.float32)
     for panel in range(layout.panels):
-        first, own = panel * layout.width, layout.width_of(panel)
+        first, own = layout.first(panel), layout.width_of(panel)
         at = first * steps
         lines = packed[at : at + own * steps].reshape(steps, own)
         inside = min(own, layout.length - first)
@@ -131,8 +165,8 @@ def turned(
     beginning ``first`` steps behind the lowest."""
     i, j, low, high = place
     first = low + first % (high - low)
-    p_addr += i * p.panel_bytes
-    q_addr += j * q.panel_bytes
+    p_addr += p.offset(i)
+    q_addr += q.offset(j)
 
     def run(begin: int, end: int) -> Tuple[int, int, int]:
         at = p_addr + 4 * p.width_of(i) * begin, q_addr + 4 * q.width_of(j) * begin
@@ -143,10 +177,10 @@ def turned(
 
 QPUS = 12
 
-LAGS = 4, 12
+LAGS = 4, 8
 """Least and most steps of k between QPUs.  While it stores a tile, a QPU holds the mutex for about
-5 steps, and for 12 at the pessimistic rates of the timing model; QPUs that far apart never wait for
-each other."""
+5 steps, and for 12 at the pessimistic rates of the timing model; QPUs that far apart do not wait
+for each other."""
 
 LAG_SHARE = 0.02
 """Share of the time that may go to the delay of the last QPU."""
@@ -187,7 +221,7 @@ def grid(
     """
     return tiles(
         options, p, q, p_addr, q_addr, lag, panels(p, q) if places is None else places,
-        lambda i, j: (d_addr + 4 * (i * options.rows * ldd + j * options.columns), ldd),
+        lambda i, j: (d_addr + 4 * (p.first(i) * ldd + q.first(j)), ldd),
     )  # fmt: skip
 
 
@@ -211,8 +245,8 @@ def tiles(
         yield Tile(
             turned(p, p_addr, q, q_addr, place, first),
             address,
-            min(options.rows, p.length - i * options.rows),
-            min(options.columns, q.length - j * options.columns),
+            min(p.width_of(i), p.length - p.first(i)),
+            min(q.width_of(j), q.length - q.first(j)),
             ldd=ldd,
         )
 
@@ -241,12 +275,17 @@ class Streams:
         self._own: List[int] = []
         self._starts: List[int] = []
         n_qpus = min(n_qpus, len(tiles))
-        delay = lag * options.step(options.vectors).slots // STAGGER_WORDS
+        delay = int(lag * options.step(options.vectors).slots / STAGGER_WORDS)
         for index in range(n_qpus):
             self._starts.append(len(self._words))
             self._words.append(1 + index * delay)
-            for tile in tiles[index::n_qpus]:
-                self._tile(tile)
+            meetings = 0
+            for turn, tile in enumerate(tiles[index::n_qpus]):
+                others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
+                meet = lag > 0 and turn > 0 and _in_step(others)
+                words = parts.meet_words(index, n_qpus, meetings) if meet else []
+                meetings += meet
+                self._tile(tile, words)
             self._words.append(KINDS["end"])
             self._words += parts.finish_words(index, n_qpus)
         self._words += [0] * LANES  # the line behind the last word is fetched too
@@ -262,10 +301,13 @@ class Streams:
         words[self._own] += address
         return words.astype(np.uint32), [address + 4 * start for start in self._starts]
 
-    def _tile(self, tile: Tile) -> None:
+    def _tile(self, tile: Tile, meet: List[int]) -> None:
+        """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
         options, words = self._options, self._words
         kind = KINDS["edge" if tile.columns <= LANES * options.edge else "run"]
-        for p_addr, q_addr, steps in tile.runs:
+        for number, (p_addr, q_addr, steps) in enumerate(tile.runs):
+            if number and meet:
+                words += [KINDS["meet"], *meet]
             counted = LINE * (steps // options.unroll)
             # Where the stream goes on, beside the count, which the loop takes off again.
             self._own.append(len(words) + 2)
@@ -282,6 +324,14 @@ class Streams:
         if options.beta:
             words += parts.block_words(False, *block)
         words += parts.store_words(*block)
+
+
+def _in_step(tiles: Sequence[Tile]) -> bool:
+    """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps, and so
+    begin their second run together."""
+    lengths = {sum(steps for _, _, steps in tile.runs) for tile in tiles}
+    two = all(len(tile.runs) == 2 for tile in tiles)
+    return len(tiles) == QPUS and two and len(lengths) == 1
 
 
 STAGGER_WORDS = 5

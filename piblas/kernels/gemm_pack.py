@@ -244,8 +244,8 @@ def _segments(operand: Operand) -> Iterator[Segment]:
     y, x = np.indices((LANES, LANES))
     end = operand.out
     for panel in range(layout.panels):
-        own, first = layout.width_of(panel), panel * layout.width
-        out = operand.out + panel * layout.panel_bytes
+        own, first = layout.width_of(panel), layout.first(panel)
+        out = operand.out + layout.offset(panel)
         end = out + 4 * own * layout.steps
         if not operand.vertical or LANES % own == 0 and own < LANES:
             cells, block = _lines(own)

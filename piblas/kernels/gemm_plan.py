@@ -20,7 +20,7 @@ to load them.
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 __all__ = ["FILE_SIZE", "KStep", "files_of"]
 
@@ -95,11 +95,16 @@ class KStep:
             found.append(file)
         return found
 
+    def unit_of(self, row: int) -> Optional[str]:
+        """The unit that loads a row's scalar, so that both have the same work: mul, or either."""
+        on_mul = (self.rows + len(self.advance)) // 2
+        before, after = (min(at * on_mul // self.rows, at) for at in (row, row + 1))
+        return "mul" if after > before else None
+
     @property
-    def slots(self) -> int:
+    def slots(self) -> float:
         """Instruction words of a step, loop and gaps left out."""
-        work = 2 * self.rows * self.vectors + self.rows + len(self.advance)
-        return -(-work // 2)
+        return self.rows * self.vectors + (self.rows + len(self.advance)) / 2
 
     @property
     def products(self) -> List[Product]:

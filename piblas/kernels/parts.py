@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ __all__ = [
     "finish",
     "finish_words",
     "float_word",
+    "meet",
+    "meet_words",
     "start_store",
     "store_words",
 ]
@@ -142,6 +144,46 @@ def start_store(asm: Assembler, label: str, pitch: Operand, done: Optional[str])
     asm.mov(more, asm.unif, sf=True)
     if done is not None:
         asm.branch(done, cond="all_zs")
+
+
+def meet_words(index: int, n_qpus: int, turn: int) -> List[int]:
+    """The uniforms of :func:`meet` for QPU ``index`` of the ``n_qpus`` that meet; ``turn`` counts
+    the meetings."""
+    return [0 if index else n_qpus - 1, turn % 2]
+
+
+def meet(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (2, 3)) -> None:
+    """Wait until all QPUs are here, then go on at ``done`` in step.
+
+    The first QPU counts the arrivals of the others and then lets each of them go, by one semaphore
+    and the other in turn: with one alone a fast QPU could take the leave of one that still waits.
+    """
+    others, waiting, odd = (asm.reg(f"meet_{name}") for name in ("others", "waiting", "odd"))
+    asm.mov(others, asm.unif)
+    asm.mov(odd, asm.unif)
+    asm.mov(asm.null, others, sf=True)
+    asm.branch("meet_lead", cond="all_zc")
+    asm.sema_up(arrived)
+    asm.mov(asm.null, odd, sf=True)
+    asm.branch("meet_odd", cond="all_zc")
+    asm.sema_down(leave[0])
+    asm.branch(done)
+    asm.label("meet_odd")
+    asm.sema_down(leave[1])
+    asm.branch(done)
+    asm.label("meet_lead")
+    asm.mov(waiting, others)
+    with macros.counted_loop(asm, "meet_wait", waiting):
+        asm.sema_down(arrived)
+    asm.mov(asm.null, odd, sf=True)
+    asm.branch("meet_release_odd", cond="all_zc")
+    with macros.counted_loop(asm, "meet_release", others):
+        asm.sema_up(leave[0])
+    asm.branch(done)
+    asm.label("meet_release_odd")
+    with macros.counted_loop(asm, "meet_release_one", others):
+        asm.sema_up(leave[1])
+    asm.branch(done)
 
 
 def finish_words(index: int, n_qpus: int) -> List[int]:

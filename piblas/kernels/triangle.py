@@ -45,7 +45,7 @@ the error bound's factor |T[i, i]| |inverse(T[i, i])| larger."""
 def half(options: GemmOptions, p: Packed, q: Packed, lower: bool) -> Iterator[Place]:
     """The tiles of D with an element on the diagonal or on the wanted side of it."""
     for j in range(q.panels):
-        left, right = j * q.width, min((j + 1) * q.width, q.length) - 1
+        left, right = q.first(j), min(q.first(j + 1), q.length) - 1
         for i in range(p.panels):
             top, bottom = i * p.width, min((i + 1) * p.width, p.length) - 1
             if bottom >= left if lower else top <= right:
@@ -134,7 +134,7 @@ def solve(
     def corner(base: int) -> Callable[[int, int], Tuple[int, int]]:
         def at(i: int, j: int) -> Tuple[int, int]:
             width = q.width_of(j)
-            return base + j * q.panel_bytes + 4 * i * options.rows * width, width
+            return base + q.offset(j) + 4 * p.first(i) * width, width
 
         return at
 

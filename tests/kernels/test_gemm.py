@@ -178,6 +178,34 @@ def test_too_many_accumulators():
         gemm.SPEC.build(rows=16, vectors=3)
 
 
+@pytest.mark.parametrize("width, edge", [(96, 0), (96, 16), (96, 64), (96, 80), (48, 32), (16, 0)])
+def test_cover_is_the_cheapest(width, edge):
+    """Against all ways of covering a length by panels of two widths."""
+
+    def cost(wide, edges):
+        return wide * (width + gemm_data.PANEL) + edges * (edge + gemm_data.PANEL)
+
+    for length in (1, 15, 16, 17, 48, 95, 96, 97, 160, 256, 500, 1000, 1024):
+        most = -(-length // width) + 1
+        ways = [
+            cost(wide, edges)
+            for wide in range(most)
+            for edges in range(3 * most if edge else 1)
+            if wide * width + edges * edge >= length
+        ]
+        found = gemm_data.cover(length, width, edge)
+        assert found[0] * width + found[1] * edge >= length
+        assert cost(*found) == min(ways)
+
+
+def test_qpus_meet_once_a_round(device):
+    """All at a time do; the last tiles, too few for all, and the first need not."""
+    options = gemm.SPEC.options(beta=False)
+    with_lag = run(device, options, 32 * options.rows, options.columns, 96, lag=4)
+    without = run(device, options, 32 * options.rows, options.columns, 96, lag=0)
+    assert without.stalls["semaphore"] < with_lag.stalls["semaphore"]
+
+
 def test_pack_is_zero_outside_the_operand():
     rng = np.random.default_rng(0)
     options = gemm.SPEC.options(edge=2)
@@ -188,10 +216,10 @@ def test_pack_is_zero_outside_the_operand():
             gemm_data.pack(layout, operand, out)
             read = np.zeros_like(out, dtype=bool)
             for panel in range(layout.panels):
-                width, at = layout.width_of(panel), panel * layout.panel_bytes // 4
+                width, at = layout.width_of(panel), layout.offset(panel) // 4
                 lines = out[at : at + width * layout.steps].reshape(layout.steps, width)
                 read[at : at + lines.size] = True
-                own = operand[:, panel * layout.width :][:, :width]
+                own = operand[:, layout.first(panel) :][:, :width]
                 assert np.array_equal(lines[:k, : own.shape[1]], own)
                 assert np.all(lines[k:] == 0) and np.all(lines[:, own.shape[1] :] == 0)
             assert np.all(out[~read] == 0)
