@@ -13,9 +13,6 @@ numba can compare, too.
 
 from __future__ import annotations
 
-
-
-
 from .report import failures, run, text
 
 __all__ = ["failures", "run", "text"]

@@ -18,7 +18,7 @@ from ..isa import setup_words as sw
 from ..isa.instr import NOP, encode
 from .programs import assembled
 
-__all__ = ["BENCHES", "Bench", "ROWS_OF", "bench", "per_turn", "words"]
+__all__ = ["BENCHES", "Bench", "NOT_SHOWN", "ROWS_OF", "bench", "per_turn", "words"]
 
 KIB = 1024
 
@@ -166,6 +166,14 @@ ROWS_OF = {name: row for row in reversed(BENCHES) for name in row.parameters}
 """The first bench that shows a parameter."""
 for _row in BENCHES:
     ROWS_OF[_row.parameters[0]] = _row
+
+
+NOT_SHOWN = {
+    "memory_others": "what others take of sdram_rate: the bench sdram sees what they leave",
+    "launch_mailbox": "a time of the host, see launch_1_us there",
+    "launch_registers": "a time of the host, see launch_1_us there",
+}
+"""Rows that no loop on a QPU can show, and why."""
 
 
 def bench(name: str) -> Bench:

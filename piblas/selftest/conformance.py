@@ -42,6 +42,8 @@ _FLAGS = [
     "mov rb1, r3",
 ]
 """rb1 = zero, negative and carry flags as bits 0, 1, 2."""
+_NO_CARRY = [line for line in _FLAGS if ".cs" not in line]
+"""The same for fmul and mul24, for whose carry flag no two sources agree."""
 
 
 def _op(op: ops.Op) -> Case:
@@ -49,7 +51,8 @@ def _op(op: ops.Op) -> Case:
     if op.unit == ops.MUL and (ops.ADD, name) in ops.BY_NAME:
         name = "m_" + name
     sources = {0: "", 1: " r2, r0", 2: " r2, r0, r1"}[op.nsrc]
-    body = [f"{name}.sf{sources}", "mov ra1, r2", *_FLAGS]
+    flags = _NO_CARRY if name in ("fmul", "mul24") else _FLAGS
+    body = [f"{name}.sf{sources}", "mov ra1, r2", *flags]
     return Case(f"op {name}", body, floats=op.float_in)
 
 

@@ -133,9 +133,8 @@ def text(facts: Dict[str, Any]) -> str:
     for row in facts["parameters"]:
         implied = "-" if row["implied"] is None else f"{row['implied']:.1f}"
         values = ", ".join(map(str, row["values"]))
-        lines.append(
-            f"  {row['parameter']:20} {implied:>10} {row['unit']:5} ({values}) {row['bench']}"
-        )
+        shown = row["bench"] or benches.NOT_SHOWN[row["parameter"]]
+        lines.append(f"  {row['parameter']:20} {implied:>10} {row['unit']:5} ({values}) {shown}")
     counted = [row for row in facts["timing"] if row["counters"]]
     if counted:
         lines += ["", "performance counters of the longest launch"]
