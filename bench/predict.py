@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import pathlib
 import sys
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -95,14 +96,15 @@ def main() -> int:
     parser.add_argument("routines", nargs="*", choices=[*calls.routines(), []], metavar="routine")
     wanted = parser.parse_args().routines or calls.routines()
     data = {"timing": "calibrated", "fingerprint": fingerprint(), "routines": {}}
-    if predictions.PATH.exists() and predictions.stored()["fingerprint"] == data["fingerprint"]:
+    path = pathlib.Path(predictions.PATH)
+    if path.exists() and predictions.stored()["fingerprint"] == data["fingerprint"]:
         data["routines"] = dict(predictions.stored()["routines"])
     for routine in wanted:
         data["routines"][routine] = table(routine)
         print(routine)
         sys.stdout.flush()
     kept = {name: row for name, row in data["routines"].items() if name in calls.routines()}
-    predictions.PATH.write_text(text({**data, "routines": kept}))
+    path.write_text(text({**data, "routines": kept}))
     return 0
 
 

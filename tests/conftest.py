@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import pathlib
+import tempfile
 
 import pytest
 
@@ -26,6 +28,19 @@ def pytest_addoption(parser):
         help="what the fixture `device` opens: on a Pi, the sgemm tests run on its QPUs by "
         "--device qpu tests/blas/test_sgemm.py tests/blas/test_sgemm_random.py",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_profiles():
+    """Figures that piblas tune has measured for this user decide nothing in a test."""
+    before = os.environ.get("XDG_CONFIG_HOME")
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["XDG_CONFIG_HOME"] = empty
+        yield
+    if before is None:
+        del os.environ["XDG_CONFIG_HOME"]
+    else:
+        os.environ["XDG_CONFIG_HOME"] = before
 
 
 @pytest.fixture(scope="session")

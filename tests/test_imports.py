@@ -26,10 +26,11 @@ ALLOWED = {
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "kernels", "driver", "errors"},
     "selftest": {"blas", "kernels", "driver", "isa", "errors"},
+    "tune": {"selftest", "blas", "driver", "errors"},
     "profiler": {"blas", "kernels", "codegen", "driver", "isa", "errors"},
     "cli": {
         "", "doctor", "profiler", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors",
-        "config", "selftest",
+        "config", "selftest", "tune",
     },
     "__main__": {"cli"},
     "": {"profiler", "blas", "driver", "errors"},

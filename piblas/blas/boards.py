@@ -22,13 +22,15 @@ replace it without touching code.
 from __future__ import annotations
 
 import struct
-from typing import Dict, NamedTuple, Optional, Tuple
+import types
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 __all__ = [
     "BOARDS",
     "Board",
     "CACHED_COPY",
     "CPU_CALL_SECONDS",
+    "Factors",
     "LAUNCH_SECONDS",
     "detect",
 ]
@@ -42,12 +44,30 @@ CACHED_COPY = 3.0
 FLOPS_PER_CLOCK = 96  # 12 QPUs x 4 lanes a clock x (one add + one mul)
 
 
+class Factors(NamedTuple):
+    """Measured time in units of what the cost model says, for one routine: of its kernel, of
+    bringing operands to the GPU and results back, and on the CPU."""
+
+    kernel: float = 1.0
+    staging: float = 1.0
+    cpu: float = 1.0
+
+
 class Board(NamedTuple):
+    """Figures of a board; ``launch`` and ``call`` in seconds, ``cached`` MiB/s of a copy in cached
+    memory (0: :data:`CACHED_COPY` times ``copy``), ``factors`` by routine; ``tuned`` tells whether
+    ``piblas tune`` has measured them on this very board."""
+
     name: str
     model: str
     clock: float
     copy: float
     cpu: float
+    launch: float = LAUNCH_SECONDS
+    call: float = CPU_CALL_SECONDS
+    cached: float = 0.0
+    factors: Mapping[str, Factors] = types.MappingProxyType({})
+    tuned: bool = False
 
     @property
     def peak(self) -> float:

@@ -36,6 +36,8 @@ __all__ = [
     "close",
     "counters",
     "current",
+    "figures",
+    "figures_changed",
     "found",
     "lock",
     "resolve",
@@ -96,9 +98,6 @@ def _changed() -> None:
     with _lock:
         for each in _counters:
             each[0] = None
-
-
-config.on_forget(_changed)
 
 
 def counters(level: int) -> List[Optional[Iterator[int]]]:
@@ -197,12 +196,32 @@ def lock(device: Device) -> ContextManager[Any]:
 def board() -> Optional[boards.Board]:
     """The board whose figures dispatch takes: the setting PIBLAS_BOARD, or the one this is."""
     name = config.get("PIBLAS_BOARD")
-    return _detected() if name == "auto" else boards.BOARDS[name]
+    if name != "auto":
+        return figures(name)
+    detected = _detected()
+    return None if detected is None else figures(detected.name)
 
 
 @functools.lru_cache(maxsize=None)
 def _detected() -> Optional[boards.Board]:
     return boards.detect()
+
+
+@functools.lru_cache(maxsize=None)
+def figures(name: str) -> boards.Board:
+    """A board's figures: what tune has measured there, else published ones."""
+    from .tuned import tuned  # here, because few processes decide by figures
+
+    return tuned(boards.BOARDS[name])
+
+
+def figures_changed() -> None:
+    """Read profiles anew: one was written."""
+    figures.cache_clear()
+    _changed()
+
+
+config.on_forget(figures_changed)
 
 
 def close() -> None:

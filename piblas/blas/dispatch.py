@@ -6,6 +6,7 @@ it has a kernel; otherwise the cheaper of the two predictions decides.  The cost
     QPU   launch + bytes staged / copy rate + the kernel's simulated time
     CPU   call + flops / CPU rate
 
+each but launch and call times what ``piblas tune`` has measured it to be off for the routine, and
 where on the CPU at levels 1 and 2, which use a number once or twice, the time for moving the
 operands stands in place of the arithmetic if it is longer.  The kernel's time is what the emulator
 takes under its calibrated clock (``predictions``), the other figures are those of ``boards``;
@@ -94,12 +95,14 @@ def predict(call: Call, board: Optional[Board]) -> Dict[str, float]:
     cpu = flops / (board.cpu * 1e9)
     if row.level < 3:
         # A copy of n bytes moves 2 n.
-        cpu = max(cpu, moved / (2 * boards.CACHED_COPY * copy))
-    seconds = {"cpu": boards.CPU_CALL_SECONDS + cpu}
+        cached = board.cached * 2**20 or boards.CACHED_COPY * copy
+        cpu = max(cpu, moved / (2 * cached))
+    factors = board.factors.get(call.routine, boards.Factors())
+    seconds = {"cpu": board.call + factors.cpu * cpu}
     kernel = predictions.seconds(call.routine, board.clock, call.sizes)
     if row.kernel is not None and kernel is not None:
         staging = 0 if call.resident else moved / copy
-        seconds["qpu"] = boards.LAUNCH_SECONDS + staging + kernel
+        seconds["qpu"] = board.launch + factors.staging * staging + factors.kernel * kernel
     return seconds
 
 

@@ -26,13 +26,9 @@ def why(
     ``resident`` says that the operands live in GPU memory already.
     """
     routines.sizes(routine, sizes)
-    figures = devices.board()
-    if board is not None:
-        figures = boards.BOARDS.get(board)
-        if figures is None:
-            raise BlasError(
-                "why", "board", board, f"not among the boards {', '.join(boards.BOARDS)}"
-            )
+    if board is not None and board not in boards.BOARDS:
+        raise BlasError("why", "board", board, f"not among the boards {', '.join(boards.BOARDS)}")
+    figures = devices.board() if board is None else devices.figures(board)
     if device is not None and device not in devices.NAMES:
         raise BlasError(
             "why", "device", device, f"not among the devices {', '.join(devices.NAMES)}"

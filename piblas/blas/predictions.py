@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import bisect
 import functools
-import json
 import math
-import pathlib
+import os
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 __all__ = ["PATH", "clocks", "entry", "seconds", "stored"]
 
-PATH = pathlib.Path(__file__).with_name("predictions.json")
+PATH = os.path.join(os.path.dirname(__file__), "predictions.json")
 
 
 @functools.lru_cache(maxsize=None)
 def stored() -> Dict[str, Any]:
     """The file: ``timing`` and ``fingerprint`` of the set, ``routines`` by name."""
-    data: Dict[str, Any] = json.loads(PATH.read_text())
+    import json  # here, because few processes predict, and json takes a while to import
+
+    with open(PATH, encoding="ascii") as file:
+        data: Dict[str, Any] = json.load(file)
     return data
 
 

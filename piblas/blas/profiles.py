@@ -2,8 +2,8 @@
 
 A profile is a JSON file, one a board, in the user's configuration directory
 (``$XDG_CONFIG_HOME/piblas``, else ``~/.config/piblas``; or where the setting PIBLAS_PROFILES says).
-It holds whatever sections its writers give it, and of each when and on which device it was
-measured.  A file that is no profile is as good as none, and says so in the log.
+It holds whatever sections its writers give it, each by the device it was measured on and with the
+time.  A file that is no profile is as good as none, and says so in the log.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from typing import Any, Dict, Mapping, Optional
 from .. import config
 from ..errors import PiblasError
 
-__all__ = ["directory", "load", "path", "save"]
+__all__ = ["DEVICES", "directory", "load", "path", "remove", "save"]
 
 FORMAT = 1
+DEVICES = ("qpu", "emulator")
+"""Where figures come from, the more trustworthy first."""
 log = logging.getLogger("piblas")
 
 
@@ -46,8 +48,8 @@ def path(board: str) -> str:
 def load(board: str, device: Optional[str] = None) -> Dict[str, Any]:
     """The sections of a board's profile, empty where there is none.
 
-    With ``device`` ("qpu" or "emulator") only those that were measured there: figures of the
-    emulator are no measurements of a board.
+    With ``device`` (of :data:`DEVICES`) only those that were measured there: figures of the
+    emulator are no measurements of a board.  Without, a section that has both is the QPUs'.
     """
     file_name = path(board)
     try:
@@ -56,11 +58,14 @@ def load(board: str, device: Optional[str] = None) -> Dict[str, Any]:
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']!r}")
         sections = found["sections"]
-        return {
-            name: section["values"]
-            for name, section in sections.items()
-            if device in (None, section["device"])
-        }
+        devices = DEVICES if device is None else (device,)
+        made: Dict[str, Any] = {}
+        for name, section in sections.items():
+            for each in devices:
+                if each in section:
+                    made[name] = section[each]["values"]
+                    break
+        return made
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -69,7 +74,8 @@ def load(board: str, device: Optional[str] = None) -> Dict[str, Any]:
 
 
 def save(board: str, section: str, values: Mapping[str, Any], device: str) -> str:
-    """Put ``values`` (anything that JSON holds) into a section; the others stay.  The file's name.
+    """Put ``values`` (anything that JSON holds) into a device's part of a section; all else stays.
+    Returns the file's name.
 
     The file is replaced as a whole: a reader sees the old one or the new one.
     """
@@ -83,9 +89,11 @@ def save(board: str, section: str, values: Mapping[str, Any], device: str) -> st
     except (OSError, ValueError, KeyError, TypeError):
         pass
     sections[section] = {
-        "device": device,
-        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-        "values": dict(values),
+        **sections.get(section, {}),
+        device: {
+            "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+            "values": dict(values),
+        },
     }
     text = json.dumps({"format": FORMAT, "board": board, "sections": sections}, indent=1)
     try:
@@ -100,4 +108,16 @@ def save(board: str, section: str, values: Mapping[str, Any], device: str) -> st
             raise
     except OSError as error:
         raise PiblasError(f"the profile {file_name} cannot be written: {error.strerror}") from error
+    return file_name
+
+
+def remove(board: str) -> Optional[str]:
+    """Delete a board's profile; the file's name, None where there was none."""
+    file_name = path(board)
+    try:
+        os.unlink(file_name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PiblasError(f"the profile {file_name} cannot be deleted: {error.strerror}") from error
     return file_name

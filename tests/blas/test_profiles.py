@@ -43,8 +43,12 @@ def test_sections_stay(home):
     assert profiles.load("pi2") == {"gemm": {"rows": 12, "list": [1, 2.5]}, "copy": {"mib_s": 173}}
     assert profiles.load("pi2", "qpu") == {"gemm": {"rows": 12, "list": [1, 2.5]}}
     assert profiles.load("pi2", "emulator") == {"copy": {"mib_s": 173.0}}
+    profiles.save("pi2", "gemm", {"rows": 9}, "emulator")
+    assert profiles.load("pi2")["gemm"]["rows"] == 12, "a simulation hides no measurement"
+    assert profiles.load("pi2", "emulator")["gemm"] == {"rows": 9}
     profiles.save("pi2", "gemm", {"rows": 8}, "qpu")
     assert profiles.load("pi2")["gemm"] == {"rows": 8}
+    assert profiles.load("pi2", "emulator")["gemm"] == {"rows": 9}
     assert profiles.load("pi3") == {}
     assert os.listdir(os.path.dirname(file)) == ["pi2.json"]
 
@@ -74,3 +78,12 @@ def test_a_failed_write_keeps_the_old(home):
         profiles.save("pi1", "gemm", {"rows": object()}, "qpu")
     assert profiles.load("pi1") == {"gemm": {"rows": 12}}
     assert json.loads(open(file).read())["board"] == "pi1"
+
+
+def test_remove(home):
+    assert profiles.remove("pi1") is None
+    file = profiles.save("pi1", "gemm", {"rows": 12}, "qpu")
+    assert profiles.remove("pi1") == file and profiles.load("pi1") == {}
+    os.mkdir(file)
+    with pytest.raises(PiblasError, match="pi1.json cannot be deleted: "):
+        profiles.remove("pi1")

@@ -79,3 +79,37 @@ def test_the_sgemm_tests(name):
         print(name, done.stdout.strip().splitlines()[-1])
         report = pi.report()
         assert report.clean and report.launches > 300, report
+
+
+TUNE = """
+import json, os, sys
+os.environ["PIBLAS_PROFILES"] = sys.argv[1]
+from piblas.cli import main
+code = main(["tune", "--quick", "--routine", "saxpy", "--routine", "sgemm", "--json"])
+import piblas
+from piblas.blas import devices
+print(json.dumps([devices.board().tuned, devices.board().launch, piblas.why("saxpy", n=9).seconds]))
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, board", [("pi1", "pi1"), ("root", "pi3")])
+def test_tune(name, board, tmp_path):
+    """The figures are those of this machine's emulator; that they are kept and read is the test."""
+    with VirtualPi(name) as pi:
+        done = pi.python(TUNE, str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        report = pi.report()
+        assert report.clean and report.launches > 20, report
+    told, after = map(json.loads, done.stdout.splitlines())
+    assert told["board"] == board and told["file"] == str(tmp_path / f"{board}.json")
+    figures, routines = told["sections"]["figures"], told["sections"]["routines"]
+    assert figures["clock"] == pi.kernel.setup.board.v3d_hz / 1e6
+    assert all(value > 0 for value in figures.values())
+    for row in routines.values():
+        assert row["kernel"] > 0 and row["cpu"] > 0 and row["problem"] == ""
+    tuned, launch, seconds = after
+    assert tuned and launch == figures["launch"]
+    assert seconds["cpu"] == pytest.approx(figures["call"], rel=0.5)
+    assert seconds["qpu"] > launch

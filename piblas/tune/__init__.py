@@ -1,0 +1,16 @@
+"""Measures a board, or simulates it, and keeps what it finds in the board's profile.
+
+Each of :data:`STEPS` makes one section of the profile (:mod:`piblas.blas.profiles`); dispatch reads
+those that were measured on QPUs (:mod:`piblas.blas.tuned`).  A new step is a row here.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from . import figures, routines
+from .step import Bench, Step
+
+__all__ = ["Bench", "STEPS", "Step"]
+
+STEPS: Tuple[Step, ...] = (figures.STEP, routines.STEP)
