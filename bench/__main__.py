@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from . import build, calibrate, cpu_overhead, emulator, level1, level3, pack, predict
+from . import build, calibrate, costs, cpu_overhead, emulator, level1, level3, pack, predict
 
 MODULES = {
     "build": build,
     "calibrate": calibrate,
+    "costs": costs,
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
     "level1": level1,

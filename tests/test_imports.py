@@ -26,7 +26,7 @@ ALLOWED = {
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "kernels", "driver", "errors"},
     "selftest": {"blas", "kernels", "driver", "isa", "errors"},
-    "tune": {"selftest", "blas", "driver", "errors"},
+    "tune": {"selftest", "blas", "kernels", "driver", "isa", "errors"},
     "profiler": {"blas", "kernels", "codegen", "driver", "isa", "errors"},
     "cli": {
         "", "doctor", "profiler", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors",

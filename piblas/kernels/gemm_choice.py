@@ -1,19 +1,25 @@
-"""Which member of the gemm family computes a product: the one with the least predicted time.
+"""Which member of the gemm family computes a product, by predicted time.
 
-The prediction counts instruction words, and what the stores and the TMUs take where that is more;
-``python -m bench sgemm`` compares it with the emulator's clock.
+What the parts of a tile cost was simulated under the three timing sets and is kept in
+``gemm_costs.json`` (``python -m bench costs`` makes it anew).  Nobody knows which set a board is
+most like, so the member is chosen whose worst case is best: under the set that suits it least, it
+loses the least against the member that is fastest there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import List, Tuple
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
 
 from .gemm import LANES, GemmOptions
-from .gemm_data import QPUS, cover
+from .gemm_data import FEW, LAGS, PANEL, QPUS
 
-__all__ = ["FAMILY", "choose", "choose_for", "clocks"]
+__all__ = ["FAMILY", "LAUNCH", "PATH", "choose", "choose_for", "clocks", "name_of"]
 
 FAMILY: Tuple[GemmOptions, ...] = (
     GemmOptions(rows=8, vectors=6, chain=3),
@@ -30,84 +36,118 @@ FAMILY: Tuple[GemmOptions, ...] = (
 )
 """Tiles to choose from."""
 
-# Clocks of the parts of a tile, read off the emulator's profile under ``calibrated``.
-GAPS = 0.5
-LOOP = 2
-"""Words of a step in which a unit idles, and what is lost where the loop closes."""
+PATH = Path(__file__).with_name("gemm_costs.json")
+
 LAUNCH = 3000
-"""Of a launch: the first fetch of the code, the end."""
-RUN = 1200
-"""Of setting out on a tile's steps, two runs' worth."""
-STORE = 500
-"""Of a store, beside its rows."""
-ROW = 14
-TRANSFER = 40
-"""Of the DMA store: a row of 16 words, and a transfer."""
-UNIFORM = 57
-"""From the request of a line of the uniform stream, two words ahead, to its first word."""
-TMU = 16
-"""Of a request, in a TMU that serves half of the requests of 4 QPUs."""
+"""Clocks of a launch: the first fetch of the code, the end."""
+
+
+def name_of(options: GemmOptions) -> str:
+    """A member's name in the table of costs."""
+    return f"{options.rows}x{options.columns}{' beta' if options.beta else ''}"
+
+
+class _Family:
+    """All members with all widths of edge tiles, as arrays of one element each."""
+
+    def __init__(self, beta: bool, costs: Dict[str, Any]) -> None:
+        self.options: List[GemmOptions] = [
+            dataclasses.replace(tile, edge=edge, beta=beta)
+            for tile in FAMILY
+            for edge in range(tile.vectors)
+        ]
+        self.lag = LAGS[beta]
+        self.number = {options: i for i, options in enumerate(self.options)}
+        self.rows = np.array([options.rows for options in self.options])
+        self.unroll = np.array([options.unroll for options in self.options])
+        self.width = np.array([options.columns for options in self.options])
+        self.edge = np.array([LANES * options.edge for options in self.options])
+        # How many edge panels there may be; cover() says why not more.
+        gcd = np.gcd(self.width, self.edge)
+        self.most_edges = np.where(self.edge > 0, self.width // gcd, 1)
+        self.edges = np.arange(self.most_edges.max())[:, None]
+        # Timing set, member, (full width, edge).
+        self.step, self.rest, self.store = (
+            np.array(
+                [
+                    [
+                        [members[name_of(options)][part][v - 1] for v in self._widths(options)]
+                        for options in self.options
+                    ]
+                    for members in costs.values()
+                ]
+            )
+            for part in ("step", "rest", "store")
+        )
+
+    @staticmethod
+    def _widths(options: GemmOptions) -> Tuple[int, int]:
+        return options.vectors, options.edge or options.vectors
+
+    def panels(self, n: int) -> Tuple[np.ndarray, np.ndarray]:
+        """:func:`.gemm_data.cover` of n columns by each member's widths."""
+        wide = -(-np.maximum(n - self.edges * self.edge, 0) // self.width)
+        cost = wide * (self.width + PANEL) + self.edges * (self.edge + PANEL)
+        cost[self.edges >= self.most_edges] = np.inf
+        edges = cost.argmin(axis=0)
+        return np.take_along_axis(wide, edges[None], 0)[0], edges
+
+    def clocks(self, m: int, n: int, k: int, n_qpus: int) -> np.ndarray:
+        """Predicted clocks of the product of P (m x k) and Q (k x n): timing set, member."""
+        steps = -(-k // self.unroll) * self.unroll
+        high = -(-m // self.rows)
+        wide, edges = self.panels(n)
+        count = high * (wide + edges)
+        # Tiles are dealt out in order, the wide ones first: none has more of them than the first.
+        own, full = -(-count // n_qpus), -(-high * wide // n_qpus)
+        tile = steps[:, None] * self.step + self.rest
+        most = full * tile[..., 0] + (own - full) * tile[..., 1]
+        # If the stores do not keep up, the first has to wait for a tile.
+        store = self.store * (np.minimum(self.rows, m) / self.rows)[:, None]
+        stores = high * (wide * store[..., 0] + edges * store[..., 1])
+        first = np.where(wide > 0, tile[..., 0], tile[..., 1])
+        lag = np.where(count <= FEW * QPUS, self.lag // 2, self.lag)
+        lag = np.minimum(lag, steps // QPUS) // self.unroll * self.unroll
+        late = (np.minimum(n_qpus, count) - 1) * lag * self.step[..., 0]
+        return np.maximum(most, stores + first) + late + LAUNCH
 
 
 @functools.lru_cache(maxsize=None)
-def _tile(options: GemmOptions, vectors: int) -> Tuple[float, float]:
-    """Clocks of a step of a tile of that many vectors, and of what a tile takes beside its steps
-    and its store's rows."""
-    step = 4 * (options.step(vectors).slots + GAPS + LOOP / options.unroll)
-    late = max(0.0, UNIFORM - 2 * step / options.rows) * options.rows / LANES
-    return max(step + late, 2 * TMU * vectors), RUN + STORE + vectors * TRANSFER
+def _families() -> Tuple[Tuple[str, ...], Tuple[_Family, _Family]]:
+    costs = json.loads(PATH.read_text())
+    return tuple(costs), (_Family(False, costs), _Family(True, costs))
 
 
-def clocks(options: GemmOptions, m: int, n: int, k: int, n_qpus: int = QPUS) -> float:
-    """Predicted clocks of the product of P (m x k) and Q (k x n)."""
-    steps = -(-k // options.unroll) * options.unroll
-    high = -(-m // options.rows)
-    wide, edges = cover(n, options.columns, LANES * options.edge)
-    row = ROW * min(options.rows, m)
-    total = high * (wide + edges)
-
-    def tile(vectors: int) -> float:
-        step, rest = _tile(options, vectors)
-        return steps * step + rest + row * vectors
-
-    def store(vectors: int) -> float:
-        return vectors * (row + TRANSFER)
-
-    # Tiles are dealt out in order, the wide ones first: no QPU has more of either than the first.
-    own, full = -(-total // n_qpus), -(-high * wide // n_qpus)
-    most = full * tile(options.vectors)
-    if edges:
-        most += (own - full) * tile(options.edge)
-    first = options.vectors if wide else options.edge
-    stores = high * (wide * store(options.vectors) + edges * store(options.edge))
-    # The first store has to wait for a tile, the last QPU for the stores of the others.
-    return max(most, stores + tile(first)) + min(n_qpus, total) * store(first) + LAUNCH
+def _family(beta: bool) -> _Family:
+    return _families()[1][beta]
 
 
-def _variants(beta: bool) -> List[GemmOptions]:
-    return [
-        dataclasses.replace(options, edge=edge, beta=beta)
-        for options in FAMILY
-        for edge in range(options.vectors)
-    ]
+def clocks(
+    options: GemmOptions, m: int, n: int, k: int, n_qpus: int = QPUS, timing: str = "calibrated"
+) -> float:
+    """Predicted clocks of the product of P (m x k) and Q (k x n) with a member of the family, at
+    250 MHz."""
+    family = _family(options.beta)
+    by_set = family.clocks(m, n, k, n_qpus)
+    return float(by_set[_families()[0].index(timing), family.number[options]])
 
 
-_CANDIDATES = {beta: _variants(beta) for beta in (False, True)}
+def _safest(family: _Family, clocks: np.ndarray) -> GemmOptions:
+    loss = clocks / clocks.min(axis=1, keepdims=True)
+    return family.options[int(loss.max(axis=0).argmin())]
 
 
 @functools.lru_cache(maxsize=256)
 def choose_for(sizes: Tuple[Tuple[Tuple[int, int, int], int], ...], beta: bool) -> GemmOptions:
     """The kernel for several products in one launch, ``sizes`` being pairs of (m, n, k) and how
     many there are of that size: the one with the least work for all QPUs together."""
-
-    def work(options: GemmOptions) -> float:
-        return sum(count * clocks(options, *size, n_qpus=1) for size, count in sizes)
-
-    return min(_CANDIDATES[beta], key=work)
+    family = _family(beta)
+    return _safest(family, sum(count * family.clocks(*size, 1) for size, count in sizes))
 
 
 @functools.lru_cache(maxsize=1024)
 def choose(m: int, n: int, k: int, beta: bool) -> GemmOptions:
     """The kernel for D (m x n) = P (m x k) Q (k x n); the same for any number of QPUs, so that the
     result is too."""
-    return min(_CANDIDATES[beta], key=lambda options: clocks(options, m, n, k))
+    family = _family(beta)
+    return _safest(family, family.clocks(m, n, k, QPUS))

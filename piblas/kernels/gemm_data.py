@@ -177,21 +177,25 @@ def turned(
 
 QPUS = 12
 
-LAGS = 4, 8
-"""Least and most steps of k between QPUs.  While it stores a tile, a QPU holds the mutex for about
-5 steps, and for 12 at the pessimistic rates of the timing model; QPUs that far apart do not wait
-for each other."""
+LAGS = {False: 8, True: 16}
+"""Steps of k between QPUs, without and with beta.  QPUs further apart than a store, which holds the
+mutex, do not wait for each other.  It takes about 5 steps, 10 at the pessimistic rates of the
+timing model, and with beta 12 and 18."""
 
-LAG_SHARE = 0.02
-"""Share of the time that may go to the delay of the last QPU."""
+MEET = 4
+"""Tiles of a QPU between meetings.  The first may be left out, as QPUs begin in step."""
+
+
+FEW = 3
+"""Tiles of a QPU up to which half the lag costs less: fewer stores to wait for, an earlier end."""
 
 
 def lag_of(options: GemmOptions, p: Packed, q: Packed) -> int:
     """Steps of k that a QPU is behind the one before it, a multiple of the unrolled ones."""
-    rounds = -(-p.panels * q.panels // QPUS)
-    lag = int(LAG_SHARE * rounds * p.steps / (QPUS - 1))
-    lag = min(max(lag, LAGS[0]), LAGS[1], p.steps // QPUS)
-    return lag // options.unroll * options.unroll
+    lag = LAGS[options.beta]
+    if p.panels * q.panels <= FEW * QPUS:
+        lag //= 2
+    return min(lag, p.steps // QPUS) // options.unroll * options.unroll
 
 
 def panels(p: Packed, q: Packed) -> Iterator[Place]:
@@ -282,7 +286,8 @@ class Streams:
             meetings = 0
             for turn, tile in enumerate(tiles[index::n_qpus]):
                 others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
-                meet = lag > 0 and turn > 0 and _in_step(others)
+                due = lag > 0 and turn % MEET == 0 and turn > MEET
+                meet = due and _in_step(others)
                 words = parts.meet_words(index, n_qpus, meetings) if meet else []
                 meetings += meet
                 self._tile(tile, words)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from . import figures, routines
+from . import figures, gemm, routines
 from .step import Bench, Step
 
 __all__ = ["Bench", "STEPS", "Step"]
 
-STEPS: Tuple[Step, ...] = (figures.STEP, routines.STEP)
+STEPS: Tuple[Step, ...] = (figures.STEP, routines.STEP, gemm.STEP)

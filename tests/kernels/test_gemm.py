@@ -198,12 +198,16 @@ def test_cover_is_the_cheapest(width, edge):
         assert cost(*found) == min(ways)
 
 
-def test_qpus_meet_once_a_round(device):
-    """All at a time do; the last tiles, too few for all, and the first need not."""
-    options = gemm.SPEC.options(beta=False)
-    with_lag = run(device, options, 32 * options.rows, options.columns, 96, lag=4)
-    without = run(device, options, 32 * options.rows, options.columns, 96, lag=0)
-    assert without.stalls["semaphore"] < with_lag.stalls["semaphore"]
+def test_qpus_meet(device, monkeypatch):
+    """Every few rounds, if there are tiles for all; that takes instructions, from all of them."""
+    options = gemm.SPEC.options(vectors=1, chain=1, beta=False)
+    rounds = 2 * gemm_data.MEET + 1
+    size = (12 * rounds + 5) * options.rows, options.columns, 48
+    with_meetings = run(device, options, *size, lag=4)
+    monkeypatch.setattr(gemm_data, "MEET", rounds + 1)
+    without = run(device, options, *size, lag=4)
+    for one, other in zip(with_meetings.per_qpu, without.per_qpu):
+        assert one["instructions"] > other["instructions"]
 
 
 def test_pack_is_zero_outside_the_operand():

@@ -84,11 +84,13 @@ def test_no_crossover(monkeypatch):
 # --- the command --------------------------------------------------------------------------------
 
 EMULATED = ("--device", "emulator", "--quick", "--board", "pi2")
+EMULATED_ROUTINES = (*EMULATED, "--step", "routines")
 
 
 def test_on_the_emulator(capsys, home):
     pytest.importorskip("numba")
-    code, out, _ = tune(capsys, *EMULATED, "--routine", "saxpy", "--routine", "sgemm", "--json")
+    two = ("--routine", "saxpy", "--routine", "sgemm")
+    code, out, _ = tune(capsys, *EMULATED_ROUTINES, *two, "--json")
     assert code == 0
     facts = json.loads(out)
     found = facts["sections"]["routines"]
@@ -101,7 +103,7 @@ def test_on_the_emulator(capsys, home):
     assert profiles.load("pi2", "emulator")["routines"] == found
     assert profiles.load("pi2", "qpu") == {} and not devices.figures("pi2").tuned
     # Another routine leaves those as they are; the text says that nothing was measured.
-    code, out, _ = tune(capsys, *EMULATED, "--routine", "scopy")
+    code, out, _ = tune(capsys, *EMULATED_ROUTINES, "--routine", "scopy")
     assert code == 0 and "SIMULATED" in out and "published" in out and "kept: " in out
     kept = profiles.load("pi2", "emulator")["routines"]
     assert set(kept) == {"saxpy", "sgemm", "scopy"} and kept["saxpy"] == found["saxpy"]
@@ -111,7 +113,7 @@ def test_on_the_emulator(capsys, home):
 
 def test_dry_run(capsys, home):
     pytest.importorskip("numba")
-    code, out, _ = tune(capsys, *EMULATED, "--routine", "sscal", "--dry-run")
+    code, out, _ = tune(capsys, *EMULATED_ROUTINES, "--routine", "sscal", "--dry-run")
     assert code == 0 and "nothing was kept" in out and os.listdir(home) == []
 
 
@@ -124,7 +126,7 @@ def test_a_routine_that_fails_is_told(capsys, home, monkeypatch):
     from piblas.errors import PiblasError as piblas_error
 
     monkeypatch.setattr(routines.generic, "function", run)
-    code, out, _ = tune(capsys, *EMULATED, "--routine", "saxpy")
+    code, out, _ = tune(capsys, *EMULATED_ROUTINES, "--routine", "saxpy")
     assert code == 1 and "FAILED saxpy: n = 1024: no room" in out
 
 
@@ -135,7 +137,7 @@ def test_a_routine_that_fails_is_told(capsys, home, monkeypatch):
     (("--device", "cpu"), 2, "invalid choice: 'cpu'"),
     (("--board", "pi4", "--device", "emulator"), 2, "invalid choice: 'pi4'"),
     ((*EMULATED, "--routine", "dgemm"), 2, "invalid choice: 'dgemm'"),
-    ((*EMULATED, "--step", "figures"), 2, "with --device emulator choose routines"),
+    ((*EMULATED, "--step", "figures"), 2, "with --device emulator choose routines, gemm"),
     ((*EMULATED, "--step", "x"), 2, "--step x: "),
 ])  # fmt: skip
 def test_refusals(capsys, home, argv, code, words):

@@ -1,0 +1,95 @@
+"""What the parts of a tile cost each member of the gemm family, simulated under all timing sets.
+
+A member runs alone, on all QPUs, at the width of its tiles and at each narrower one: at two depths
+whose difference gives the clocks of a step, and at no depth to speak of, where one store follows
+the other.  :mod:`piblas.kernels.gemm_choice` decides by these figures, which the package brings
+along; ``python -m bench costs`` makes them anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any, Dict
+
+from ..driver.device import Device
+from ..driver import open_device
+from ..isa.timing import SETS
+from ..kernels import gemm, gemm_data
+from ..kernels.gemm_choice import FAMILY, LAUNCH, name_of
+from .step import Bench, Step
+
+__all__ = ["CLOCK", "STEP", "costs", "table"]
+
+CLOCK = 250e6
+DEPTHS = 192, 576
+ROUNDS = 4
+
+
+def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, lag: int) -> int:
+    """Of a product whose tiles, ``ROUNDS`` a QPU, are all ``vectors`` wide."""
+    m, n = ROUNDS * gemm_data.QPUS * options.rows, gemm.LANES * vectors
+    p, q = gemm_data.packed_words(options, m, n, k)
+    sizes = 4 * p.words, 4 * q.words, 4 * m * n
+    buffers = [device.alloc(size) for size in sizes]
+    try:
+        p_addr, q_addr, d_addr = (buffer.bus_address for buffer in buffers)
+        tiles = list(gemm_data.grid(options, p, q, p_addr, q_addr, d_addr, n, lag))
+        streams = gemm_data.Streams(options, tiles, 1.0, 1.0, n, gemm_data.QPUS, lag)
+        buffers.append(device.alloc(streams.nbytes))
+        words, starts = streams.at(buffers[-1].bus_address)
+        buffers[-1].array("uint32", words.shape)[:] = words
+        for buffer in buffers:
+            buffer.clean()
+        program = device.load(gemm.SPEC.program(options).words)
+        return device.execute(program, starts, timeout=60).cycles or 0
+    finally:
+        for buffer in buffers:
+            buffer.free()
+
+
+def costs(timing: str, options: gemm.GemmOptions, vectors: int) -> Dict[str, float]:
+    """Clocks of a step of a tile of that many vectors, of the rest of it, and of a store if all
+    QPUs want to store at once."""
+    # A device of its own, as addresses settle which lines share a place in the caches.
+    with open_device("emulator", timing=timing, clock_hz=CLOCK) as device:
+        return _costs(device, options, vectors)
+
+
+def _costs(device: Device, options: gemm.GemmOptions, vectors: int) -> Dict[str, float]:
+    edge = 0 if vectors == options.vectors else vectors
+    options = dataclasses.replace(options, edge=edge)
+    lag = gemm_data.LAGS[options.beta]
+    low, high = (_clocks(device, options, vectors, k, lag) for k in DEPTHS)
+    step = (high - low) / (DEPTHS[1] - DEPTHS[0]) / ROUNDS
+    late = (gemm_data.QPUS - 1) * lag * step
+    rest = (low - LAUNCH - late) / ROUNDS - DEPTHS[0] * step
+    shallow = _clocks(device, options, vectors, options.unroll, 0)
+    store = (shallow - LAUNCH) / (ROUNDS * gemm_data.QPUS)
+    return {"step": round(step, 1), "rest": round(max(rest, 0.0)), "store": round(store)}
+
+
+def table(say: Any = lambda text: None) -> Dict[str, Any]:
+    """``costs`` of the whole family: timing set -> member -> a row of figures a width."""
+    found: Dict[str, Any] = {}
+    for name, tile, beta in itertools.product(SETS, FAMILY, (False, True)):
+        options = dataclasses.replace(tile, beta=beta)
+        say(f"{name}, {name_of(options)}")
+        rows = [costs(name, options, vectors) for vectors in range(1, tile.vectors + 1)]
+        found.setdefault(name, {})[name_of(options)] = {
+            part: [row[part] for row in rows] for part in ("step", "rest", "store")
+        }
+    return found
+
+
+def _text(values: Dict[str, Any], at: Bench) -> str:
+    lines = [f"  {'clocks of a step, full width':30}" + "".join(f"{name:>13}" for name in values)]
+    for member in next(iter(values.values())):
+        steps = [f"{values[name][member]['step'][-1]:13.1f}" for name in values]
+        lines.append(f"  {member:30}" + "".join(steps))
+    return "\n".join(lines)
+
+
+STEP = Step(
+    "gemm", "the tiles that sgemm may choose", ("emulator",), lambda at: table(at.say), _text
+)
