@@ -202,7 +202,7 @@ def test_qpus_meet(device, monkeypatch):
     """Every few rounds, if there are tiles for all; that takes instructions, from all of them."""
     options = gemm.SPEC.options(vectors=1, chain=1, beta=False)
     rounds = 2 * gemm_data.MEET + 1
-    size = (12 * rounds + 5) * options.rows, options.columns, 48
+    size = (12 * rounds + 5) * options.rows, options.columns, 96
     with_meetings = run(device, options, *size, lag=4)
     monkeypatch.setattr(gemm_data, "MEET", rounds + 1)
     without = run(device, options, *size, lag=4)
