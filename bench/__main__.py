@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from . import build, calibrate, costs, cpu_overhead, emulator, level1, level3, pack, predict
+from . import (
+    build,
+    calibrate,
+    costs,
+    cpu_overhead,
+    emulator,
+    level1,
+    level2,
+    level3,
+    pack,
+    predict,
+)
 
 MODULES = {
     "build": build,
@@ -13,6 +24,7 @@ MODULES = {
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
     "level1": level1,
+    "level2": level2,
     "level3": level3,
     "pack": pack,
     "predict": predict,

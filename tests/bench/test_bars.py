@@ -1,4 +1,4 @@
-"""The bars of level 1 on fewer elements than the command's, and what the command says."""
+"""The bars of levels 1 and 2 on fewer elements than the command's, and what the command says."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 pytest.importorskip("numba")
 
 from bench import __main__ as bench_main
-from bench import bars, level1
+from bench import bars, level1, level2
 from bench.bars import BAR, measure
 from piblas.isa.timing import timing_set
 from piblas.profiler.roofs import least_seconds, limit
 
 SMALL = level1.cases(1 << 18)
 NAMES = [case.routine for case in SMALL]
+ASKED = ("sgemv", "sger")
+"""Routines of level 2 that have a bar."""
 
 
 @pytest.fixture
@@ -31,6 +33,32 @@ def test_near_the_limit(case):
     assert BAR <= result.share <= 1
     assert result.share + sum(result.lost.values()) == pytest.approx(1)
     assert sum(result.qpus.values()) == pytest.approx(1)
+
+
+def named(cases):
+    return [case for case in cases if case.routine in ASKED]
+
+
+@pytest.mark.parametrize("case", named(level2.cases(1024)), ids=lambda case: case.routine)
+def test_matrices_near_the_limit(case):
+    result = measure(case, timing_set("calibrated"))
+    assert BAR <= result.share <= 1
+    assert result.share + sum(result.lost.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("case", level2.cases(160), ids=lambda case: case.routine)
+def test_every_routine_of_level_2_is_measured(case):
+    """A case checks its result; a share of a small matrix says little."""
+    assert 0 < measure(case, timing_set("calibrated")).share <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", named(level2.CASES), ids=lambda case: case.routine)
+def test_bars_of_level_2(case):
+    """4 Mi elements, all timing sets."""
+    shares = {name: measure(case, timing_set(name)).share for name in bars.SETS}
+    print(case.routine, shares)
+    assert min(shares.values()) >= BAR
 
 
 @pytest.mark.slow
