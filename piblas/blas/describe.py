@@ -56,6 +56,30 @@ _BOUNDS: Dict[str, str] = {
 }
 """Bounds of the error on the QPUs, element by element, beside what denormals taken for 0 add."""
 
+_PRODUCT = "gamma(23) |alpha| |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
+_SYMMETRIC = "gamma(23) |alpha| |a| |x| and u / 2 of the result"
+_TRIANGLE = "gamma(23) |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
+_SOLUTION = "|op(a) x' - x| <= gamma(23.5) |op(a)| |x'|, gamma(9.5) where op transposes"
+_RANK_1 = "2.5 u |alpha| |x y^T| + u |a|"
+_RANK_2 = "3.5 u |alpha| (|x y^T| + |y x^T|) + 2 u |a|"
+_LEVEL_2: Dict[str, str] = {
+    **dict.fromkeys(("sgemv", "sgbmv"), _PRODUCT),
+    **dict.fromkeys(("ssymv", "ssbmv", "sspmv"), _SYMMETRIC),
+    **dict.fromkeys(("strmv", "stbmv", "stpmv"), _TRIANGLE),
+    **dict.fromkeys(("strsv", "stbsv", "stpsv"), _SOLUTION),
+    "sger": _RANK_1,
+    **dict.fromkeys(("ssyr", "sspr"), _RANK_1.replace("y^T", "x^T")),
+    **dict.fromkeys(("ssyr2", "sspr2"), _RANK_2),
+}
+"""Bounds of level 2, element by element; the kernels' modules say where a matrix is so large that
+23 becomes more."""
+
+_ERROR_2 = (
+    "Error on the QPUs, with {gamma}: {bound}, and about 2**-126 a term, as they take smaller "
+    "numbers for zero.  They give the same bits for the same call, whatever ran before and however "
+    "many there are.  Where there is Inf, NaN or an overflow, the result is SciPy's."
+)
+
 # Arguments whose meaning does not depend on the routine.
 _SCALARS: Dict[str, str] = {
     "n": "int: the number of elements or the order",
@@ -173,12 +197,17 @@ def docstring(row: Routine) -> str:
         lines += [*textwrap.wrap(_ERROR.format(error=_ERRORS[row.kernel]), 90), ""]
     elif row.kernel in _EXACT:
         lines += [_EXACT[row.kernel], ""]
+    elif row.name in _LEVEL_2:
+        text = _ERROR_2.format(gamma=_GAMMA, bound=_LEVEL_2[row.name])
+        lines += [*textwrap.wrap(text, 90), ""]
     elif row.name in _BOUNDS:
         lines += [
             f"Error on the QPUs, with {_GAMMA}, and a term of about",
             "2**-126 an operation, as they take smaller numbers for zero:",
             f"{_BOUNDS[row.name]}.",
             "Operands with Inf or NaN, results that overflow and singular triangles go to the CPU.",
+            "They give the same bits for the same call, whatever ran before and however many there",
+            "are; a device that limits the length of a launch may give other last bits.",
             "",
         ]
     lines += ["A wrong argument raises :class:`piblas.BlasError`, before anything is written."]

@@ -344,8 +344,8 @@ def _update(stem: str, given: Dict[str, Any]) -> Plain:
             used = matrix.source.size
             out, behind = out[:used], out[used:]
             behind[...] = result.old[used:]
-        done, report = qpu2.update(device, spec, matrix, out, vectors, factors)
-        return (room if done else None), [report]
+        done, reports = qpu2.update(device, spec, matrix, out, vectors, factors)
+        return (room if done else None), reports
 
     return Plain(sizes, run)
 

@@ -2,7 +2,8 @@
 
 A launch through the firmware is cut off after a second (:mod:`piblas.driver.launchers`), so a
 device says how long a launch should be predicted to take (``Device.longest_launch``), and whoever
-has a result of m x n to compute takes it in blocks.
+has a result of m x n to compute takes it in blocks, whoever has a list of tiles to work through in
+runs of neighbours, and whoever has vectors in slices.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..driver.device import RunReport
 
-__all__ = ["blocks", "combined"]
+__all__ = ["blocks", "combined", "runs", "slices"]
 
 UNIT = 192
 """Blocks are multiples of this, which every kernel's tile divides: they add no ragged tiles."""
@@ -39,6 +40,35 @@ def blocks(
     width = columns[0].stop - columns[0].start
     rows = _cuts(m, max(1, min(math.ceil(seconds * width / n / longest), -(-m // UNIT))))
     return [(row, column) for column in columns for row in rows]
+
+
+def runs(costs: Sequence[float], longest: Optional[float], unit: int = 1) -> List[range]:
+    """Ranges of neighbours that take ``longest`` seconds at most; ``costs`` has each one's.
+
+    A range begins at a multiple of ``unit``, and has at least so many, however long they take.
+    """
+    if longest is None or sum(costs) <= longest:
+        return [range(len(costs))]
+    found, begin, total = [], 0, 0.0
+    for at in range(0, len(costs), unit):
+        cost = sum(costs[at : at + unit])
+        if at > begin and total + cost > longest:
+            found.append(range(begin, at))
+            begin, total = at, 0.0
+        total += cost
+    return [*found, range(begin, len(costs))]
+
+
+SLICE = 16384
+"""Elements of which slices of vectors are multiples: whole blocks of every kernel."""
+
+
+def slices(n: int, seconds: float, longest: Optional[float]) -> List[slice]:
+    """Slices of vectors of n elements, which take ``seconds`` in one launch."""
+    if longest is None or seconds <= longest:
+        return [slice(0, n)]
+    step = max(int(n * longest / seconds) // SLICE, 1) * SLICE
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def _sum(values: Sequence[Any]) -> Any:

@@ -11,6 +11,8 @@ one, or a number that may stand for an overflow, SciPy computes the result.  Cop
 all bits.  A NaN or Inf among the scalars goes to SciPy without a launch, too.  Denormals count as
 +0 in arithmetic (not in scopy, sswap and isamax).
 
+Where a device limits the length of a launch, long vectors are taken in slices, a launch each.
+
 With n <= 0, or where nothing is to be done, there is no launch and the report is None.
 """
 
@@ -24,9 +26,9 @@ import numpy as np
 from ..driver.device import Device, RunReport
 from ..errors import BlasError
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
-from ..kernels.reduce import CompensatedSum, overflowed
+from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW
-from . import cpu, record
+from . import cpu, pieces, record
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -43,6 +45,10 @@ __all__ = [
 ]
 
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+RATE = 0.8e9
+"""Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
+gives the memory, and than the DMA store engine takes."""
+
 Report = Optional[RunReport]
 TIMEOUT = 60.0
 
@@ -56,6 +62,11 @@ def _elements(routine: str, name: str, n: int, x: np.ndarray, inc: int) -> np.nd
         raise BlasError(routine, name, x.size, f"n = {n}, inc = {inc} need {need} words")
     view = x[:need:abs(inc)]
     return view if inc > 0 else view[::-1]
+
+
+def _slices(device: Device, n: int, vectors: int) -> List[slice]:
+    """What goes into a launch each, of n elements of so many vectors read or written."""
+    return pieces.slices(n, 4 * n * vectors / RATE, device.longest_launch)
 
 
 def _scipy(routine: str, *operands: Any, **options: Any) -> Any:
@@ -92,22 +103,25 @@ def _map(
         # Results too: a dirty line of them, written back later, would overwrite the QPUs' stores.
         for buffer in buffers:
             buffer.clean()
-        addresses = [buffer.bus_address for buffer in vectors]
-        streams = kernel.uniforms(
-            options,
-            n,
-            constants,
-            addresses[: len(inputs)],
-            [addresses[o] for o in outputs],
-            watch.bus_address,
-        )
-        report = device.execute(program, streams, timeout=TIMEOUT)
+        reports, special = [], False
+        for part in _slices(device, n, len(inputs) + len(outputs)):
+            addresses = [buffer.bus_address + 4 * part.start for buffer in vectors]
+            streams = kernel.uniforms(
+                options,
+                part.stop - part.start,
+                constants,
+                addresses[: len(inputs)],
+                [addresses[o] for o in outputs],
+                watch.bus_address,
+            )
+            reports.append(device.execute(program, streams, timeout=TIMEOUT))
+            if options.watch:
+                watch.invalidate()
+                special = special or watch.array(np.uint32, (watch_words,)).max() >= OVERFLOW
+        report = pieces.combined(reports)
         report.kernel = spec.name
-        if options.watch:
-            watch.invalidate()
-            largest = watch.array(np.uint32, (watch_words,)).max()
-            if largest >= OVERFLOW:
-                return None, report
+        if special:
+            return None, report
         results = []
         for o in outputs:
             vectors[o].invalidate()
@@ -232,21 +246,28 @@ def _reduce(
     spec, kernel = module.SPEC, module.KERNEL
     options, n = spec.defaults, inputs[0].size
     program = loaded_program(device, spec, options)
-    words = LANES * kernel.stored(options) * len(kernel.parts(options, n))
+    words = LANES * kernel.stored(options) * PARTS
+    results, reports = [], []
     with device_buffers(device, *[4 * n] * len(inputs), 4 * words) as buffers:
         for buffer, values in zip(buffers, inputs):
             buffer.array(np.float32, (n,))[...] = values
         for buffer in buffers:
             buffer.clean()
-        addresses = [buffer.bus_address for buffer in buffers]
-        streams = kernel.uniforms(
-            options, n, constants, addresses[:-1], addresses[-1], device.n_qpus
-        )
-        report = device.execute(program, streams, timeout=TIMEOUT)
-        report.kernel = spec.name
-        buffers[-1].invalidate()
-        stored = buffers[-1].array(np.float32, (words,)).copy()
-    return kernel.results(options, n, stored), report
+        out = buffers[-1]
+        for part in _slices(device, n, len(inputs)):
+            count = part.stop - part.start
+            addresses = [buffer.bus_address + 4 * part.start for buffer in buffers[:-1]]
+            streams = kernel.uniforms(
+                options, count, constants, addresses, out.bus_address, device.n_qpus
+            )
+            reports.append(device.execute(program, streams, timeout=TIMEOUT))
+            out.invalidate()
+            used = LANES * kernel.stored(options) * len(kernel.parts(options, count))
+            stored = out.array(np.float32, (used,)).copy()
+            results.append(kernel.results(options, count, stored))
+    report = pieces.combined(reports)
+    report.kernel = spec.name
+    return np.concatenate(results), report
 
 
 def _rounded(value: float) -> float:
@@ -304,7 +325,11 @@ def isamax(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[int, Repor
         return 0, None
     of_x = _elements("isamax", "x", n, x, incx)
     results, report = _reduce(device, iamax, [], of_x)
-    firsts = [first for first, _, _ in iamax.KERNEL.parts(iamax.SPEC.defaults, n)]
+    firsts = [
+        part.start + first
+        for part in _slices(device, n, 1)
+        for first, _, _ in iamax.KERNEL.parts(iamax.SPEC.defaults, part.stop - part.start)
+    ]
     element, pattern = iamax.first_largest(results, firsts)
     if pattern > 0x7F800000:
         return int(_scipy("isamax", of_x)), report

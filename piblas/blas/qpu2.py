@@ -19,7 +19,7 @@ from ..driver.device import Buffer, Device, RunReport
 from ..kernels import panel, storage, trsv, update as updates
 from ..kernels.spec import KernelSpec
 from ..kernels.storage import Storage
-from . import cpu
+from . import cpu, pieces
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -138,17 +138,19 @@ class Panel:
             # A dirty line, written back later, would overwrite the QPUs' stores.
             out.clean()
             factors = x if options.plain else x[:0]
-            streams = plan.uniforms(
-                self.buffer.bus_address, of_x.bus_address, factors, out.bus_address, device.n_qpus
-            )
-            report = device.execute(program, streams, timeout=TIMEOUT)
-            report.kernel = self.spec.name
-            self.reports.append(report)
-            out.invalidate()
             stored = out.array(np.float32, (plan.words,))
-            if plan.overflowed(stored, device.n_qpus):
-                return None
-            return plan.join(stored)
+            at = self.buffer.bus_address, of_x.bus_address, factors, out.bus_address
+            hertz = device.clock_hz * device.n_qpus
+            costs = [plan.clocks(tile) / hertz for tile in plan.tiles]
+            for part in pieces.runs(costs, device.longest_launch, device.n_qpus):
+                streams = plan.uniforms(*at, device.n_qpus, part)
+                report = device.execute(program, streams, timeout=TIMEOUT)
+                report.kernel = self.spec.name
+                self.reports.append(report)
+                out.invalidate()
+                if plan.watched(stored, device.n_qpus, part):
+                    return None
+            return None if plan.too_large(stored) else plan.join(stored)
 
 
 def solve(
@@ -195,7 +197,7 @@ def update(
     out: np.ndarray,
     vectors: Sequence[np.ndarray],
     factors: Sequence[np.ndarray],
-) -> Tuple[bool, RunReport]:
+) -> Tuple[bool, List[RunReport]]:
     """A = A + the sum of vector factor^T for what is stored; ``out``, shaped as the matrix's
     source, gets the result if the first value is True."""
     plan = updates.plan(matrix.storage, len(vectors), device.n_qpus)
@@ -211,18 +213,23 @@ def update(
             words[matrix.storage.m :] = 0
         for each in (buffer, watch, *places):
             each.clean()
-        streams = plan.uniforms(
-            buffer.bus_address,
-            [place.bus_address for place in places],
-            factors,
-            watch.bus_address,
-        )
-        report = device.execute(program, streams, timeout=TIMEOUT)
-        report.kernel = spec.name
-        watch.invalidate()
+        reports = []
         stored = watch.array(np.float32, (plan.watch_words,))
-        if plan.overflowed(stored):
-            return False, report
+        costs = [plan.clocks(tile) / device.clock_hz for tile in plan.tiles]
+        for part in pieces.runs(costs, device.longest_launch):
+            streams = plan.uniforms(
+                buffer.bus_address,
+                [place.bus_address for place in places],
+                factors,
+                watch.bus_address,
+                part,
+            )
+            report = device.execute(program, streams, timeout=TIMEOUT)
+            report.kernel = spec.name
+            reports.append(report)
+            watch.invalidate()
+            if plan.overflowed(stored):
+                return False, reports
         buffer.invalidate()
         out[...] = image
-    return True, report
+    return True, reports

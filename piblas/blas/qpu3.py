@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import gemm, gemm_choice, gemm_data, triangle
-from ..kernels.gemm_data import Packed, Place
-from . import qpu
+from ..kernels.gemm_data import QPUS, Packed, Place
+from . import pieces, qpu
 
 __all__ = ["Product", "batch", "half_product", "solve", "triangular_product"]
 
@@ -43,17 +43,36 @@ def _launch(
     alpha: float,
     beta: float,
     lag: int,
-) -> RunReport:
-    """Compute tiles that have leading dimensions of their own."""
+) -> List[RunReport]:
+    """Compute tiles that have leading dimensions of their own, in as many launches as it takes."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
-    streams = gemm_data.Streams(options, tiles, alpha, beta, 0, device.n_qpus, lag)
-    with qpu.device_buffers(device, streams.nbytes) as (buffer,):
-        words, starts = streams.at(buffer.bus_address)
-        buffer.array(np.uint32, words.shape)[:] = words
-        buffer.clean()
-        report = device.execute(program, starts, timeout=TIMEOUT)
-    report.kernel = gemm.SPEC.name
-    return report
+    reports = []
+    for part in pieces.runs(_seconds(device, options, tiles), device.longest_launch, QPUS):
+        own = tiles[part.start : part.stop]
+        streams = gemm_data.Streams(options, own, alpha, beta, 0, device.n_qpus, lag)
+        with qpu.device_buffers(device, streams.nbytes) as (buffer,):
+            words, starts = streams.at(buffer.bus_address)
+            buffer.array(np.uint32, words.shape)[:] = words
+            buffer.clean()
+            report = device.execute(program, starts, timeout=TIMEOUT)
+        report.kernel = gemm.SPEC.name
+        reports.append(report)
+    return reports
+
+
+def _seconds(
+    device: Device, options: gemm.GemmOptions, tiles: Sequence[gemm_data.Tile]
+) -> List[float]:
+    """What each tile adds to a launch, by the predicted clocks of a product of its size."""
+    hertz = device.clock_hz * device.n_qpus
+    known: Dict[Tuple[int, int, int], float] = {}
+    found = []
+    for tile in tiles:
+        size = tile.rows, tile.columns, sum(steps for _, _, steps in tile.runs)
+        if size not in known:
+            known[size] = gemm_choice.clocks(options, *size, n_qpus=1) / hertz
+        found.append(known[size])
+    return found
 
 
 def _product(
@@ -82,9 +101,9 @@ def _product(
         tiles = list(
             gemm_data.grid(options, p, q, *addresses, n, lag, places(options, p, q))
         )
-        report = _launch(device, options, tiles, alpha, beta, lag)
+        reports = _launch(device, options, tiles, alpha, beta, lag)
         d_buf.invalidate()
-        return d.copy(), [report]
+        return d.copy(), reports
 
 
 def half_product(
@@ -127,7 +146,7 @@ def solve(
         return None
     p, q = gemm_data.packed_words(options, n, m, n)
     lag = gemm_data.lag_of(options, p, q)
-    reports = []
+    reports: List[RunReport] = []
     with contextlib.ExitStack() as stack:
         p_buf = stack.enter_context(_staged(device, p, factors.T))
         r_buf = stack.enter_context(_staged(device, q, g))
@@ -136,7 +155,7 @@ def solve(
         addresses = p_buf.bus_address, r_buf.bus_address, x_buf.bus_address
         for step in triangle.solve(options, p, q, *addresses, lag):
             own = dataclasses.replace(options, beta=step.added)
-            reports.append(_launch(device, own, step.tiles, 1.0, 1.0, lag))
+            reports += _launch(device, own, step.tiles, 1.0, 1.0, lag)
         found = []
         for buffer in (x_buf, r_buf):
             buffer.invalidate()
@@ -158,7 +177,7 @@ class Product(NamedTuple):
 
 
 def batch(device: Device, products: Sequence[Product]) -> Tuple[List[np.ndarray], List[RunReport]]:
-    """The results of all products, from one launch."""
+    """The results of all products, from one launch if the device allows it."""
     sizes = [(x.a.shape[0], x.b.shape[1], x.a.shape[1]) for x in products]
     added = any(x.c is not None for x in products)
     options = gemm_choice.choose_for(tuple(sorted(Counter(sizes).items())), added)
@@ -188,9 +207,9 @@ def batch(device: Device, products: Sequence[Product]) -> Tuple[List[np.ndarray]
                 tiles.append(dataclasses.replace(tile, alpha=each.alpha, beta=each.beta))
         for buffer in buffers:
             buffer.clean()
-        report = _launch(device, options, tiles, 1.0, 1.0, lag)
+        reports = _launch(device, options, tiles, 1.0, 1.0, lag)
         buffers[2].invalidate()
-        return [d.copy() for d in results], [report]
+        return [d.copy() for d in results], reports
 
 
 def _lines(words: int) -> int:

@@ -299,27 +299,48 @@ class Plan:
         of_columns = GROUP * sum(self.groups) if self.options.transposed else 0
         return LANES * QPUS + self._plain_words + of_columns
 
-    def uniforms(self, a: int, x: int, factors: np.ndarray, out: int, n_qpus: int) -> List[Any]:
+    def clocks(self, tile: Tile) -> float:
+        """A QPU's clocks for a tile, so that 12 of them take no less than the memory (a byte in a
+        quarter of a clock, as the slowest timing set has it) and an instruction 4."""
+        words = 30 + 14 * self.options.vectors + (40 if self.options.transposed else 0)
+        rows = LINE * self.options.vectors
+        return (tile.columns + 2) * max(4.0 * words, 0.25 * QPUS * rows) + 4000
+
+    def uniforms(
+        self,
+        a: int,
+        x: int,
+        factors: np.ndarray,
+        out: int,
+        n_qpus: int,
+        part: Optional[range] = None,
+    ) -> List[Any]:
         """The streams of a launch, one a QPU that has work.
 
         ``a`` is A's bus address; ``x`` that of a contiguous vector whose element i belongs to row
         i, with zeros behind it up to a whole tile (for A^T x); ``factors`` are the elements of x
-        by column (for A x), float32; ``out`` has room for :attr:`words`.
+        by column (for A x), float32; ``out`` has room for :attr:`words`.  A launch takes all tiles
+        or those in ``part``; their results lie at the same place.
         """
         options, storage = self.options, self.storage
-        n_qpus = max(1, min(n_qpus, QPUS, len(self.tiles)))
+        part = range(len(self.tiles)) if part is None else part
+        n_qpus = max(1, min(n_qpus, QPUS, len(part)))
         patterns = np.ascontiguousarray(factors, dtype=np.float32).view(np.uint32).tolist()
         batch = min(BATCH, options.vectors)
         streams: List[List[int]] = []
         for index in range(n_qpus):
             row = index * BATCH
-            own = len(range(index, len(self.tiles), n_qpus))
+            own = len(range(index, len(part), n_qpus))
             head = [sw.vpm_write(row), sw.vdw_store(1, LANES, row)]
             streams.append(head + [sw.vdw_store(batch, LANES, row), own])
         out_n = out + LINE * QPUS
         out_t = out_n + 4 * self._plain_words
         for number, (tile, groups) in enumerate(zip(self.tiles, self.groups)):
-            words = streams[number % n_qpus]
+            if number not in part:
+                out_t += LINE * groups if options.transposed else 0
+                out_n += LINE * options.vectors if options.plain else 0
+                continue
+            words = streams[(number - part.start) % n_qpus]
             i, rows, j, columns = tile
             words += [a + 4 * (storage.column(j) + i), 4 * storage.steps(j), 4 * (rows - 1)]
             if options.masked:
@@ -342,11 +363,17 @@ class Plan:
             words += parts.finish_words(index, n_qpus)
         return [words_of(words) for words in streams]
 
+    def watched(self, stored: np.ndarray, n_qpus: int, part: range) -> bool:
+        """Whether the launch of these tiles met an element of A that is Inf or NaN, or so large."""
+        n_qpus = min(n_qpus, QPUS, len(part))
+        return int(stored[: LANES * n_qpus].view(np.uint32).max()) >= OVERFLOW
+
     def overflowed(self, stored: np.ndarray, n_qpus: int) -> bool:
         """Whether an element of A or a partial result is Inf, NaN or as large as an overflow."""
-        n_qpus = min(n_qpus, QPUS, len(self.tiles))
-        if int(stored[: LANES * n_qpus].view(np.uint32).max()) >= OVERFLOW:
-            return True
+        return self.watched(stored, n_qpus, range(len(self.tiles))) or self.too_large(stored)
+
+    def too_large(self, stored: np.ndarray) -> bool:
+        """Whether a partial result is Inf, NaN or as large as an overflow."""
         return any(
             int((each.view(np.uint32) & 0x7FFFFFFF).max()) >= OVERFLOW
             for pieces in self._pieces(stored)

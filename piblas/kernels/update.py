@@ -32,7 +32,7 @@ or an overflow.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -52,6 +52,9 @@ HALF = 32
 
 ROWS = 4
 """Vectors that a QPU fills in a phase."""
+
+WIDTH = 4096
+"""Columns of a tile at most: a launch that has to be short takes some tiles only."""
 
 HELD = 1
 """Vectors of the next column that a QPU asks for when it may fill; the others when it computes."""
@@ -180,7 +183,7 @@ class _Role:
         self.results = asm.regs("result", ROWS, undefined=True)
         names = ("x", "y")[: self.options.rank]
         self.vectors = {name: asm.regs(name, ROWS) for name in names}
-        self.ask, self.last = asm.reg("ask"), asm.reg("last")
+        self.ask, self.last, self.idle = (asm.reg(n) for n in ("ask", "last", "idle"))
 
     def _unit(self, v: int) -> int:
         """The TMU of a vector: neighbours may share a line, and a TMU has a cache of its own."""
@@ -197,6 +200,8 @@ class _Role:
         asm = self.asm
         for name, registers in self.vectors.items():
             (at,) = from_uniforms(asm, f"{name}_at")
+            if name == "x":
+                asm.mov(self.idle, at)
             asm.add(at, at, self.lane)
             for v in range(ROWS):
                 asm.mov((asm.t0s, asm.t1s)[self._unit(v)], at)
@@ -212,12 +217,15 @@ class _Role:
             self._request(v)
 
     def _compute(self) -> None:
-        """Take this QPU's vectors of a phase, compute the results, turn to the next phase's column,
-        or to the same again where there is none."""
+        """Take this QPU's vectors of a phase, compute the results, turn to the next phase's column.
+
+        Where there is none it turns to x: another QPU's column may be on its way to memory.
+        """
         asm = self.asm
         factors = from_uniforms(asm, *[f"factor_{name}" for name in self.vectors])
         asm.sub(self.own, self.own, 1, sf=True)
         asm.add(self.at, self.at, self.leap, cond="zc")
+        asm.mov(self.at, self.idle, cond="zs")
         asm.add(self.leap, self.leap, self.leap_growth)
         asm.max(self.own, self.own, 1)
         asm.add(self.ask, self.at, self.lane)
@@ -381,14 +389,23 @@ class UpdatePlan:
         """Room for the largest magnitude of each QPU that fills."""
         return LANES * self.options.workers
 
+    def clocks(self, tile: Tile) -> float:
+        """Clocks of a tile on all QPUs, more than the slowest timing set has them take."""
+        return 1500.0 * -(-tile.columns // self.options.together) + 2000
+
     def uniforms(
-        self, a: int, vectors: Sequence[int], factors: Sequence[np.ndarray], watch: int
+        self,
+        a: int,
+        vectors: Sequence[int],
+        factors: Sequence[np.ndarray],
+        watch: int,
+        part: Optional[range] = None,
     ) -> List[np.ndarray]:
         """The streams of a launch, one a QPU.
 
         ``a`` is A's bus address; ``vectors`` are those of x (and y), contiguous, with zeros behind
         up to a whole tile; ``factors`` hold the numbers by column that go with each, float32;
-        ``watch`` has room for :attr:`watch_words`.
+        ``watch`` has room for :attr:`watch_words`.  A launch takes all tiles or those in ``part``.
         """
         options = self.options
         table = np.stack([np.ascontiguousarray(f, dtype=np.float32) for f in factors], axis=1)
@@ -401,9 +418,10 @@ class UpdatePlan:
             if fills:
                 words += [sw.vpm_write(half * HALF + ROWS * worker) for half in range(2)]
                 words.append(sw.vpm_write(worker))
-            words.append(len(self.tiles))
+            own = self.tiles if part is None else self.tiles[part.start : part.stop]
+            words.append(len(own))
             done = 0
-            for tile in self.tiles:
+            for tile in own:
                 phases = -(-tile.columns // options.together)
                 words += [phases, done % 2]
                 done += phases
@@ -429,12 +447,14 @@ class UpdatePlan:
     ) -> List[int]:
         storage, together = self.storage, self.options.together
         column, vector = divmod(ROWS * worker, self.options.vectors)
-        # A QPU without a column of its own computes with the first, and nobody stores that.
         own = -(-(tile.columns - column) // together)
-        j = tile.j + (column if own > 0 else 0)
-        at = storage.column(j) + tile.i
         words = [address + 4 * tile.i + LINE * vector for address in vectors]
-        words += [4 * at + LINE * vector + a, 4 * (storage.column(j + together) + tile.i - at)]
+        if own > 0:
+            j = tile.j + column
+            at = storage.column(j) + tile.i
+            words += [4 * at + LINE * vector + a, 4 * (storage.column(j + together) + tile.i - at)]
+        else:  # without a column of its own it computes with x, and nobody stores that
+            words += [words[0], 0]
         words += [4 * storage.growth * together**2, 4 * (tile.rows - 1) - LINE * vector]
         words.append(max(own, 1))
         phases = -(-tile.columns // together)
@@ -452,7 +472,7 @@ def _whole(storage: Storage, height: int) -> List[Tile]:
     """Tiles whose columns are stored in every row of the tile."""
     found: List[Tile] = []
     everything = (0, storage.m), (0, storage.n)
-    for i, rows, first, columns in tiles(storage, height, storage.n, *everything):
+    for i, rows, first, columns in tiles(storage, height, WIDTH, *everything):
         # Columns first to last have elements here, those from start to stop in every row.
         start = min(max(first, i + rows - 1 - storage.high), first + columns)
         stop = max(start, min(first + columns, i - storage.low + 1))

@@ -1,4 +1,4 @@
-"""Products cut into several launches: the blocks, their bits, their report."""
+"""Work cut into several launches: products, tiles, vectors; their bits, their reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import piblas
 from piblas import DeviceError
 from piblas.blas import pieces, qpu
-from piblas.kernels import gemm_data, reference
+from piblas.kernels import gemm_data, reference, update
 
 
 @pytest.mark.parametrize("m, n", [(1, 1), (192, 192), (193, 500), (1000, 192), (3000, 5000)])
@@ -77,3 +77,140 @@ def test_a_failure_half_way_leaves_the_result_alone(limited, monkeypatch, fresh)
     with piblas.use(limited), pytest.raises(DeviceError, match="second launch"):
         piblas.sgemm(1.0, a, a.T, 0.0, c, overwrite_c=1)
     assert (c == 7).all()
+
+
+# --- everything beside sgemm ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [1, 12])
+def test_runs_cover_the_list_once(unit):
+    costs = np.random.default_rng(1).uniform(0, 0.1, 300).tolist()
+    cut = pieces.runs(costs, 0.4, unit)
+    assert [at for part in cut for at in part] == list(range(300))
+    assert len(cut) > 10 and all(part.start % unit == 0 for part in cut)
+    for part in cut:
+        assert sum(costs[at] for at in part) <= 0.4 or len(part) == unit
+    assert pieces.runs(costs, None) == pieces.runs(costs, 100.0) == [range(300)]
+    assert pieces.runs([1.0, 1.0, 1.0], 0.4) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert pieces.runs([], 0.4) == [range(0)]
+
+
+@pytest.mark.parametrize("n", [1, 16384, 100_000, 1 << 20])
+@pytest.mark.parametrize("share", [0.5, 1.5, 40.0, 1e9])
+def test_slices_cover_a_vector_once(n, share):
+    cut = pieces.slices(n, 0.4 * share, 0.4)
+    assert np.array_equal(np.concatenate([np.arange(n)[part] for part in cut]), np.arange(n))
+    assert all(part.start % pieces.SLICE == 0 for part in cut)
+    for part in cut:
+        length = part.stop - part.start
+        assert share * length / n <= 1 or length <= pieces.SLICE
+    assert share > 1 or len(cut) == 1
+
+
+N = 300
+F32 = np.float32
+
+
+def operands(n=N):
+    rng = np.random.default_rng(8)
+    a, b = (np.asfortranarray(rng.uniform(-1, 1, (n, n)).astype(F32)) for _ in "ab")
+    x, y = rng.uniform(-1, 1, (2, n)).astype(F32)
+    return a, b, a / F32(n) + np.eye(n, dtype=F32, order="F"), x, y
+
+
+def long_vectors():
+    return np.random.default_rng(9).uniform(-1, 1, (2, 5000)).astype(F32)
+
+
+EXACTLY = {
+    "saxpy": lambda: piblas.saxpy(*long_vectors(), a=1.5),
+    "sscal": lambda: piblas.sscal(1.5, long_vectors()[0]),
+    "scopy": lambda: piblas.scopy(*long_vectors()),
+    "sswap": lambda: np.array(piblas.sswap(*long_vectors())),
+    "srot": lambda: np.array(piblas.srot(*long_vectors(), 0.8, 0.6)),
+    "isamax": lambda: piblas.isamax(long_vectors()[0]),
+    "sgemv": lambda: piblas.sgemv(1.5, operands(900)[0], operands(900)[3]),
+    "sgemv transposed": lambda: piblas.sgemv(1.5, operands(900)[0], operands(900)[3], trans=1),
+    "ssymv": lambda: piblas.ssymv(1.5, operands(1300)[0], operands(1300)[3]),
+    "strmv": lambda: piblas.strmv(operands(1300)[0], operands(1300)[3]),
+    "sger": lambda: piblas.sger(1.5, *operands()[3:], a=operands()[0]),
+    "ssyr": lambda: piblas.ssyr(1.5, operands()[3], a=operands()[0]),
+    "ssyr2": lambda: piblas.ssyr2(1.5, *operands()[3:], a=operands()[0]),
+}
+"""Calls whose result does not depend on the cut."""
+
+NEARLY = {
+    "sdot": lambda: piblas.sdot(*long_vectors()),
+    "sasum": lambda: piblas.sasum(long_vectors()[0]),
+    "snrm2": lambda: piblas.snrm2(long_vectors()[0]),
+    "ssymm": lambda: piblas.ssymm(1.5, *operands()[:2]),
+    "ssyrk": lambda: np.triu(piblas.ssyrk(1.5, operands()[0])),
+    "ssyr2k": lambda: np.triu(piblas.ssyr2k(1.5, *operands()[:2])),
+    "strmm": lambda: piblas.strmm(1.5, *operands()[:2]),
+    "strsm": lambda: piblas.strsm(1.5, operands()[2], operands()[1]),
+    "sgemm_batch": lambda: np.array(piblas.sgemm_batch(1.5, operands()[:2], operands()[:2])),
+}
+
+
+def launched(call, device, longest, monkeypatch):
+    """(result, seconds of each launch that a report stands for)."""
+    monkeypatch.setattr(device, "longest_launch", longest, raising=False)
+    monkeypatch.setattr(pieces, "SLICE", 512)
+    monkeypatch.setattr(update, "WIDTH", 64)
+    real, seconds = type(device).execute, []
+
+    def execute(*args, **kwargs):
+        report = real(device, *args, **kwargs)
+        seconds.append(report.seconds)
+        return report
+
+    monkeypatch.setattr(device, "execute", execute, raising=False)
+    with piblas.use(device), piblas.profile() as profile:
+        result = call()
+    total = sum(report.seconds for report in profile.reports)
+    assert total == pytest.approx(sum(seconds)) and all(r.kernel for r in profile.reports)
+    return result, seconds
+
+
+@pytest.mark.parametrize("name", [*EXACTLY, *NEARLY])
+def test_launches_are_short(name, device, fresh, monkeypatch):
+    """A limit of a quarter of the time gives more launches, none of them longer than that, and the
+    same result, or one whose last bits differ."""
+    call = EXACTLY.get(name) or NEARLY[name]
+    whole, one = launched(call, device, None, monkeypatch)
+    longest = max(one) / 4
+    cut, many = launched(call, device, longest, monkeypatch)
+    assert len(many) > len(one)
+    # The limit counts for long launches: a short one takes mostly what its beginning takes.
+    assert max(many) <= 0.7 * max(one)
+    if name in EXACTLY:
+        np.testing.assert_array_equal(cut, whole)
+    else:
+        scale = np.max(np.abs(whole))
+        np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-5 * scale)
+        again, _ = launched(call, device, longest, monkeypatch)
+        np.testing.assert_array_equal(cut, again)
+
+
+@pytest.mark.parametrize("name", ["saxpy", "sgemv", "sger", "sdot", "ssyr2"])
+def test_special_values_are_noticed_in_every_launch(name, device, fresh, monkeypatch):
+    """Inf in what the first or the last launch reads."""
+    monkeypatch.setattr(device, "longest_launch", 2e-5, raising=False)
+    monkeypatch.setattr(pieces, "SLICE", 512)
+    for at in (0, -1):
+        a, _, _, x, y = operands()
+        long, other = long_vectors()
+        a[at, at] = long[at] = np.inf
+        call = {
+            "saxpy": lambda long=long, other=other: piblas.saxpy(long, other, a=0.5),
+            "sdot": lambda long=long, other=other: piblas.sdot(long, other),
+            "sgemv": lambda a=a, x=x: piblas.sgemv(1.0, a, x),
+            "sger": lambda a=a, x=x, y=y: piblas.sger(1.0, x, y, a=a),
+            "ssyr2": lambda a=a, x=x, y=y: piblas.ssyr2(1.0, x, y, a=a),
+        }[name]
+        with piblas.use(device):
+            got = call()
+        with piblas.use("cpu"):
+            wanted = call()
+        assert np.isinf(wanted).any()
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)

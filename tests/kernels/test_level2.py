@@ -226,6 +226,16 @@ def test_updates(device, m, n):
     updates(device, m, n)
 
 
+@pytest.mark.parametrize("seed", (1, 3, 5))
+def test_updates_read_nothing_that_is_being_stored(seed):
+    """A QPU that has no column of a phase leaves those of the others alone: with turns of any
+    length, a read of words that are on their way to memory faults."""
+    with Emulator(memory=8 << 20, seed=seed, timing="off", quantum=16) as dev:
+        for m, n in ((20, 3), (64, 9), (130, 3), (130, 17), (250, 9), (600, 5)):
+            for rank in (1, 2):
+                check_update(dev, np.random.default_rng(seed), storage.full(m, n, m), rank)
+
+
 def test_caches_apart_from_memory():
     with Emulator(memory=8 << 20, seed=32, incoherent=True, timing="off") as dev:
         for shape in ((17, 15), (130, 40)):
