@@ -102,18 +102,21 @@ def _on_device(
     c: np.ndarray,
 ) -> Optional[str]:
     """Run the kernel; None if c holds the result, else why the CPU has to compute it."""
-    from . import qpu  # here, because building kernels is nothing that a CPU-only process needs
+    # Here, because building kernels is nothing that a CPU-only process needs.
+    from . import qpu, vectors
 
+    run = vectors.sgemm if 1 in c.shape else qpu.sgemm
     # With beta = 0 the old contents are needed neither here nor on the CPU.
     work = c if beta == 0 else c.copy(order="F")
     reason, report = launch.attempt(
-        "sgemm", target, device, lambda: qpu.sgemm(device, alpha, a, b, beta, work)
+        "sgemm", target, device, lambda: run(device, alpha, a, b, beta, work)
     )
     if reason is not None:
         return reason
-    record.report(report)
+    if report is not None:
+        record.report(report)
     # An overflow may also have stopped at the largest number: the chip's sum is not measured there.
-    if not (np.abs(work) < _LARGEST).all():
+    if report is None or not (np.abs(work) < _LARGEST).all():
         record.log.info("sgemm on the CPU after all: %s", OVERFLOW)
         return OVERFLOW
     record.count(choice.backend, choice.reason)

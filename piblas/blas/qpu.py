@@ -66,8 +66,8 @@ def sgemm(
     last bits; the same call on the same device is cut the same way.
     """
     (m, k), n = a.shape, b.shape[1]
-    options = gemm_choice.choose(n, m, k, beta != 0)
-    seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
+    options, parts = gemm_choice.choose_parts(n, m, k, beta != 0)
+    seconds = gemm_choice.clocks(options, n, m, k, parts=parts) / device.clock_hz
     cut = pieces.blocks(m, n, seconds, device.longest_launch)
     if len(cut) == 1:
         return _product(device, alpha, a, b, beta, c, timeout)
@@ -95,30 +95,34 @@ def _product(
     """
     m, k = a.shape
     n = b.shape[1]
-    options = gemm_choice.choose(n, m, k, beta != 0)
+    options, parts = gemm_choice.choose_parts(n, m, k, beta != 0)
     program = loaded_program(device, gemm.SPEC, options)
     p, q = gemm_data.packed_words(options, n, m, k)
     with contextlib.ExitStack() as stack:
         p_buf, q_buf, d_buf = stack.enter_context(
-            device_buffers(device, 4 * p.words, 4 * q.words, 4 * m * n)
+            device_buffers(device, 4 * p.words, 4 * q.words, 4 * parts * m * n)
         )
         addresses = (p_buf.bus_address, q_buf.bus_address, d_buf.bus_address)
-        lag = gemm_data.lag_of(options, p, q)
-        tiles = list(gemm_data.grid(options, p, q, *addresses, m, lag))
+        lag = gemm_data.lag_of(options, p, q) if parts == 1 else 0
+        tiles = list(gemm_data.grid(options, p, q, *addresses, m, lag, parts=parts))
         streams = gemm_data.Streams(options, tiles, alpha, beta, m, device.n_qpus, lag)
         (u_buf,) = stack.enter_context(device_buffers(device, streams.nbytes))
         gemm_data.pack(p, b, p_buf.array(np.float32, (p.words,)))
         gemm_data.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
         words, starts = streams.at(u_buf.bus_address)
         u_buf.array(np.uint32, words.shape)[:] = words
-        d = d_buf.array(np.float32, (n, m))
+        d = d_buf.array(np.float32, (parts, n, m))
         if options.beta:
-            d[...] = c.T
+            d[0] = c.T
         # The result too: a dirty line of it, written back later, would overwrite the QPUs' stores.
         for buffer in (p_buf, q_buf, d_buf, u_buf):
             buffer.clean()
         report = device.execute(program, starts, timeout=timeout)
         d_buf.invalidate()
-        c.T[...] = d
+        if parts == 1:
+            c.T[...] = d[0]
+        else:
+            total = d.sum(axis=0)
+            c.T[...] = total + np.float32(beta) * c.T if beta else total
     report.kernel = gemm.SPEC.name
     return report

@@ -16,10 +16,11 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from .gemm import LANES, GemmOptions
+from ..isa.timing import memory_rate, timing_set
+from .gemm import LANES, LINE, GemmOptions
 from .gemm_data import FEW, LAGS, PANEL, QPUS
 
-__all__ = ["FAMILY", "LAUNCH", "PATH", "choose", "choose_for", "clocks", "name_of"]
+__all__ = ["FAMILY", "LAUNCH", "PATH", "choose", "choose_for", "choose_parts", "clocks", "name_of"]
 
 FAMILY: Tuple[GemmOptions, ...] = (
     GemmOptions(rows=8, vectors=6, chain=3),
@@ -38,6 +39,9 @@ FAMILY: Tuple[GemmOptions, ...] = (
 
 PATH = Path(__file__).with_name("gemm_costs.json")
 
+CLOCK = 250e6
+"""The clock that the costs are for."""
+SLICES = 3
 LAUNCH = 3000
 """Clocks of a launch: the first fetch of the code, the end."""
 
@@ -66,6 +70,11 @@ class _Family:
         gcd = np.gcd(self.width, self.edge)
         self.most_edges = np.where(self.edge > 0, self.width // gcd, 1)
         self.edges = np.arange(self.most_edges.max())[:, None]
+        sets = [timing_set(name) for name in costs]
+        self.line = (
+            np.array([[timing.l2_port_line] for timing in sets]),
+            np.array([[LINE * CLOCK / memory_rate(timing)] for timing in sets]),
+        )
         # Timing set, member, (full width, edge).
         self.step, self.rest, self.store = (
             np.array(
@@ -92,15 +101,17 @@ class _Family:
         edges = cost.argmin(axis=0)
         return np.take_along_axis(wide, edges[None], 0)[0], edges
 
-    def clocks(self, m: int, n: int, k: int, n_qpus: int) -> np.ndarray:
-        """Predicted clocks of the product of P (m x k) and Q (k x n): timing set, member."""
-        steps = -(-k // self.unroll) * self.unroll
+    def clocks(self, m: int, n: int, k: int, n_qpus: int, parts: int = 1) -> np.ndarray:
+        """Predicted clocks of the product of P (m x k) and Q (k x n), ``parts`` tiles sharing the
+        steps of each: timing set, member."""
+        steps = -(-k // parts // self.unroll) * self.unroll
         high = -(-m // self.rows)
-        wide, edges = self.panels(n)
+        wide, edges = (parts * panels for panels in self.panels(n))
         count = high * (wide + edges)
         # Tiles are dealt out in order, the wide ones first: none has more of them than the first.
         own, full = -(-count // n_qpus), -(-high * wide // n_qpus)
-        tile = steps[:, None] * self.step + self.rest
+        step = np.maximum(self.step, self._lines(high, np.minimum(count, n_qpus))[..., None])
+        tile = steps[:, None] * step + self.rest
         most = full * tile[..., 0] + (own - full) * tile[..., 1]
         # If the stores do not keep up, the first has to wait for a tile.
         store = self.store * (np.minimum(self.rows, m) / self.rows)[:, None]
@@ -108,8 +119,18 @@ class _Family:
         first = np.where(wide > 0, tile[..., 0], tile[..., 1])
         lag = np.where(count <= FEW * QPUS, self.lag // 2, self.lag)
         lag = np.minimum(lag, steps // QPUS) // self.unroll * self.unroll
-        late = (np.minimum(n_qpus, count) - 1) * lag * self.step[..., 0]
+        waits = lag * self.step[..., 0] if parts == 1 else store[..., 0]
+        late = (np.minimum(n_qpus, count) - 1) * waits
         return np.maximum(most, stores + first) + late + LAUNCH
+
+    def _lines(self, high: np.ndarray, busy: np.ndarray) -> np.ndarray:
+        """Clocks of a step that lines of Q take on their way, where QPUs do not share them because
+        few tiles lie on a panel."""
+        port, memory = self.line
+        panels = -(-np.minimum(busy, QPUS) // high)
+        a_slice = -(-np.minimum(busy / SLICES, QPUS // SLICES) // high)
+        lines = self.width / LANES
+        return np.maximum(port * lines * SLICES * a_slice, memory * lines * panels)
 
 
 @functools.lru_cache(maxsize=None)
@@ -123,12 +144,18 @@ def _family(beta: bool) -> _Family:
 
 
 def clocks(
-    options: GemmOptions, m: int, n: int, k: int, n_qpus: int = QPUS, timing: str = "calibrated"
+    options: GemmOptions,
+    m: int,
+    n: int,
+    k: int,
+    n_qpus: int = QPUS,
+    timing: str = "calibrated",
+    parts: int = 1,
 ) -> float:
     """Predicted clocks of the product of P (m x k) and Q (k x n) with a member of the family, at
     250 MHz."""
     family = _family(options.beta)
-    by_set = family.clocks(m, n, k, n_qpus)
+    by_set = family.clocks(m, n, k, n_qpus, parts)
     return float(by_set[_families()[0].index(timing), family.number[options]])
 
 
@@ -143,6 +170,31 @@ def choose_for(sizes: Tuple[Tuple[Tuple[int, int, int], int], ...], beta: bool) 
     many there are of that size: the one with the least work for all QPUs together."""
     family = _family(beta)
     return _safest(family, sum(count * family.clocks(*size, 1) for size, count in sizes))
+
+
+ADD = 1.5
+"""Clocks in which the CPU adds a word of a part of D (derived: 1 GB/s of reading)."""
+PARTS = 1, 2, 3, 4, 6, 8, 12
+SPLIT = 1 << 16
+"""Elements of D from which on there is work for all QPUs without parts of k."""
+DEPTH = 64
+"""Least steps of a part."""
+
+
+@functools.lru_cache(maxsize=1024)
+def choose_parts(m: int, n: int, k: int, beta: bool) -> Tuple[GemmOptions, int]:
+    """The kernel as :func:`choose` has it, and into how many parts k is cut so that all QPUs have
+    work though D is small.  The CPU adds the parts up, and beta D."""
+    counts = [count for count in PARTS if count == 1 or m * n <= SPLIT and k >= count * DEPTH]
+    ways = []
+    for count in counts:
+        clocks = _family(beta and count == 1).clocks(m, n, k, QPUS, count)
+        ways.append(clocks + (ADD * m * n * (count + beta) if count > 1 else 0))
+    best = np.min([way.min(axis=1) for way in ways], axis=0)[:, None]
+    losses = [(way / best).max(axis=0) for way in ways]
+    at = int(np.argmin([loss.min() for loss in losses]))
+    options = _family(beta and counts[at] == 1).options[int(losses[at].argmin())]
+    return options, counts[at]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -198,12 +198,12 @@ def lag_of(options: GemmOptions, p: Packed, q: Packed) -> int:
     return min(lag, p.steps // QPUS) // options.unroll * options.unroll
 
 
-def panels(p: Packed, q: Packed) -> Iterator[Place]:
-    """All tiles of D with all their steps, along a panel of Q first, so that neighbours share
-    their panel of Q."""
+def panels(p: Packed, q: Packed, low: int, high: int) -> Iterator[Place]:
+    """All tiles of D with these steps, along a panel of Q first, so that neighbours share their
+    panel of Q."""
     for j in range(q.panels):
         for i in range(p.panels):
-            yield i, j, 0, p.steps
+            yield i, j, low, high
 
 
 def grid(
@@ -216,17 +216,27 @@ def grid(
     ldd: int,
     lag: int,
     places: Optional[Iterable[Place]] = None,
+    parts: int = 1,
 ) -> Iterator[Tile]:
     """The tiles of D (``ldd`` words from row to row) at ``places``, by default all of them.
+
+    With ``parts``, k is cut: there are so many matrices D behind each other, whose sum is the
+    product.
 
     Tiles that are computed at the same time, a lag apart, begin that much further on in k, so that
     they need the same lines of Q at the same time.  Where a tile begins depends on ``places`` only,
     and so does the result, to the last bit.
     """
-    return tiles(
-        options, p, q, p_addr, q_addr, lag, panels(p, q) if places is None else places,
-        lambda i, j: (d_addr + 4 * (p.first(i) * ldd + q.first(j)), ldd),
-    )  # fmt: skip
+    unit = options.unroll
+    bounds = [part * (p.steps // unit) // parts * unit for part in range(parts + 1)]
+    for part, (low, high) in enumerate(zip(bounds, bounds[1:])):
+        base = d_addr + 4 * part * p.length * ldd
+        if places is None or parts > 1:
+            places = panels(p, q, low, high)
+        yield from tiles(
+            options, p, q, p_addr, q_addr, lag, places,
+            lambda i, j: (base + 4 * (p.first(i) * ldd + q.first(j)), ldd),
+        )  # fmt: skip
 
 
 def tiles(

@@ -16,12 +16,11 @@ from ..driver.device import Device
 from ..driver import open_device
 from ..isa.timing import SETS
 from ..kernels import gemm, gemm_data
-from ..kernels.gemm_choice import FAMILY, LAUNCH, name_of
+from ..kernels.gemm_choice import CLOCK, FAMILY, LAUNCH, name_of
 from .step import Bench, Step
 
-__all__ = ["CLOCK", "STEP", "costs", "table"]
+__all__ = ["STEP", "costs", "table"]
 
-CLOCK = 250e6
 DEPTHS = 192, 576
 ROUNDS = 4
 

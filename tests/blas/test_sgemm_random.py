@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import piblas
-from piblas.kernels import reference
+from piblas.blas import level3
+from piblas.kernels import gemm_choice, reference
 from piblas.kernels.gemm_data import error_bound
 
 F32 = np.float32
@@ -135,35 +136,64 @@ def test_same_call_same_bits(device, fresh):
     np.testing.assert_array_equal(first.view(np.uint32), second.view(np.uint32))
 
 
+SHAPES = {
+    "tiles": (70, 130, 90),
+    "parts of k": (40, 33, 700),
+    "a column": (70, 1, 300),
+    "a row": (1, 130, 300),
+    "an element": (1, 1, 500),
+}
+
+
 @pytest.mark.parametrize("n_qpus", [1, 5])
-def test_any_number_of_qpus_gives_the_same_bits(device, fresh, n_qpus):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_number_of_qpus_gives_the_same_bits(device, fresh, n_qpus, shape):
     rng = np.random.default_rng(6)
-    a, b, c = values(rng, (70, 90)), values(rng, (90, 130)), values(rng, (70, 130))
+    m, n, k = SHAPES[shape]
+    a, b, c = values(rng, (m, k)), values(rng, (k, n)), values(rng, (m, n))
     with piblas.use(device):
         twelve = piblas.sgemm(1.5, a, b, -0.5, c)
     with piblas.driver.Emulator(memory=8 << 20, n_qpus=n_qpus, seed=2) as few, piblas.use(few):
         with piblas.profile() as profile:
             got = piblas.sgemm(1.5, a, b, -0.5, c)
-    assert profile.reports[0].n_qpus == n_qpus
+    assert all(report.n_qpus <= n_qpus for report in profile.reports)
     np.testing.assert_array_equal(got.view(np.uint32), twelve.view(np.uint32))
 
 
-def test_caches_apart(fresh):
-    """With the CPU's view, the caches and memory kept apart, as on the chip."""
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("shape", [(16, 16, 5000), (8, 96, 1000), (65, 31, 2049), (5, 200, 777)])
+def test_small_results_are_computed_in_parts(device, fresh, shape, beta):
     rng = np.random.default_rng(8)
-    with piblas.driver.Emulator(memory=8 << 20, incoherent=True, seed=3) as chip:
-        with piblas.use(chip):
-            for _ in range(15):
-                one_case(rng)
-    assert piblas.stats()["emulator"]
+    m, n, k = shape
+    parts = gemm_choice.choose_parts(n, m, k, beta != 0)[1]
+    assert parts > 1
+    a, b = values(rng, (k, m)).T, values(rng, (k, n))
+    c = np.asfortranarray(rng.standard_normal((m, n)), dtype=F32)
+    with piblas.use(device), piblas.profile() as profile:
+        got = piblas.sgemm(-1.5, a, b, beta, c)
+    check_residual(got, -1.5, a, b, beta, c)
+    # Each part is stored in full.
+    assert profile.reports[0].bytes["vpm_dma_store"] == 4 * m * n * parts
 
 
-def test_the_check_bites():
-    """A product computed with operands rounded to 12 bits is outside the bound."""
-    rng = np.random.default_rng(4)
-    a, b = rng.standard_normal((2, 20, 20), dtype=F32)
-    c = np.zeros((20, 20), F32)
-    coarse = (a.view(np.uint32) & np.uint32(0xFFFFF000)).view(F32)
-    check_residual(a @ b, 1, a, b, 0, c)
-    with pytest.raises(pytest.fail.Exception, match="error .*, bound"):
-        check_residual(coarse @ b, 1, a, b, 0, c)
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(300, 1, 200), (1, 300, 200), (1, 1, 77)])
+def test_products_with_a_vector_go_to_gemv(device, fresh, shape, order, beta):
+    rng = np.random.default_rng(9)
+    m, n, k = shape
+    a, b, c = values(rng, (m, k)), values(rng, (k, n)), values(rng, (m, n))
+    a, b = (np.array(matrix, order=order) for matrix in (a, b))
+    with piblas.use(device), piblas.profile() as profile:
+        got = piblas.sgemm(0.75, a, b, beta, c)
+    assert {report.kernel for report in profile.reports} == {"gemv"}
+    check_residual(got, 0.75, a, b, beta, c)
+
+
+def test_a_vector_whose_sum_overflows_goes_to_the_cpu(device, fresh):
+    a, b = np.full((3, 40), 1e30, F32), np.full((40, 1), 1e30, F32)
+    c = np.zeros((3, 1), F32, order="F")
+    with piblas.use(device):
+        got = piblas.sgemm(1.0, a, b, 0.0, c)
+    assert np.isposinf(got).all() and (c == 0).all()
+    assert piblas.stats() == {"cpu": {level3.OVERFLOW: 1}}
