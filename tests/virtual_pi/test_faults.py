@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import signal
 from collections import Counter
-from typing import Dict, List, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import pytest
 
@@ -47,17 +47,33 @@ def places(calls: List[str]) -> List[int]:
     return sorted({at for row in where.values() for at in (*row[:2], row[-1])})
 
 
-def sweep(
-    crew: Crew, options: dict, every: int = 1, start: int = 0
-) -> Tuple[int, Counter, List[str]]:
-    """All (place, error) pairs of a clean run's trace, or every n-th: count, outcomes, problems."""
+class Sweep(NamedTuple):
+    """``cases``: (call by name, its place in the trace, error) of each fault; ``calls`` of the
+    clean run; ``outcomes`` counted; ``problems``, a line each."""
+
+    cases: List[Tuple[str, int, int]]
+    calls: int
+    outcomes: Counter
+    problems: List[str]
+
+    def __str__(self) -> str:
+        names, places = {case[0] for case in self.cases}, {case[:2] for case in self.cases}
+        told = ", ".join(f"{count} {what}" for what, count in self.outcomes.items())
+        return (
+            f"{len(self.cases)} faults: {len(names)} different calls at {len(places)} places of a "
+            f"session of {self.calls} calls, {len({case[2] for case in self.cases})} errors: {told}"
+        )
+
+
+def sweep(crew: Crew, options: dict, every: int = 1, start: int = 0) -> Sweep:
+    """All (place, error) pairs of a clean run's trace, or every n-th."""
     clean = crew.run(**options)
     assert clean["right"] and not faults_of(clean), faults_of(clean)
     calls = [call for call in clean["calls"] if not call.startswith(("load(", "store("))]
-    cases = [(at, code) for at in places(calls) for code in errors(calls[at])]
+    cases = [(calls[at], at, code) for at in places(calls) for code in errors(calls[at])]
     outcomes: Counter = Counter()
     problems: List[str] = []
-    for at, code in cases[start::every]:
+    for _, at, code in cases[start::every]:
         told = crew.run(Fault(at=at, error=code), **options)
         wrong = faults_of(told)
         if options.get("device") == "auto" and not told["right"]:
@@ -75,7 +91,7 @@ def sweep(
             name = f"{calls[at]} (call {at}) fails with {E.errorcode[code]}"
             problems += [f"{name}: {row}" for row in wrong]
             crew.reboot()
-    return len(cases[start::every]), outcomes, problems
+    return Sweep(cases[start::every], len(calls), outcomes, problems)
 
 
 SESSION = {"n": 72}
@@ -89,16 +105,16 @@ SWEEPS = {
 }
 
 
-def show(name: str, count: int, outcomes: Counter, problems: List[str]) -> None:
-    print(f"{name}: {count} faults: " + ", ".join(f"{n} {what}" for what, n in outcomes.items()))
-    assert not problems, "\n".join(problems)
+def show(name: str, found: Sweep) -> None:
+    print(f"{name}: {found}")
+    assert not found.problems, "\n".join(found.problems)
 
 
 @pytest.mark.parametrize("name", ["mailbox, cached memory"])
 def test_some_faults(name):
     setup, options = SWEEPS[name]
     with Crew(setup, timing="off") as crew:
-        show(name, *sweep(crew, {**SESSION, **options}, every=31, start=5))
+        show(name, sweep(crew, {**SESSION, **options}, every=31, start=5))
 
 
 @pytest.mark.slow
@@ -106,7 +122,7 @@ def test_some_faults(name):
 def test_every_fault(name):
     setup, options = SWEEPS[name]
     with Crew(setup, timing="off") as crew:
-        show(name, *sweep(crew, {**SESSION, **options}))
+        show(name, sweep(crew, {**SESSION, **options}))
 
 
 @pytest.mark.slow

@@ -17,11 +17,12 @@ from .faults import Fault
 
 TWICE = {"n": 72, "times": 2}
 OPEN = {"check": False}
+CACHED = {"memory": "heap-import"}
 # set-up, faults, scenario, the memory that an unharmed driver works with
 TRIALS = {
     "cached": ("bookworm64", (), {**TWICE, "open": OPEN}, "heap-import"),
     "cached only": (
-        "bookworm64", (), {**TWICE, "open": {**OPEN, "memory": "heap-import"}}, "heap-import",
+        "bookworm64", (), {**TWICE, "open": {**OPEN, **CACHED}}, "heap-import",
     ),
     "registers": ("root", (), {**TWICE, "open": OPEN}, "heap-import"),
     "reload": ("bookworm64", (), {"do": "reload", "open": OPEN}, "heap-import"),
@@ -37,7 +38,15 @@ TRIALS = {
     ),
     "vectors": ("bookworm64", (), {"do": "vectors", "open": OPEN}, "heap-import"),
     "vectors, cached only": (
-        "bookworm64", (), {"do": "vectors", "open": {**OPEN, "memory": "heap-import"}},
+        "bookworm64", (), {"do": "vectors", "open": {**OPEN, **CACHED}, "soiled": True},
+        "heap-import",
+    ),
+    "updates": (
+        "bookworm64", (), {"do": "updates", "open": {**OPEN, **CACHED}, "soiled": True},
+        "heap-import",
+    ),
+    "resident": (
+        "bookworm64", (), {"do": "resident", "open": {**OPEN, **CACHED}, "soiled": True},
         "heap-import",
     ),
     "u-dma-buf": ("u-dma-buf", (), {**TWICE, "open": {**OPEN, "memory": "u-dma-buf"}}, "u-dma-buf"),

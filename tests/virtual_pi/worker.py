@@ -29,6 +29,20 @@ def matrices(n: int, seed: int) -> Any:
     return [rng.integers(-9, 10, (n, n)).astype(np.float32, order="F") for _ in range(3)]
 
 
+def soil(device: Any) -> None:
+    """From now on every new buffer is as one that the CPU wrote to before somebody freed it."""
+    import numpy as np
+
+    alloc, noise = device.alloc, np.random.default_rng(9)
+
+    def soiled(nbytes: int) -> Any:
+        buffer = alloc(nbytes)
+        buffer.array(np.uint8)[:] = noise.integers(0, 256, nbytes, np.uint8)
+        return buffer
+
+    device.alloc = soiled
+
+
 class Scenarios:
     """What a child does; each gives whether every result was right.
 
@@ -46,6 +60,8 @@ class Scenarios:
             return self.options.get("device", "qpu")
         device = piblas.driver.open_device("qpu", **self.options["open"])
         self.told["memory"] = device.memory
+        if self.options.get("soiled"):
+            soil(device)
         return device
 
     def product(self) -> bool:
@@ -124,6 +140,65 @@ class Scenarios:
                     right = right and same
         if not isinstance(target, str):
             target.close()
+        return right
+
+    def updates(self) -> bool:
+        """Routines of level 2 that store a matrix or solve for a vector, and level 3 beside sgemm,
+        twice with different numbers, against SciPy."""
+        import numpy as np
+        from scipy.linalg import blas
+
+        import piblas
+
+        target, right, n = self.target(), True, 150
+        with piblas.use(target):
+            for turn in range(2):
+                rng = np.random.default_rng(turn)
+                x, y = (rng.integers(-9, 10, n).astype(np.float32) for _ in range(2))
+                a, b, c = (rng.integers(-9, 10, (n, n)).astype(np.float32) for _ in range(3))
+                t = np.tril(a, -1) / 32 + np.diag(2.0 ** rng.integers(-1, 2, n))
+                t = t.astype(np.float32, order="F")
+                calls = {
+                    "sger": (2.0, x, y, 1, 1, c), "ssyr": (2.0, x, 1), "strsv": (t, x, 1, 0, 1),
+                    "ssymm": (2.0, a, b, 3.0, c), "ssyrk": (2.0, a, 3.0, c),
+                    "ssyr2k": (2.0, a, b, 3.0, c), "strmm": (2.0, t, b, 0, 1),
+                    "strsm": (2.0, t, b, 0, 1),
+                }  # fmt: skip
+                pairs = []
+                for name, given in calls.items():
+                    made = [v.copy("F") if isinstance(v, np.ndarray) else v for v in given]
+                    want = getattr(blas, name)(*made)
+                    made = [v.copy("F") if isinstance(v, np.ndarray) else v for v in given]
+                    pairs.append((name, getattr(piblas, name)(*made), want))
+                batch = piblas.sgemm_batch(2.0, [a, b], [b, c], 3.0, [c, a])
+                pairs += [("batch", batch[0], 2 * a @ b + 3 * c),
+                          ("batch", batch[1], 2 * b @ c + 3 * a)]  # fmt: skip
+                for name, got, want in pairs:
+                    if not np.allclose(got, want, rtol=1e-4, atol=1e-2):
+                        self.told.setdefault("wrong", []).append(name)
+                        right = False
+        if not isinstance(target, str):
+            target.close()
+        return right
+
+    def resident(self) -> bool:
+        """Products of operands in device memory, twice with different numbers in the same place."""
+        import numpy as np
+
+        from piblas.blas.resident import View, sgemm
+
+        device, right, n = self.target(), True, 72
+        buffers = [device.alloc(4 * n * n) for _ in range(3)]
+        views = [View(buffer, (n, n), (4 * n, 4)) for buffer in buffers]
+        for turn in range(2):
+            numbers = [np.ascontiguousarray(x) for x in matrices(n, turn)]
+            for buffer, each in zip(buffers, numbers):
+                buffer.array(np.float32, (n, n))[...] = each
+            a, b, c = numbers
+            sgemm(device, 2.0, *views[:2], 3.0, views[2])
+            got = buffers[2].array(np.float32, (n, n))
+            right = right and bool(np.array_equal(got, 2 * a @ b + 3 * c))
+        device.close()
         return right
 
     def reload(self) -> bool:
