@@ -281,6 +281,7 @@ def run(options: Dict[str, Any]) -> Dict[str, Any]:
             f"{record.levelname}: {record.getMessage()}"
         )
         logging.getLogger().addHandler(handler)
+        logging.getLogger("piblas").setLevel(logging.INFO)
         try:
             told = scenario(options)
         except BaseException:
