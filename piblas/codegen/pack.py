@@ -1,0 +1,276 @@
+"""List scheduling: the bundles of a block, reordered and packed into words.
+
+Word after word, the operations whose operands are ready are tried in the order of their critical
+path; one that finds no room waits for the next word.  Where that leaves a unit idle in a loop,
+other first choices are tried, and a word that fills both units is preferred.  A TMU pop also waits
+until its lookup can be done, as long as there is other work (:mod:`.lookups`).  Reads of the
+uniform stream keep a distance and the places that the generator gave them: the queue behind them
+holds two words, and a line of the stream that is asked for late stalls the QPU.
+
+The body of a loop is scheduled a second time, in the order that the generator wrote, and the
+shorter result is taken: where every word is full, as in matrix products, a generator can know a
+rhythm that no greedy order finds.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from ..isa import modes, ops
+from ..isa.hazards import excluded, mask
+from .code import BRANCH, Bundle, Line
+from .depend import graph, resources
+from .fitting import grown_with, line_of, whole_word
+from .lookups import LATENCY, requests_of_pops
+from .window import Window, step
+from .word import Need, Word
+
+__all__ = ["SLOTS", "pack"]
+
+SLOTS = 3
+"""Delay slots of a branch."""
+_PACE = 6
+"""Words between two reads of the uniform stream with which its lines arrive in time (measured)."""
+_UNIFORM = mask("uniform")
+
+
+def _heights(
+    events: Sequence[int],
+    follow: Sequence[Dict[int, int]],
+    leave: Optional[Bundle],
+    requests: Dict[int, int],
+) -> List[int]:
+    """Words from each bundle to the end of the block along its longest path."""
+    pops = {request: pop for pop, request in requests.items()}
+    reads = writes = 0
+    if leave is not None and leave.ops[0].kind == BRANCH:
+        reads, writes = resources(Need(leave.ops[0]).events)
+    heights = [0] * len(events)
+    for i in reversed(range(len(events))):
+        height = 0
+        for k, wait in follow[i].items():
+            height = max(height, heights[k] + wait)
+        if i in pops:
+            height = max(height, heights[pops[i]] + LATENCY)
+        if reads | writes:
+            before_reads, before_writes = resources(events[i])
+            if before_writes & (reads | writes) or before_reads & writes:
+                height = max(height, 1 + SLOTS)
+        if events[i] & _UNIFORM and i + 1 < len(events):
+            height = max(height, heights[i + 1])
+        heights[i] = height
+    return heights
+
+
+class _Region:
+    """The bundles of a block that are to be packed, and what holds for each."""
+
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        leave: Optional[Bundle],
+        lookups: Tuple[int, int],
+        loop: bool,
+    ) -> None:
+        self.bundles = bundles
+        self.needs = [[Need(op) for op in bundle.ops] for bundle in bundles]
+        self.events = []
+        for row in self.needs:
+            bits = 0
+            for need in row:
+                bits |= need.events
+            self.events.append(bits)
+        self.pace = _PACE
+        if loop:  # one that wants them faster will have to wait, but need not be longer for it
+            reads = sum(1 for bits in self.events if bits & _UNIFORM)
+            work = sum(1 for row in self.needs for need in row if need.units)
+            words = 0.51 * work  # of two units; a few stay idle
+            self.pace = min(_PACE, int(words / max(reads, 1)))
+        self.follow = graph(self.events)
+        requests = requests_of_pops(bundles, lookups)
+        self.pops = {request: pop for pop, request in requests.items()}
+        self.heights = _heights(self.events, self.follow, leave, requests)
+
+
+class _List:
+    """The bundles of a region that are still to be placed, and the state that they have left."""
+
+    def __init__(self, region: _Region, as_written: bool) -> None:
+        count = len(region.bundles)
+        self.needs, self.events, self.follow = region.needs, region.events, region.follow
+        self.pops, self.pace = region.pops, region.pace
+        self.heights = list(range(count, 0, -1)) if as_written else region.heights
+        self.patient = [0] * count  # the time from which on a pop need not stall
+        self.stalled = 0  # words that the QPU is bound to spend waiting
+        self.next_uniform = 0
+        self.waiting = [0] * count
+        for edges in self.follow:
+            for k in edges:
+                self.waiting[k] += 1
+        self.earliest = [0] * count
+        self.ready: List[Tuple[int, int]] = sorted(
+            (-self.heights[i], i) for i in range(count) if not self.waiting[i]
+        )
+        self.left = count
+        self.demand = {ops.ADD: 0, ops.MUL: 0}
+        for row in self.needs:
+            self._demand(row, 1)
+
+    def _demand(self, needs: Sequence[Need], change: int) -> None:
+        for need in needs:
+            if len(need.units) == 1:
+                self.demand[need.units[0]] += change
+
+    def word(self, clock: int, ban: int, without: int, swap: bool) -> "_Choice":
+        """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
+        which unit the first bundle takes."""
+        word, placed, bits, stalled = Word(), [], 0, self.stalled
+        next_uniform, hurry, full = self.next_uniform, False, False
+        ready, events, earliest, patient = self.ready, self.events, self.earliest, self.patient
+        freed: Dict[int, int] = {}  # edges into bundles that this word's bundles took away
+        again = True
+        while again and not word.whole and not full:
+            again = False
+            for item in ready:
+                i = item[1]
+                own = events[i]
+                if earliest[i] > clock or own & ban or i == without or i in placed:
+                    continue
+                if not hurry:
+                    if patient[i] > clock + stalled:
+                        continue
+                    if own & _UNIFORM and clock < next_uniform:
+                        continue
+                first = swap and not placed
+                grown = _fit(word, self.needs[i], self.demand, bits | own, first)
+                if grown is None:
+                    continue
+                word = grown
+                bits |= own
+                placed.append(i)
+                hurry = False
+                if own & _UNIFORM:
+                    next_uniform = clock + self.pace
+                stalled = max(stalled, patient[i] - clock)
+                for k, wait in self.follow[i].items():
+                    freed[k] = freed.get(k, 0) + 1
+                    if not wait and freed[k] == self.waiting[k] and self.earliest[k] <= clock:
+                        if all(
+                            not self.follow[other].get(k, 0) for other in placed
+                        ):
+                            if ready is self.ready:
+                                ready = list(ready)
+                            insort(ready, (-self.heights[k], k))
+                            again = True
+                full = word.adding is not None and word.muling is not None
+                full = full and (word.imm >= 0 or word.signal != modes.SIG_NONE)
+                if again or full or word.whole:
+                    break  # what became ready may be more urgent than what comes next
+            if not placed and not hurry:
+                again = hurry = True  # nothing to do but wait for a lookup or a uniform
+        return _Choice(word, placed, bits, stalled, next_uniform)
+
+    def take(self, choice: "_Choice", clock: int) -> None:
+        """Strike out what a word holds."""
+        self.stalled, self.next_uniform = choice.stalled, choice.next_uniform
+        for i in choice.placed:
+            if i in self.pops:
+                self.patient[self.pops[i]] = clock + self.stalled + LATENCY
+            if (-self.heights[i], i) in self.ready:
+                self.ready.remove((-self.heights[i], i))
+            self.left -= 1
+            self._demand(self.needs[i], -1)
+            for k, wait in self.follow[i].items():
+                self.earliest[k] = max(self.earliest[k], clock + wait)
+                self.waiting[k] -= 1
+                if not self.waiting[k] and k not in choice.placed:
+                    insort(self.ready, (-self.heights[k], k))
+
+    def first(self, clock: int, ban: int) -> "_Choice":
+        """The word that begins with the most urgent bundle."""
+        return self.word(clock, ban, -1, False)
+
+    def best(self, clock: int, ban: int) -> "_Choice":
+        """The word that fills both units if there is one, and of those the most urgent."""
+        choice = self.first(clock, ban)
+        if choice.units == 2 or not choice.placed or choice.word.whole:
+            return choice
+        first = choice.placed[0]
+        for without, swap in ((-1, True), (first, False)):
+            other = self.word(clock, ban, without, swap)
+            if other.units > choice.units and not other.word.whole:
+                return other
+        return choice
+
+
+class _Choice:
+    """A word that could come next, and what it changes."""
+
+    __slots__ = ("word", "placed", "events", "stalled", "next_uniform")
+
+    def __init__(
+        self, word: Word, placed: List[int], events: int, stalled: int, next_uniform: int
+    ) -> None:
+        self.word, self.placed, self.events = word, placed, events
+        self.stalled, self.next_uniform = stalled, next_uniform
+
+    @property
+    def units(self) -> int:
+        """How many of the two units work."""
+        return (self.word.adding is not None) + (self.word.muling is not None)
+
+
+def pack(
+    bundles: Sequence[Bundle],
+    window: Window,
+    leave: Optional[Bundle],
+    lookups: Tuple[int, int],
+    loop: bool,
+) -> List[Line]:
+    for bundle in bundles:
+        if len(bundle.ops) > 1:
+            whole_word(bundle)
+    region = _Region(bundles, leave, lookups, loop)
+    if not loop:
+        words = _packed(_List(region, False), window, _List.first)
+    else:
+        ways = [_packed(_List(region, order), window, _List.best) for order in (False, True)]
+        words = min(ways, key=len)
+    return [line_of(word.word, [bundles[i] for i in sorted(word.placed)]) for word in words]
+
+
+def _packed(
+    todo: _List, window: Window, pick: Callable[[_List, int, int], _Choice]
+) -> List[_Choice]:
+    words: List[_Choice] = []
+    most = 5 * todo.left + 16
+    while todo.left:
+        choice = pick(todo, len(words), window[0])
+        todo.take(choice, len(words))
+        words.append(choice)
+        window = step(window, choice.events)
+        assert len(words) <= most, "the scheduler is stuck"
+    return words
+
+
+def _fit(
+    word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int, swap: bool
+) -> Optional[Word]:
+    """The word with a bundle's operations added, or None.  An operation with a choice takes the
+    unit that fewer others need, or with ``swap`` the other."""
+    if len(needs) == 1:
+        need = needs[0]
+        units: Sequence[str] = need.units or ("",)
+        if len(units) > 1 and (demand[ops.MUL] < demand[ops.ADD]) != swap:
+            units = (ops.MUL, ops.ADD)
+        if excluded(events):
+            return None
+        for unit in units:
+            if word.add(need, unit):
+                return word
+        return None
+    if excluded(events):
+        return None
+    grown = grown_with(word, needs)
+    return grown[0] if grown else None
