@@ -15,7 +15,7 @@ import itertools
 import json
 import pathlib
 import sys
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import piblas
 from piblas.blas import predictions
@@ -24,15 +24,24 @@ from piblas.cli import calls
 from piblas.driver import Emulator
 from piblas.isa.timing import timing_set
 
-__all__ = ["CLOCKS", "GRIDS", "fingerprint", "main", "simulate", "table"]
+__all__ = ["CLOCKS", "GRIDS", "Simulated", "axes", "fingerprint", "main", "simulate", "table"]
 
 CLOCKS = (250, 300, 400)
-GRIDS: Dict[int, List[List[int]]] = {
-    1: [[64, 1024, 16384, 262144]],
-    2: [[16, 64, 256, 1024]] * 2,
-    3: [[16, 64, 192, 384, 768], [16, 64, 192, 384, 768], [16, 128, 512]],
+KEYS = ("kernel", "programs", "axes", "launches")
+SQUARE = [16, 64, 256, 1024]
+GRIDS: Dict[Tuple[int, str], List[List[int]]] = {
+    (1, "n"): [[64, 1024, 16384, 262144]],
+    (2, "n"): [SQUARE],
+    (2, "m n"): [SQUARE, SQUARE],
+    (2, "n k"): [SQUARE, [1, 8, 64]],
+    (2, "m n kl ku"): [[64, 256, 1024], [64, 256, 1024], [1, 16], [1, 16]],
+    (3, "m n"): [[16, 64, 192, 576]] * 2,
+    (3, "n k"): [[16, 64, 192, 576]] * 2,
+    (3, "m n k"): [[16, 64, 192, 384, 768], [16, 64, 192, 384, 768], [16, 128, 512]],
 }
-"""Points of a routine's axes by how many sizes it has."""
+"""Points of a routine's axes by its level and the names of its sizes."""
+SOLVED = [256, 512, 1024]
+"""Unknowns of strsv, stbsv and stpsv, of which the QPUs see no less than a block and one."""
 
 
 def fingerprint() -> str:
@@ -54,28 +63,46 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def simulate(routine: str, sizes: Mapping[str, int], mhz: int) -> Tuple[int, List[str]]:
-    """Clocks of the launches of one call on a fresh emulator, and hashes of its programs."""
+class Simulated(NamedTuple):
+    """What the launches of one call took, how many there were, and hashes of its programs."""
+
+    clocks: int
+    launches: int
+    programs: List[str]
+
+
+def simulate(routine: str, sizes: Mapping[str, int], mhz: int) -> Simulated:
+    """One call on a fresh emulator."""
     run = calls.prepare(routine, getattr(piblas, routine), sizes, calls.Options())
     with _Recorder(clock_hz=1e6 * mhz) as device, piblas.use(device):
         with piblas.profile() as profile:
             run()
-        return sum(report.cycles for report in profile.reports), device.programs
+        reports = profile.reports
+        return Simulated(sum(one.cycles for one in reports), len(reports), device.programs)
+
+
+def axes(routine: str) -> Dict[str, List[int]]:
+    """The points of a routine's grid by the names of its sizes."""
+    row = ROUTINES[routine]
+    points = list(GRIDS[row.level, " ".join(row.sizes)])
+    if row.kernel == "trsv":
+        points[0] = SOLVED
+    return dict(zip(row.sizes, points))
 
 
 def table(routine: str) -> Dict[str, Any]:
     """The entry of a routine."""
-    row = ROUTINES[routine]
-    axes = dict(zip(row.sizes, GRIDS[len(row.sizes)]))
-    points = [dict(zip(axes, point)) for point in itertools.product(*axes.values())]
-    programs = set()
-    clocks: Dict[str, List[int]] = {}
-    for mhz in CLOCKS:
-        for point in points:
-            count, loaded = simulate(routine, point, mhz)
-            clocks.setdefault(str(mhz), []).append(count)
-            programs.update(loaded)
-    return {"kernel": row.kernel, "programs": sorted(programs), "axes": axes, "clocks": clocks}
+    grid = axes(routine)
+    points = [dict(zip(grid, point)) for point in itertools.product(*grid.values())]
+    calls_at = {mhz: [simulate(routine, point, mhz) for point in points] for mhz in CLOCKS}
+    programs = {name for each in calls_at.values() for one in each for name in one.programs}
+    return {
+        "kernel": ROUTINES[routine].kernel,
+        "programs": sorted(programs),
+        "axes": grid,
+        "launches": [one.launches for one in calls_at[CLOCKS[0]]],
+        "clocks": {str(mhz): [one.clocks for one in each] for mhz, each in calls_at.items()},
+    }
 
 
 def text(data: Mapping[str, Any]) -> str:
@@ -84,7 +111,7 @@ def text(data: Mapping[str, Any]) -> str:
     lines += [f' "fingerprint": "{data["fingerprint"]}",', ' "routines": {']
     for routine, row in sorted(data["routines"].items()):
         lines += [f'  "{routine}": {{']
-        lines += [f'   "{key}": {json.dumps(row[key])},' for key in ("kernel", "programs", "axes")]
+        lines += [f'   "{key}": {json.dumps(row[key])},' for key in KEYS]
         by_clock = [f'    "{mhz}": {json.dumps(row["clocks"][mhz])}' for mhz in row["clocks"]]
         lines += ['   "clocks": {', ",\n".join(by_clock), "   }", "  },"]
     lines[-1] = "  }"

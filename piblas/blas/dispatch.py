@@ -3,7 +3,7 @@
 The rules are a chain of early returns.  A device that the user demanded gets every call for which
 it has a kernel; otherwise the cheaper of the two predictions decides.  The cost model is
 
-    QPU   launch + bytes staged / copy rate + the kernel's simulated time
+    QPU   launches + bytes staged / copy rate + the kernel's simulated time
     CPU   call + flops / CPU rate
 
 each but launch and call times what ``piblas tune`` has measured it to be off for the routine, and
@@ -102,7 +102,8 @@ def predict(call: Call, board: Optional[Board]) -> Dict[str, float]:
     kernel = predictions.seconds(call.routine, board.clock, call.sizes)
     if row.kernel is not None and kernel is not None:
         staging = 0 if call.resident else moved / copy
-        seconds["qpu"] = board.launch + factors.staging * staging + factors.kernel * kernel
+        launching = board.launch * predictions.launches(call.routine, call.sizes)
+        seconds["qpu"] = launching + factors.staging * staging + factors.kernel * kernel
     return seconds
 
 

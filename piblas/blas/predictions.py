@@ -1,12 +1,14 @@
 """What kernels take by the emulator's clock, stored, so that a Pi can predict without an emulator.
 
 ``predictions.json`` holds simulated clocks of each routine that has a kernel, over a grid of its
-sizes and some clocks of the V3D block; ``python -m bench predict`` makes it anew, and a test fails
-when a kernel or the timing set is no longer the one that it names.  Launch and staging are not
+sizes and some clocks of the V3D block, and how many launches a call takes; ``python -m bench
+predict`` makes it anew, and a test fails when a kernel or the timing set is no longer the one that
+it names.  What a launch itself takes, staging, and what the host computes between launches are not
 part of it.
 
-Between the points of the grid the logarithm of the clocks is interpolated along the logarithm of
-each size; beyond the last point the clocks grow with the size, before the first they stay.
+Between the points of the grid the logarithm is interpolated along the logarithm of each size;
+before the first point the values stay; beyond the last, clocks grow as the routine's arithmetic (a
+routine without any: as its words), launches as between the last two points.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import math
 import os
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-__all__ = ["PATH", "clocks", "entry", "seconds", "stored"]
+from .routines import ROUTINES
+
+__all__ = ["PATH", "clocks", "entry", "launches", "seconds", "stored"]
 
 PATH = os.path.join(os.path.dirname(__file__), "predictions.json")
 
@@ -33,9 +37,10 @@ def stored() -> Dict[str, Any]:
 
 
 def entry(routine: str) -> Optional[Dict[str, Any]]:
-    """A routine's kernel, hashes of its programs, axes (name: sizes), clocks by V3D clock in MHz.
+    """A routine's kernel, hashes of its programs, axes (name: sizes), launches, and clocks by V3D
+    clock in MHz.
 
-    Clocks are a flat list, the last axis fastest.
+    Launches and clocks are flat lists, the last axis fastest.
     """
     found: Optional[Dict[str, Any]] = stored()["routines"].get(routine)
     return found
@@ -43,29 +48,35 @@ def entry(routine: str) -> Optional[Dict[str, Any]]:
 
 def _weights(points: List[int], size: int) -> List[Tuple[int, float]]:
     """(index, weight) of the points next to a size."""
-    right = bisect.bisect_left(points, size)
+    right = min(bisect.bisect_left(points, size), len(points) - 1)
     if right == 0:
         return [(0, 1.0)]
-    if right == len(points):
-        return [(right - 1, 1.0)]
     low, high = points[right - 1], points[right]
     share = math.log(size / low) / math.log(high / low)
     return [(right - 1, 1.0 - share), (right, share)]
 
 
-def clocks(row: Mapping[str, Any], mhz: int, sizes: Mapping[str, int]) -> float:
-    """Clocks of an entry at one of its V3D clocks, interpolated."""
+def _interpolated(
+    axes: Mapping[str, List[int]], table: List[int], sizes: Mapping[str, int]
+) -> float:
     places: List[Tuple[int, float]] = [(0, 1.0)]
-    beyond = 1.0
-    for name, points in row["axes"].items():
-        beyond *= max(1.0, sizes[name] / points[-1])
+    for name, points in axes.items():
         places = [
             (index * len(points) + step, weight * share)
             for index, weight in places
             for step, share in _weights(points, max(1, sizes[name]))
         ]
-    table = row["clocks"][str(mhz)]
-    return beyond * math.exp(sum(weight * math.log(table[index]) for index, weight in places))
+    return math.exp(sum(weight * math.log(table[index]) for index, weight in places))
+
+
+def clocks(row: Mapping[str, Any], mhz: int, sizes: Mapping[str, int]) -> float:
+    """Clocks of an entry at one of its V3D clocks, for sizes up to the grid's last points."""
+    return _interpolated(row["axes"], row["clocks"][str(mhz)], sizes)
+
+
+def _work(routine: str, sizes: Mapping[str, int]) -> int:
+    row = ROUTINES[routine]
+    return max(1, row.flops(**sizes) or row.staged(**sizes))
 
 
 def seconds(routine: str, mhz: float, sizes: Mapping[str, int]) -> Optional[float]:
@@ -74,9 +85,17 @@ def seconds(routine: str, mhz: float, sizes: Mapping[str, int]) -> Optional[floa
     if row is None:
         return None
     known = sorted(int(each) for each in row["clocks"])
+    held = {name: min(sizes[name], points[-1]) for name, points in row["axes"].items()}
+    beyond = _work(routine, sizes) / _work(routine, held) if held != sizes else 1.0
     # Times of memory do not scale with the clock, so seconds are straight between two clocks.
     right = min(max(bisect.bisect_left(known, mhz), 1), len(known) - 1)
     low, high = known[right - 1], known[right]
     share = min(max((mhz - low) / (high - low), 0.0), 1.0)
-    at = [1e-6 * clocks(row, each, sizes) / each for each in (low, high)]
-    return at[0] + share * (at[1] - at[0])
+    at = [1e-6 * clocks(row, each, held) / each for each in (low, high)]
+    return beyond * (at[0] + share * (at[1] - at[0]))
+
+
+def launches(routine: str, sizes: Mapping[str, int]) -> float:
+    """Launches of a call by a device that takes launches of any length; 1 if none are stored."""
+    row = entry(routine)
+    return 1.0 if row is None else _interpolated(row["axes"], row["launches"], sizes)

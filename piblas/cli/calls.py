@@ -55,10 +55,14 @@ def _syr2k(f: Any, array: Array, o: Options, n: int, k: int) -> Any:
     return lambda: f(o.alpha, a, b, beta=o.beta, c=c)
 
 
+def _far_from_singular(a: np.ndarray) -> np.ndarray:
+    n = a.shape[0]
+    made: np.ndarray = a / np.float32(n) + np.eye(n, dtype=np.float32)
+    return made
+
+
 def _trmm(f: Any, array: Array, o: Options, m: int, n: int) -> Any:
-    # Far from singular, as strsm divides by it.
-    a = array(m, m) / np.float32(m) + np.eye(m, dtype=np.float32)
-    b = array(m, n)
+    a, b = _far_from_singular(array(m, m)), array(m, n)
     return lambda: f(o.alpha, a, b)
 
 
@@ -71,6 +75,67 @@ def _gemv(f: Any, array: Array, o: Options, m: int, n: int) -> Any:
 def _ger(f: Any, array: Array, o: Options, m: int, n: int) -> Any:
     x, y, a = array(m), array(n), array(m, n)
     return lambda: f(o.alpha, x, y, a=a)
+
+
+def _gbmv(f: Any, array: Array, o: Options, m: int, n: int, kl: int, ku: int) -> Any:
+    a, x = array(kl + ku + 1, n), array(n)
+    y = array(m) if o.beta else None
+    return lambda: f(m, n, kl, ku, o.alpha, a, x, beta=o.beta, y=y)
+
+
+def _symv(f: Any, array: Array, o: Options, n: int) -> Any:
+    a, x = array(n, n), array(n)
+    y = array(n) if o.beta else None
+    return lambda: f(o.alpha, a, x, beta=o.beta, y=y)
+
+
+def _sbmv(f: Any, array: Array, o: Options, n: int, k: int) -> Any:
+    a, x = array(k + 1, n), array(n)
+    y = array(n) if o.beta else None
+    return lambda: f(k, o.alpha, a, x, beta=o.beta, y=y)
+
+
+def _spmv(f: Any, array: Array, o: Options, n: int) -> Any:
+    ap, x = array(n * (n + 1) // 2), array(n)
+    y = array(n) if o.beta else None
+    return lambda: f(n, o.alpha, ap, x, beta=o.beta, y=y)
+
+
+def _syr(f: Any, array: Array, o: Options, n: int) -> Any:
+    x, a = array(n), array(n, n)
+    return lambda: f(o.alpha, x, a=a)
+
+
+def _syr2(f: Any, array: Array, o: Options, n: int) -> Any:
+    x, y, a = array(n), array(n), array(n, n)
+    return lambda: f(o.alpha, x, y, a=a)
+
+
+def _spr(f: Any, array: Array, o: Options, n: int) -> Any:
+    x, ap = array(n), array(n * (n + 1) // 2)
+    return lambda: f(n, o.alpha, x, ap)
+
+
+def _spr2(f: Any, array: Array, o: Options, n: int) -> Any:
+    x, y, ap = array(n), array(n), array(n * (n + 1) // 2)
+    return lambda: f(n, o.alpha, x, y, ap)
+
+
+def _trmv(f: Any, array: Array, o: Options, n: int) -> Any:
+    a, x = _far_from_singular(array(n, n)), array(n)
+    return lambda: f(a, x, lower=1)
+
+
+def _tbmv(f: Any, array: Array, o: Options, n: int, k: int) -> Any:
+    a, x = array(k + 1, n) / np.float32(k + 1), array(n)
+    a[0] = 1  # the diagonal, where the lower triangle is stored
+    return lambda: f(k, a, x, lower=1)
+
+
+def _tpmv(f: Any, array: Array, o: Options, n: int) -> Any:
+    a, x = _far_from_singular(array(n, n)), array(n)
+    ap = a.T[np.triu_indices(n)]  # column by column of the lower triangle
+    return lambda: f(n, ap, x, lower=1)
 
 
 def _of_x(f: Any, array: Array, o: Options, n: int) -> Any:
@@ -116,7 +181,21 @@ CALLS: Dict[str, Callable[..., Any]] = {
     "srot": _rot,
     "srotm": _rotm,
     "sgemv": _gemv,
+    "sgbmv": _gbmv,
+    "ssymv": _symv,
+    "ssbmv": _sbmv,
+    "sspmv": _spmv,
+    "strmv": _trmv,
+    "stbmv": _tbmv,
+    "stpmv": _tpmv,
+    "strsv": _trmv,
+    "stbsv": _tbmv,
+    "stpsv": _tpmv,
     "sger": _ger,
+    "ssyr": _syr,
+    "sspr": _spr,
+    "ssyr2": _syr2,
+    "sspr2": _spr2,
     "sgemm": _gemm,
     "ssymm": _symm,
     "ssyrk": _syrk,

@@ -10,16 +10,18 @@ pytest.importorskip("numba")
 
 from bench import predict
 from piblas.blas import predictions
-from piblas.blas.routines import KERNELS, ROUTINES
+from piblas.blas.routines import KERNELS
 
 ANEW = "python -m bench predict makes the predictions anew"
 ROWS = predictions.stored()["routines"]
-MIDDLE = {1: [1], 2: [1, 1], 3: [1, 2, 1]}
-"""Of the grids, the point in the middle that is simulated anew."""
 BETWEEN = {
     "sgemm": [{"m": 100, "n": 100, "k": 100}, {"m": 300, "n": 200, "k": 250}],
     "saxpy": [{"n": 5000}],
     "sdot": [{"n": 100000}],
+    "sgemv": [{"m": 500, "n": 300}],
+    "strmv": [{"n": 500}],
+    "ssbmv": [{"n": 700, "k": 24}],
+    "sspr2": [{"n": 120}],
 }
 NEAR = 0.15
 
@@ -37,20 +39,22 @@ def test_they_name_the_timing_set():
 def test_they_are_what_the_kernels_take(routine):
     row = ROWS[routine]
     assert row["kernel"] == KERNELS[routine], ANEW
-    assert tuple(row["axes"]) == ROUTINES[routine].sizes
-    points = list(itertools.product(*(range(len(each)) for each in row["axes"].values())))
-    for point in (points[0], tuple(MIDDLE[len(row["axes"])])):
-        sizes = {name: row["axes"][name][i] for name, i in zip(row["axes"], point)}
-        clocks, programs = predict.simulate(routine, sizes, 300)
-        assert programs and set(programs) <= set(row["programs"]), ANEW
-        assert clocks == row["clocks"]["300"][points.index(point)], ANEW
+    assert row["axes"] == predict.axes(routine), ANEW
+    points = list(itertools.product(*row["axes"].values()))
+    second = tuple(each[1] for each in row["axes"].values())
+    for index in (0, points.index(second)):
+        sizes = dict(zip(row["axes"], points[index]))
+        found = predict.simulate(routine, sizes, 300)
+        assert found.programs and set(found.programs) <= set(row["programs"]), ANEW
+        assert found.clocks == row["clocks"]["300"][index], ANEW
+        assert found.launches == row["launches"][index], ANEW
 
 
 @pytest.mark.parametrize(
     "routine, sizes", [(name, sizes) for name, each in BETWEEN.items() for sizes in each]
 )
 def test_between_the_points_they_are_near(routine, sizes):
-    simulated = predict.simulate(routine, sizes, 250)[0] / 250e6
+    simulated = predict.simulate(routine, sizes, 250).clocks / 250e6
     assert predictions.seconds(routine, 250, sizes) == pytest.approx(simulated, rel=NEAR)
 
 
