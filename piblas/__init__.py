@@ -12,6 +12,7 @@ from typing import Any, List
 
 from . import driver
 from .blas import generic as _generic
+from .blas.arrays import DeviceArray, array, asarray, empty, zeros
 from .blas.devices import use
 from .blas.dispatch import Choice
 from .blas.explain import why
@@ -35,17 +36,22 @@ __all__ = [
     "BlasError",
     "Choice",
     "DecodeError",
+    "DeviceArray",
     "DeviceError",
     "DeviceTimeout",
     "EmulatorFault",
     "OutOfDeviceMemory",
     "PiblasError",
+    "array",
+    "asarray",
     "driver",
+    "empty",
     "profile",
     "reset_stats",
     "stats",
     "use",
     "why",
+    "zeros",
 ]
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "figures_changed",
     "found",
     "lock",
+    "resident",
     "resolve",
     "set_aside",
     "use",
@@ -53,6 +54,7 @@ _base: Optional[Wanted] = None
 _blocks: List["use"] = []
 _opened: Dict[str, Device] = {}
 _missing: Dict[str, str] = {}
+_arrays = False
 # By level of the routines with a kernel, and 0 for those without, one element each: what a call on
 # the CPU counts itself by, or None where that has to be worked out.
 _counters: Tuple[List[Optional[Iterator[int]]], ...] = ([None], [None], [None], [None])
@@ -119,12 +121,21 @@ def resolve() -> None:
         elif wanted == "auto":
             target = found()
             reasons[1:] = 3 * [target.missing]
-            if not target.missing:
+            if not target.missing and not _arrays:
                 # Vectors in ordinary memory: staging them never pays, whatever their length.
                 choice = dispatch.choose(dispatch.Call("saxpy", {"n": 1}), target, board())
                 reasons[1] = choice.reason if choice.backend == "cpu" else ""
         for each, reason in zip(_counters, reasons):
             each[0] = tally("cpu", reason).counter if reason else None
+
+
+def resident() -> None:
+    """There are arrays in device memory: whether a call pays depends on its operands now."""
+    global _arrays
+    if not _arrays:
+        with _lock:
+            _arrays = True
+            _changed()
 
 
 def _wanted() -> Wanted:

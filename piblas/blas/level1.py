@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 import numpy as np
 
 from . import args as arguments
-from . import describe, devices, dispatch, launch, record
+from . import arrays, describe, devices, dispatch, launch, record
 from .routines import Routine
 
 __all__ = ["call"]
@@ -30,11 +30,17 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 class _Plain(NamedTuple):
-    """A call as a kernel takes it: n, the function's further arguments, the results' arrays."""
+    """A call as a kernel takes it: n, the function's further arguments, the results' arrays, and of
+    the arguments the vectors with their increments."""
 
     n: int
     operands: Tuple[Any, ...]
     results: Tuple[Any, ...]
+    vectors: Tuple[Tuple[np.ndarray, int], ...]
+
+    def resident(self, device: Any) -> bool:
+        """Whether nothing has to be copied to the device."""
+        return all(inc == 1 and arrays.place(v, device) is not None for v, inc in self.vectors)
 
 
 def call(
@@ -45,7 +51,7 @@ def call(
     plain = _plain(row, args, kwargs)
     reason: Optional[str] = SORT_OUT
     if plain is not None:
-        asked = dispatch.Call(row.name, {"n": plain.n})
+        asked = dispatch.Call(row.name, {"n": plain.n}, plain.resident(device))
         choice = dispatch.choose(asked, target, devices.board())
         reason = choice.reason
         if choice.backend != "cpu":
@@ -127,10 +133,12 @@ def _operands(row: Routine, given: Dict[str, Any]) -> Optional[_Plain]:
     if n is None:
         return None
     operands: List[Any] = []
+    found: List[Tuple[np.ndarray, int]] = []
     for name in row.arguments[: row.required]:
         if name in names:
             start, inc = _integer(given[f"off{name}"]), _integer(given[f"inc{name}"])
-            operands += [vectors[name][start:], inc]
+            found.append((vectors[name][start:], inc))
+            operands += found[-1]
         elif name == "param":
             param = np.asarray(given[name], dtype=_FLOAT32)
             if param.shape != (5,) or np.asarray(given[name]).dtype.kind not in "fiub":
@@ -140,7 +148,9 @@ def _operands(row: Routine, given: Dict[str, Any]) -> Optional[_Plain]:
             operands.append(arguments.real(given[name]))
     if row.name == "saxpy":  # the one factor that may be left out, and comes first in BLAS
         operands.insert(0, arguments.real(given["a"]))
-    return _Plain(n, tuple(operands), tuple(returned[name] for name in changed))
+    return _Plain(
+        n, tuple(operands), tuple(returned[name] for name in changed), tuple(found)
+    )
 
 
 def _length(

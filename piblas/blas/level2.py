@@ -35,13 +35,14 @@ class Refused(Exception):
 
 
 class Plain(NamedTuple):
-    """A call that a kernel takes: its sizes, and what runs it on a device.
+    """A call that a kernel takes: its sizes, its matrix, and what runs it on a device.
 
     ``run`` returns the result, or None where SciPy has to compute it after all, and the launches'
     reports.
     """
 
     sizes: Dict[str, int]
+    matrix: qpu2.Matrix
     run: Callable[[Device], Tuple[Optional[np.ndarray], List[RunReport]]]
 
 
@@ -53,7 +54,7 @@ def call(
     plain = _plain(row, args, kwargs)
     reason: Optional[str] = SORT_OUT
     if plain is not None:
-        asked = dispatch.Call(row.name, plain.sizes)
+        asked = dispatch.Call(row.name, plain.sizes, _resident(plain, device))
         choice = dispatch.choose(asked, target, devices.board())
         reason = choice.reason
         if choice.backend != "cpu":
@@ -72,6 +73,13 @@ def call(
     record.log.info("%s on the CPU: %s", row.name, reason)
     record.count("cpu", str(reason))
     return result
+
+
+def _resident(plain: Plain, device: Optional[Device]) -> bool:
+    """Whether the matrix need not be copied; vectors are, as they are small beside it."""
+    if device is None:
+        return False
+    return qpu2.resident(device, qpu2.located(device, plain.matrix)) is not None
 
 
 def _plain(row: Routine, args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> Optional[Plain]:
@@ -215,7 +223,8 @@ def _product(stem: str, given: Dict[str, Any]) -> Plain:
         total: Any = np.zeros(rows)
         reports: List[RunReport] = []
         if alpha != 0:
-            total, reports = _multiply(device, stem, matrix, transposed, _float32(x))
+            here = qpu2.located(device, matrix)
+            total, reports = _multiply(device, stem, here, transposed, _float32(x))
             if total is None:
                 return None, reports
             total *= alpha
@@ -226,7 +235,7 @@ def _product(stem: str, given: Dict[str, Any]) -> Plain:
         _round(total, y)
         return array, reports
 
-    return Plain(sizes, run)
+    return Plain(sizes, matrix, run)
 
 
 def _round(values: np.ndarray, out: np.ndarray) -> None:
@@ -267,14 +276,14 @@ def _triangle(stem: str, given: Dict[str, Any]) -> Plain:
     x = _elements(given, "x", result.old, n)
 
     def run(device: Device) -> Tuple[Optional[np.ndarray], List[RunReport]]:
-        values = _float32(x)
+        values, here = _float32(x), qpu2.located(device, matrix)
         if not _finite(values):
             return None, []
         if stem.endswith("sv"):
-            total, reports = qpu2.solve(device, trsv.SPEC, matrix, transposed, unit, values)
+            total, reports = qpu2.solve(device, trsv.SPEC, here, transposed, unit, values)
         else:
-            kept = matrix.storage.without_diagonal() if unit else matrix.storage
-            with qpu2.staged(device, trmv.SPEC, matrix) as panel:
+            kept = here.storage.without_diagonal() if unit else here.storage
+            with qpu2.staged(device, trmv.SPEC, here) as panel:
                 total = panel.multiply("t" if transposed else "n", values, kept)
             reports = panel.reports
             if unit and total is not None:
@@ -285,7 +294,7 @@ def _triangle(stem: str, given: Dict[str, Any]) -> Plain:
         _round(total, _elements(given, "x", array.view(np.ndarray), n))
         return array, reports
 
-    return Plain(sizes, run)
+    return Plain(sizes, matrix, run)
 
 
 # --- updates -------------------------------------------------------------------------------------
@@ -322,6 +331,12 @@ def _update(stem: str, given: Dict[str, Any]) -> Plain:
         _need(result.old.size >= shape[0] * (shape[0] + 1) // 2)
     else:
         _need(result.old.shape == shape)
+    if stem == "ger":
+        matrix, spec = qpu2.full(result.old), ger.SPEC
+    elif target == "a":
+        matrix, spec = qpu2.triangle(result.old, lower), syr.SPEC
+    else:
+        matrix, spec = qpu2.packed(result.old, shape[0], lower), syr.SPEC
 
     def run(device: Device) -> Tuple[Optional[np.ndarray], List[RunReport]]:
         if alpha == 0:
@@ -333,21 +348,17 @@ def _update(stem: str, given: Dict[str, Any]) -> Plain:
             return None, []
         if stem == "ger":
             vectors, factors = vectors[:1], factors[:1]
-            matrix, spec = qpu2.full(result.old), ger.SPEC
-        elif target == "a":
-            matrix, spec = qpu2.triangle(result.old, lower), syr.SPEC
-        else:
-            matrix, spec = qpu2.packed(result.old, shape[0], lower), syr.SPEC
         room = result.room()
         out = room.view(np.ndarray)
         if target == "ap":  # words behind the triangle
             used = matrix.source.size
             out, behind = out[:used], out[used:]
             behind[...] = result.old[used:]
-        done, reports = qpu2.update(device, spec, matrix, out, vectors, factors)
+        here = qpu2.located(device, matrix)
+        done, reports = qpu2.update(device, spec, here, out, vectors, factors)
         return (room if done else None), reports
 
-    return Plain(sizes, run)
+    return Plain(sizes, matrix, run)
 
 
 _FAMILIES: Dict[str, Callable[[str, Dict[str, Any]], Plain]] = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+import math
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from ..errors import BlasError
-from . import args, cpu, devices, dispatch, launch, record
+from ..driver.device import RunReport
+from ..errors import BlasError, OutOfDeviceMemory
+from . import args, arrays, cpu, devices, dispatch, launch, record
 
 __all__ = ["sgemm"]
 
@@ -35,6 +37,9 @@ def sgemm(
     is set and ``c`` is float32, Fortran-ordered and writeable; in any other case ``c`` keeps its
     contents.  With ``beta`` = 0 ``c`` is not read, with ``alpha`` = 0 neither ``a`` nor ``b``;
     without ``c`` it counts as zero.
+
+    Operands that are in device memory already (``piblas.array``) are not copied, and without ``c``
+    the result is there, too.
 
     Error on the QPUs, element by element, with u = 2**-23 (their arithmetic truncates):
     ``gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|)``, gamma(i) = i u / (1 - i u), and, because
@@ -64,26 +69,51 @@ def sgemm(
         )
     beta = args.scalar(name, "beta", 0.0 if beta is None else beta)
     overwrite = args.flag(name, "overwrite_c", overwrite_c)
-    result, out = args.result(name, "c", c, (m, n), beta != 0, overwrite)
+    result, out = args.result(name, "c", _room(c, a, b), (m, n), beta != 0, overwrite or c is None)
     if m == 0 or n == 0 or k == 0 or alpha == 0:
         record.count("cpu", NO_PRODUCT)
         cpu.scale(out, beta)
         return result
     target, device = devices.current()
-    call = dispatch.Call(name, {"m": m, "n": n, "k": k})
+    resident = _resident(device, a, b, out)
+    call = dispatch.Call(name, {"m": m, "n": n, "k": k}, resident)
     choice = dispatch.choose(call, target, devices.board())
-    if choice.backend != "cpu" and not _finite(alpha, a, b, beta, out):
+    if choice.backend != "cpu" and not resident and not _finite(alpha, a, b, beta, out):
         choice = dispatch.choose(
             dispatch.Call(name, call.sizes, bar=NOT_FINITE), target, devices.board()
         )
         record.log.info("sgemm on the CPU: %s", NOT_FINITE)
     reason: Optional[str] = choice.reason
     if choice.backend != "cpu":
-        reason = _on_device(choice, target, device, alpha, a, b, beta, out)
+        how = choice, target, device
+        if resident:
+            reason = _in_device_memory(*how, alpha, a, b, beta, out, c is not None)
+        else:
+            reason = _on_device(*how, alpha, a, b, beta, out)
     if reason is not None:
         record.count("cpu", reason)
         cpu.sgemm(alpha, a, b, beta, out)
     return result
+
+
+def _room(c: Any, a: np.ndarray, b: np.ndarray) -> Any:
+    """c, or without one zeros in device memory where both operands are there."""
+    home = arrays.home(a)
+    if c is not None or home is None or arrays.home(b) is not home:
+        return c
+    if devices.current()[1] is not home or not (a.shape[0] and b.shape[1]):
+        return c
+    try:
+        return arrays.zeros((a.shape[0], b.shape[1]), order="F", device=home)
+    except OutOfDeviceMemory:
+        return c
+
+
+def _resident(device: Any, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
+    """Whether the QPUs see all of them, and the result is none of the operands."""
+    if device is None or any(arrays.place(x, device) is None for x in (a, b, c)):
+        return False
+    return not any(np.may_share_memory(x, c) for x in (a, b))
 
 
 def _finite(alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray) -> bool:
@@ -123,3 +153,53 @@ def _on_device(
     if work is not c:
         c[...] = work
     return None
+
+
+def _in_device_memory(
+    choice: dispatch.Choice,
+    target: dispatch.Target,
+    device: Any,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    given: bool,
+) -> Optional[str]:
+    """As :func:`_on_device` without copies, but for one to go back to of a ``c`` that was given."""
+    from . import resident
+
+    if not (math.isfinite(alpha) and math.isfinite(beta)):
+        return NOT_FINITE
+
+    def run() -> Tuple[Optional[str], List[RunReport]]:
+        reports: List[RunReport] = []
+        for operand in (a, b, c) if beta != 0 else (a, b):
+            fine, more = resident.below(device, operand, math.inf)
+            reports += more
+            if not fine:
+                return NOT_FINITE, reports
+        kept: Optional[np.ndarray] = None
+        if given:
+            kept, more = resident.copied(device, c)
+            reports += more
+        try:
+            reports += resident.product(device, alpha, a, b, beta, c)
+            fine, more = resident.below(device, c, _LARGEST)
+        except BaseException:
+            if kept is not None:
+                c[...] = kept
+            raise
+        if not fine and kept is not None:
+            c[...] = kept
+        return None if fine else OVERFLOW, reports + more
+
+    failed, done = launch.attempt("sgemm", target, device, run)
+    if failed is not None:
+        return failed
+    reason, reports = done
+    for report in reports:
+        record.report(report)
+    if reason is None:
+        record.count(choice.backend, choice.reason)
+    return reason

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import gemm, gemm_choice, gemm_data
-from . import pieces
+from . import arrays, pieces
 
 __all__ = ["device_buffers", "loaded_program", "sgemm"]
 
@@ -38,6 +38,7 @@ def loaded_program(device: Device, spec: Any, options: Any) -> Any:
 @contextlib.contextmanager
 def device_buffers(device: Device, *sizes: int) -> Iterator[Tuple[Buffer, ...]]:
     """Buffers of these many bytes for the length of a call."""
+    arrays.collect()
     with contextlib.ExitStack() as stack:
         buffers = []
         for size in sizes:

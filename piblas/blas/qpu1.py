@@ -5,11 +5,15 @@ element i of n is ``x[i * incx]``, or ``x[(n - 1 - i) * -incx]`` if incx < 0.  T
 contiguous device memory, so the kernels see increments of 1 only.  The caller's arrays change when
 the result is complete, so that an exception (no memory, a time-out, a fault) changes nothing.
 
+An operand with increment 1 that lies in device memory already (:mod:`.arrays`) is not copied.  A
+result goes there at once, so a launch that fails may have written a part of it.
+
 Special values: a host that looks for Inf and NaN reads every operand once more, which takes as long
 as the routine; the kernels find them on the way (:mod:`piblas.kernels.stream`).  Where they report
 one, or a number that may stand for an overflow, SciPy computes the result.  Copies and swaps keep
-all bits.  A NaN or Inf among the scalars goes to SciPy without a launch, too.  Denormals count as
-+0 in arithmetic (not in scopy, sswap and isamax).
+all bits.  In device memory an operand that the result replaces is gone by then: what the QPUs made
+of it stays, with a warning (:data:`.arrays.SPECIAL`).  A NaN or Inf among the scalars goes to SciPy
+without a launch, too.  Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).
 
 Where a device limits the length of a launch, long vectors are taken in slices, a launch each.
 
@@ -18,21 +22,23 @@ With n <= 0, or where nothing is to be done, there is no launch and the report i
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..driver.device import Device, RunReport
+from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW
-from . import cpu, pieces, record
+from . import arrays, cpu, pieces, record
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
     "isamax",
+    "largest",
     "sasum",
     "saxpy",
     "scopy",
@@ -79,33 +85,62 @@ def _scipy(routine: str, *operands: Any, **options: Any) -> Any:
 # --- elementwise ---------------------------------------------------------------------------------
 
 
+class _Span(NamedTuple):
+    """Where a vector lies in device memory, and whether it is the caller's own memory."""
+
+    buffer: Buffer
+    offset: int
+    own: bool
+
+    @property
+    def bus_address(self) -> int:
+        return self.buffer.bus_address + self.offset
+
+
+@contextlib.contextmanager
+def _spans(device: Device, vectors: Sequence[np.ndarray], extra: int) -> Iterator[List[_Span]]:
+    """Device memory for vectors of one length and for ``extra`` words behind them.
+
+    Contiguous vectors that are there already stay where they are, the others get buffers.
+    """
+    places = [arrays.place(v, device) if v.strides == (4,) else None for v in vectors]
+    sizes = [4 * v.size for v, place in zip(vectors, places) if place is None]
+    with device_buffers(device, *sizes, 4 * extra) as buffers:
+        new = iter(buffers)
+        yield [
+            _Span(place.buffer, place.offset, True) if place else _Span(next(new), 0, False)
+            for place in [*places, None]
+        ]
+
+
 def _map(
     device: Device,
     module: Any,
     constants: Sequence[float],
     inputs: Sequence[np.ndarray],
-    outputs: Sequence[int],
-) -> Tuple[Optional[List[np.ndarray]], RunReport]:
-    """Launch an elementwise kernel over vectors of one length.
+    targets: Sequence[np.ndarray],
+) -> Tuple[bool, RunReport]:
+    """Launch an elementwise kernel over vectors of one length and write its results to ``targets``,
+    each of which is one of the inputs or a vector of its own.
 
-    ``outputs`` names the inputs that results replace; one beyond the inputs is a vector of its own.
-    The results are None where the kernel met a number that it must not judge.
+    False where the kernel met a number that it must not judge; targets are as before then.
     """
     spec, kernel = module.SPEC, module.KERNEL
     options, n = spec.defaults.fitted(device.n_qpus), inputs[0].size
     program = loaded_program(device, spec, options)
-    count = max(len(inputs), max(outputs) + 1)
+    vectors = [*inputs, *(t for t in targets if not any(t is v for v in inputs))]
+    outputs = [next(i for i, v in enumerate(vectors) if v is t) for t in targets]
     watch_words = LANES * options.workers
-    with device_buffers(device, *[4 * n] * count, 4 * watch_words) as buffers:
-        vectors, watch = buffers[:count], buffers[count]
-        for buffer, values in zip(vectors, inputs):
-            buffer.array(np.float32, (n,))[...] = values
+    with _spans(device, vectors, watch_words) as (*spans, watch):
+        for span, values in zip(spans, inputs):
+            if not span.own:
+                span.buffer.array(np.float32, (n,))[...] = values
         # Results too: a dirty line of them, written back later, would overwrite the QPUs' stores.
-        for buffer in buffers:
-            buffer.clean()
+        for span in (*spans, watch):
+            span.buffer.clean()
         reports, special = [], False
         for part in _slices(device, n, len(inputs) + len(outputs)):
-            addresses = [buffer.bus_address + 4 * part.start for buffer in vectors]
+            addresses = [span.bus_address + 4 * part.start for span in spans]
             streams = kernel.uniforms(
                 options,
                 part.stop - part.start,
@@ -116,17 +151,22 @@ def _map(
             )
             reports.append(device.execute(program, streams, timeout=TIMEOUT))
             if options.watch:
-                watch.invalidate()
-                special = special or watch.array(np.uint32, (watch_words,)).max() >= OVERFLOW
+                watch.buffer.invalidate()
+                largest = watch.buffer.array(np.uint32, (watch_words,)).max()
+                special = special or largest >= OVERFLOW
         report = pieces.combined(reports)
         report.kernel = spec.name
-        if special:
-            return None, report
-        results = []
+        in_place = any(spans[o].own for o in outputs)
         for o in outputs:
-            vectors[o].invalidate()
-            results.append(vectors[o].array(np.float32, (n,)).copy())
-    return results, report
+            spans[o].buffer.invalidate()
+        if special:
+            if not in_place:
+                return False, report
+            arrays.warn_of_special(spec.routines[0])
+        for o, target in zip(outputs, targets):
+            if not spans[o].own:
+                target[...] = spans[o].buffer.array(np.float32, (n,))
+    return True, report
 
 
 def _finite(*scalars: float) -> bool:
@@ -138,10 +178,7 @@ def scopy(device: Device, n: int, x: np.ndarray, incx: int, y: np.ndarray, incy:
     if n <= 0:
         return None
     from_x, to_y = _elements("scopy", "x", n, x, incx), _elements("scopy", "y", n, y, incy)
-    results, report = _map(device, copy, [], [from_x], [1])
-    assert results is not None
-    to_y[...] = results[0]
-    return report
+    return _map(device, copy, [], [from_x], [to_y])[1]
 
 
 def sswap(device: Device, n: int, x: np.ndarray, incx: int, y: np.ndarray, incy: int) -> Report:
@@ -149,10 +186,7 @@ def sswap(device: Device, n: int, x: np.ndarray, incx: int, y: np.ndarray, incy:
     if n <= 0:
         return None
     of_x, of_y = _elements("sswap", "x", n, x, incx), _elements("sswap", "y", n, y, incy)
-    results, report = _map(device, swap, [], [of_x, of_y], [0, 1])
-    assert results is not None
-    of_x[...], of_y[...] = results
-    return report
+    return _map(device, swap, [], [of_x, of_y], [of_x, of_y])[1]
 
 
 def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
@@ -160,11 +194,11 @@ def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
     if n <= 0:
         return None
     of_x = _elements("sscal", "x", n, x, incx)
-    results: Any = None
-    report: Report = None
+    done, report = False, None
     if _finite(a):
-        results, report = _map(device, scal, [a], [of_x], [0])
-    of_x[...] = results[0] if results else _scipy("sscal", a, of_x)
+        done, report = _map(device, scal, [a], [of_x], [of_x])
+    if not done:
+        of_x[...] = _scipy("sscal", a, of_x)
     return report
 
 
@@ -175,22 +209,22 @@ def saxpy(
     if n <= 0 or a == 0:
         return None
     of_x, of_y = _elements("saxpy", "x", n, x, incx), _elements("saxpy", "y", n, y, incy)
-    results: Any = None
-    report: Report = None
+    done, report = False, None
     if _finite(a):
-        results, report = _map(device, axpy, [a], [of_x, of_y], [1])
-    of_y[...] = results[0] if results else _scipy("saxpy", of_x, of_y, a=a)
+        done, report = _map(device, axpy, [a], [of_x, of_y], [of_y])
+    if not done:
+        of_y[...] = _scipy("saxpy", of_x, of_y, a=a)
     return report
 
 
 def _rotate(
     device: Device, h: Sequence[float], x: np.ndarray, y: np.ndarray, scipy: Sequence[Any]
 ) -> Report:
-    results: Any = None
-    report: Report = None
+    done, report = False, None
     if _finite(*h):
-        results, report = _map(device, rot, h, [x, y], [0, 1])
-    x[...], y[...] = results if results else _scipy(*scipy)
+        done, report = _map(device, rot, h, [x, y], [x, y])
+    if not done:
+        x[...], y[...] = _scipy(*scipy)
     return report
 
 
@@ -248,15 +282,15 @@ def _reduce(
     program = loaded_program(device, spec, options)
     words = LANES * kernel.stored(options) * PARTS
     results, reports = [], []
-    with device_buffers(device, *[4 * n] * len(inputs), 4 * words) as buffers:
-        for buffer, values in zip(buffers, inputs):
-            buffer.array(np.float32, (n,))[...] = values
-        for buffer in buffers:
-            buffer.clean()
-        out = buffers[-1]
+    with _spans(device, inputs, words) as (*spans, (out, *_)):
+        for span, values in zip(spans, inputs):
+            if not span.own:
+                span.buffer.array(np.float32, (n,))[...] = values
+            span.buffer.clean()
+        out.clean()
         for part in _slices(device, n, len(inputs)):
             count = part.stop - part.start
-            addresses = [buffer.bus_address + 4 * part.start for buffer in buffers[:-1]]
+            addresses = [span.bus_address + 4 * part.start for span in spans]
             streams = kernel.uniforms(
                 options, count, constants, addresses, out.bus_address, device.n_qpus
             )
@@ -334,3 +368,9 @@ def isamax(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[int, Repor
     if pattern > 0x7F800000:
         return int(_scipy("isamax", of_x)), report
     return element, report
+
+
+def largest(device: Device, x: np.ndarray) -> Tuple[float, RunReport]:
+    """The largest magnitude in a contiguous vector; NaN if there is one."""
+    results, report = _reduce(device, iamax, [], x)
+    return float(results[:, 0].view(np.uint32).max().reshape(1).view(np.float32)[0]), report

@@ -4,6 +4,9 @@ A matrix is copied once, from the caller's array into device memory, with its co
 bytes where they are long; vectors are copied once, too, to contiguous memory or into the uniforms.
 The caller's arrays are written by nobody here but :func:`update`'s ``out``, when all has succeeded.
 
+A matrix whose columns are contiguous in device memory already (:mod:`.arrays`) is used where it
+lies, and changed there by an update: a launch that fails may have written a part of it.
+
 Every function returns None for the values where the kernels met Inf, NaN or what may be an overflow
 (:mod:`piblas.kernels.panel`): SciPy has to compute the call then.
 """
@@ -19,7 +22,7 @@ from ..driver.device import Buffer, Device, RunReport
 from ..kernels import panel, storage, trsv, update as updates
 from ..kernels.spec import KernelSpec
 from ..kernels.storage import Storage
-from . import cpu, pieces
+from . import arrays, cpu, pieces
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -27,7 +30,9 @@ __all__ = [
     "Panel",
     "band",
     "full",
+    "located",
     "packed",
+    "resident",
     "solve",
     "staged",
     "triangle",
@@ -106,11 +111,36 @@ def packed(ap: np.ndarray, n: int, lower: bool) -> Matrix:
     return Matrix(storage.packed(n, lower), ap[: n * (n + 1) // 2], 0)
 
 
+def located(device: Device, matrix: Matrix) -> Matrix:
+    """The matrix as it lies in device memory if it does (:mod:`.arrays`) and its columns are
+    contiguous, else as it is."""
+    source = matrix.source
+    if arrays.place(source, device) is None or source.ndim == 1:
+        return matrix
+    (rows, columns), (down, along) = source.shape, source.strides
+    ld = along // 4 if columns > 1 else max(rows, 1)
+    if (rows > 1 and down != 4) or along % 4 or ld < rows:
+        return matrix
+    moved = matrix.storage._replace(step=matrix.storage.step + ld - matrix.ld)
+    return Matrix(moved, source, ld)
+
+
+def resident(device: Device, matrix: Matrix) -> Optional[arrays.Place]:
+    """Where a located matrix lies in device memory; None where it has to be copied there."""
+    found = arrays.place(matrix.source, device)
+    if matrix.source.ndim == 1:
+        there = matrix.source.strides == (4,)
+    else:
+        (rows, columns), (down, along) = matrix.source.shape, matrix.source.strides
+        there = (rows == 1 or down == 4) and (columns == 1 or along == 4 * matrix.ld)
+    return found if there else None
+
+
 class Panel:
     """A matrix in device memory, to be multiplied with; ``reports`` gathers the launches."""
 
-    def __init__(self, device: Device, spec: KernelSpec, matrix: Matrix, buffer: Buffer) -> None:
-        self.device, self.spec, self.matrix, self.buffer = device, spec, matrix, buffer
+    def __init__(self, device: Device, spec: KernelSpec, address: int) -> None:
+        self.device, self.spec, self.address = device, spec, address
         self.reports: List[RunReport] = []
 
     def multiply(
@@ -139,7 +169,7 @@ class Panel:
             out.clean()
             factors = x if options.plain else x[:0]
             stored = out.array(np.float32, (plan.words,))
-            at = self.buffer.bus_address, of_x.bus_address, factors, out.bus_address
+            at = self.address, of_x.bus_address, factors, out.bus_address
             hertz = device.clock_hz * device.n_qpus
             costs = [plan.clocks(tile) / hertz for tile in plan.tiles]
             for part in pieces.runs(costs, device.longest_launch, device.n_qpus):
@@ -183,11 +213,16 @@ def solve(
 
 @contextlib.contextmanager
 def staged(device: Device, spec: KernelSpec, matrix: Matrix) -> Iterator[Panel]:
-    """The matrix in device memory for the length of a call."""
+    """The matrix in device memory for the length of a call: copied, or where it lies."""
+    own = resident(device, matrix)
+    if own is not None:
+        own.buffer.clean()
+        yield Panel(device, spec, own.bus_address)
+        return
     with device_buffers(device, 4 * max(matrix.words, 1)) as (buffer,):
         matrix.image(buffer)[...] = matrix.source
         buffer.clean()
-        yield Panel(device, spec, matrix, buffer)
+        yield Panel(device, spec, buffer.bus_address)
 
 
 def update(
@@ -199,26 +234,37 @@ def update(
     factors: Sequence[np.ndarray],
 ) -> Tuple[bool, List[RunReport]]:
     """A = A + the sum of vector factor^T for what is stored; ``out``, shaped as the matrix's
-    source, gets the result if the first value is True."""
+    source, gets the result if the first value is True.
+
+    Where ``out`` is the matrix itself and lies in device memory, it is changed there, whatever
+    values are met.
+    """
     plan = updates.plan(matrix.storage, len(vectors), device.n_qpus)
     program = loaded_program(device, spec, plan.options)
     length = matrix.storage.m + plan.options.height
-    sizes = [4 * matrix.words, 4 * plan.watch_words] + [4 * length for _ in vectors]
-    with device_buffers(device, *sizes) as (buffer, watch, *places):
-        image = matrix.image(buffer)
-        image[...] = matrix.source
+    own = resident(device, matrix) if out.ctypes.data == matrix.source.ctypes.data else None
+    sizes = [4 * plan.watch_words] + [4 * length for _ in vectors]
+    with contextlib.ExitStack() as stack:
+        watch, *places = stack.enter_context(device_buffers(device, *sizes))
+        if own is None:
+            (buffer,) = stack.enter_context(device_buffers(device, 4 * matrix.words))
+            image = matrix.image(buffer)
+            image[...] = matrix.source
+            address = buffer.bus_address
+        else:
+            buffer, address = own.buffer, own.bus_address
         for place, vector in zip(places, vectors):
             words = place.array(np.float32, (length,))
             words[: matrix.storage.m] = vector
             words[matrix.storage.m :] = 0
         for each in (buffer, watch, *places):
             each.clean()
-        reports = []
+        reports, special = [], False
         stored = watch.array(np.float32, (plan.watch_words,))
         costs = [plan.clocks(tile) / device.clock_hz for tile in plan.tiles]
         for part in pieces.runs(costs, device.longest_launch):
             streams = plan.uniforms(
-                buffer.bus_address,
+                address,
                 [place.bus_address for place in places],
                 factors,
                 watch.bus_address,
@@ -228,8 +274,12 @@ def update(
             report.kernel = spec.name
             reports.append(report)
             watch.invalidate()
-            if plan.overflowed(stored):
+            special = special or plan.overflowed(stored)
+            if special and own is None:
                 return False, reports
         buffer.invalidate()
-        out[...] = image
+        if own is None:
+            out[...] = image
+        elif special:
+            arrays.warn_of_special(spec.name)
     return True, reports

@@ -1,22 +1,24 @@
 """sgemm on operands that lie in device memory: packed, multiplied and stored by the QPUs.
 
-The CPU writes uniform streams and touches no element.
+The CPU writes uniform streams and touches no element, nor does it where operands are looked at for
+Inf and NaN, and results for an overflow (:func:`below`): that is a launch of isamax's kernel.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
 from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack
+from . import arrays, pieces, qpu1
 from .qpu import device_buffers, loaded_program
 
-__all__ = ["View", "sgemm"]
+__all__ = ["View", "below", "copied", "product", "sgemm", "view"]
 
 WORD = 4
 
@@ -128,3 +130,62 @@ def _pitch(c: View) -> Optional[int]:
     if rows == 1:
         return WORD * columns
     return down if down >= WORD * columns else None
+
+
+# --- on arrays -----------------------------------------------------------------------------------
+
+
+def view(device: Device, matrix: np.ndarray) -> Optional[View]:
+    """A float32 matrix as it lies in device memory; None where it does not."""
+    found = arrays.place(matrix, device)
+    if found is None or matrix.ndim != 2:
+        return None
+    rows, columns = matrix.shape
+    down, along = matrix.strides
+    return View(found.buffer, (rows, columns), (down, along), found.offset)
+
+
+def _line(matrix: np.ndarray) -> Optional[np.ndarray]:
+    """The elements of a matrix as one contiguous vector; None where there are gaps."""
+    if matrix.flags.f_contiguous:
+        matrix = matrix.T
+    return matrix.reshape(-1) if matrix.flags.c_contiguous else None
+
+
+def below(device: Device, matrix: np.ndarray, limit: float) -> Tuple[bool, List[RunReport]]:
+    """Whether all magnitudes are below a limit (so, no NaN): by the QPUs where they see the matrix
+    and it has no gaps, else by the CPU."""
+    line = _line(matrix)
+    if line is None or arrays.place(line, device) is None:
+        return bool((np.abs(matrix) < limit).all()), []
+    largest, report = qpu1.largest(device, line)
+    return bool(largest < limit), [report]
+
+
+def copied(device: Device, matrix: np.ndarray) -> Tuple[np.ndarray, List[RunReport]]:
+    """A copy of a matrix to go back to: by the QPUs, in device memory, where it has no gaps."""
+    line = _line(matrix)
+    if line is None:
+        return matrix.copy(order="F"), []
+    kept = arrays.empty(line.size, device=device)
+    report = qpu1.scopy(device, line.size, line, 1, kept, 1)
+    shaped = kept.reshape(matrix.T.shape).T if matrix.flags.f_contiguous else kept
+    return shaped.reshape(matrix.shape), [report] if report is not None else []
+
+
+def product(
+    device: Device, alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray
+) -> List[RunReport]:
+    """c = alpha * a @ b + beta * c for arrays in device memory, of which ``c`` overlaps none.
+
+    In as many launches as the device asks for.
+    """
+    (m, k), n = a.shape, b.shape[1]
+    options = gemm_choice.choose(n, m, k, beta != 0)
+    seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
+    reports: List[RunReport] = []
+    for rows, columns in pieces.blocks(m, n, seconds, device.longest_launch):
+        views = [view(device, x) for x in (a[rows], b[:, columns], c[rows, columns])]
+        of_a, of_b, of_c = (x for x in views if x is not None)
+        reports += sgemm(device, alpha, of_a, of_b, beta, of_c)
+    return reports

@@ -202,7 +202,8 @@ def in_double(name, given, result):
     wide, sizes = {}, {}
     for key, value in given.items():
         numeric = key in ("a", "ap", "x", "y", "alpha", "beta")
-        wide[key] = np.array(value, dtype=float) if numeric else value
+        # Operands are float32 numbers of any type; factors become such.
+        wide[key] = np.array(np.array(value, dtype=F32), dtype=float) if numeric else value
         sizes[key] = np.abs(wide[key]) if numeric else value
     double = getattr(blas, "d" + name[1:])
     return double(**wide), double(**sizes), sizes
