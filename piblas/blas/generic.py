@@ -9,7 +9,7 @@ level 3, :mod:`piblas.blas.triangles` take the call or leave it to SciPy.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -85,9 +85,36 @@ def _no_empty_vectors(row: Routine, scipy: Callable[..., Any]) -> Callable[..., 
     return checked
 
 
+def _columns(value: Any) -> Tuple[int, ...]:
+    """The shape of a matrix as SciPy takes it: vectors are columns."""
+    shape = np.shape(value)
+    return (*shape, 1, 1)[:2] if len(shape) < 2 else shape
+
+
+def _no_short_b(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
+    """SciPy (1.17) reads beyond the end where op(b) has less rows than op(a)."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        given = dict(zip(row.arguments, args), **kwargs)
+        try:
+            along = 1 if given.get("trans", 0) else 0
+            a, b = _columns(given["a"]), _columns(given["b"])
+            short = len(a) == len(b) == 2 and a[1 - along] == b[1 - along] and b[along] < a[along]
+        except (KeyError, ValueError):
+            short = False  # SciPy says what is wrong
+        if short:
+            which = "columns" if along else "rows"
+            raise BlasError(row.name, "b", b, f"a has {a[along]} {which}, so b has to")
+        return scipy(*args, **kwargs)
+
+    return checked
+
+
 def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
     if row.name[1:] in ("ger", "geru", "gerc"):
         scipy = _no_empty_vectors(row, scipy)
+    elif row.name[1:] in ("syr2k", "her2k"):
+        scipy = _no_short_b(row, scipy)
     counters = devices.counters(row.level if row.kernel else 0)
 
     def routine(*args: Any, **kwargs: Any) -> Any:

@@ -307,12 +307,15 @@ def _update(stem: str, given: Dict[str, Any]) -> Plain:
     alpha = arguments.real(given["alpha"])
     if stem == "ger":
         _need(all(operator.index(given[f"inc{name}"]) in (1, -1) for name in names))
+        for name in names:  # SciPy wants integers, and reads no more into them
+            _integer(given, f"overwrite_{name}", -(2**31))
         given = dict(given, offx=0, offy=0)
         shape = raw["x"].size, raw["y"].size
         sizes = dict(zip("mn", shape))
     else:
         n = given["n"]
         if n is None:
+            _need(not stem.startswith("sp"))  # n comes first there and may not be left out
             n = min(
                 (raw[name].size - 1 - _integer(given, f"off{name}"))
                 // abs(operator.index(given[f"inc{name}"])) + 1

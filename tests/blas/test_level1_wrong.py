@@ -115,7 +115,9 @@ def same(mine, theirs, routine):
     assert type(mine) is type(theirs)
     if isinstance(theirs, np.ndarray):
         assert (mine.dtype, mine.strides) == (theirs.dtype, theirs.strides)
-        np.testing.assert_array_equal(mine, theirs)
+        # Where a solver divides, one of two may round the other way.
+        rtol = 1e-5 if routine[-2:] in ("sv", "sm") else 0
+        np.testing.assert_allclose(mine, theirs, rtol=rtol, atol=rtol)
     else:
         np.testing.assert_allclose(mine, theirs, rtol=1e-6 if routine == "snrm2" else 0)
 
