@@ -1,6 +1,7 @@
 """sgemm where one side of the result is 1: a product of a matrix and a vector, on the gemv kernel.
 
-That takes the matrix as it lies; the gemm kernel would pack it and fill the vector up to a tile.
+That takes the matrix as it lies, in device memory too (:mod:`.arrays`); the gemm kernel would pack
+it and fill the vector up to a tile.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def sgemm(
     else:
         matrix, x, result = b.T, a[0], c[0]
     transposed = abs(matrix.strides[1]) < abs(matrix.strides[0])
-    source = qpu2.full(matrix.T if transposed else matrix)
+    source = qpu2.located(device, qpu2.full(matrix.T if transposed else matrix))
     with qpu2.staged(device, gemv.SPEC, source) as panel:
         product = panel.multiply("t" if transposed else "n", x, source.storage)
     if product is None:

@@ -305,6 +305,17 @@ def test_sgemm(device, order_a, order_b):
     np.testing.assert_array_equal(turned, piblas.sgemm(1.5, plain[1].T, plain[0], trans_b=1))
 
 
+def test_sgemm_with_a_vector_reads_the_matrix_where_it_lies(device, monkeypatch):
+    a, column, row = values(70, 50), values(50, 1), values(1, 70)
+    wanted = piblas.sgemm(1.5, a, column), piblas.sgemm(1.5, row, a)
+    staged = []
+    monkeypatch.setattr(qpu2.Matrix, "image", lambda *given: staged.append(given))
+    held = piblas.array(a)
+    np.testing.assert_array_equal(piblas.sgemm(1.5, held, column), wanted[0])
+    np.testing.assert_array_equal(piblas.sgemm(1.5, row, held), wanted[1])
+    assert not staged and piblas.stats()["emulator"] == {ASKED: 4}
+
+
 def test_other_routines_take_them(device):
     """As any array: copied."""
     a, b = piblas.array(SQUARE), piblas.array(values(M, 5))

@@ -16,6 +16,7 @@ from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
 from piblas.blas import devices, dispatch, level1, level2, qpu2
 from piblas.blas.routines import KERNELS, ROUTINES
 from piblas.driver import Emulator
+from piblas.kernels import trsv
 
 F32 = np.float32
 NAMES = [name for name in KERNELS if ROUTINES[name].level == 2]
@@ -243,6 +244,25 @@ def check_residual(name, given, result):
     there[off : off + (n - 1) * abs(inc) + 1 : abs(inc)] = n > 0
     error = np.abs(back - np.array(given["x"], dtype=float))[there]
     assert np.all(error <= 23.6 * U * (1 + 24 * U) * sizes[there] + 2.0**-120 * (n + 1)), given
+
+
+@pytest.mark.parametrize("ill", (False, True), ids=("well scaled", "ill scaled"))
+@pytest.mark.parametrize("transposed", (0, 1))
+def test_bounds_of_solutions_are_not_slack(transposed, ill, emulator):
+    """The worst residual is at least a hundredth of what is documented; ill scaled, the numbers
+    span 1e-28 to 1e28.  All are positive, so that truncation adds up."""
+    n, rng = 300, np.random.default_rng(6)
+    rows, inner = 10.0 ** (rng.uniform(-1, 1, (2, n)) * (14 if ill else 0))
+    wide = np.tril(rng.uniform(0.5, 1, (n, n))) / n + np.eye(n)
+    a = (wide * np.outer(rows, inner)).astype(F32)
+    op = a.T if transposed else a
+    b = (rng.uniform(1, 2, n) * (inner if transposed else rows)).astype(F32)
+    x = piblas.strsv(a, b, lower=1, trans=transposed)
+    assert launches() == 1
+    truncations = 9 if transposed else 23
+    bound = trsv.residual_bound(truncations, op, x)
+    share = np.max(np.abs(op.astype(float) @ x.astype(float) - b) / bound)
+    assert 0.01 < share <= 1
 
 
 def bounded(name, calls, seed):
