@@ -7,10 +7,12 @@ from typing import Any, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..errors import BlasError
-from . import args, cpu, devices, dispatch, launch, record
+from . import args, arrays, cpu, devices, dispatch, launch, record
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
 
 __all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
+
+IN_DEVICE_MEMORY = "the operand lies in device memory"
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -142,15 +144,23 @@ def sgemm_batch_strided(
 def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     """alpha * op(a) as a new Fortran-ordered float32 matrix; op transposes where ``trans`` is 1, 2.
 
-    ``a`` may have any type, order and strides.  Runs on the CPU: a copy costs the memory's time
-    wherever it runs, and a QPU would need one more to be handed ``a``.  As IEEE 754 has it, one
-    rounding an element; alpha = 1 copies every bit of a float32 ``a``, alpha = 0 gives zeros
-    without reading it.  A wrong argument raises :class:`piblas.BlasError`.
+    ``a`` may have any type, order and strides.  The QPUs do it where ``a`` lies in device memory
+    (``piblas.array``) without gaps, and the result is there, too.  Any other ``a`` is the CPU's: a
+    copy costs the memory's time wherever it runs, and a QPU would need one more to be handed ``a``.
+
+    alpha = 1 copies every bit of a float32 ``a``, alpha = 0 gives zeros without reading it.
+    Otherwise the CPU rounds each element as IEEE 754 has it; the QPUs' error is 2**-23 of it, and
+    2**-126 as they take smaller numbers for zero; where there is Inf, NaN or an overflow, it is the
+    CPU's result.  A wrong argument raises :class:`piblas.BlasError`.
     """
     turned = args.trans("somatcopy", "trans", trans)
     factor = args.scalar("somatcopy", "alpha", alpha)
     matrix = args.matrix("somatcopy", "a", a)
     source = matrix.T if turned else matrix
+    if factor != 0 and arrays.home(source) is not None:
+        found = _ordered(factor, source)
+        if found is not None:
+            return found
     out = np.empty(source.shape, np.float32, order="F")
     if factor == 0:
         out[...] = 0
@@ -161,6 +171,26 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
             np.multiply(source, np.float32(factor), out=out)
     record.count("cpu", dispatch.NO_KERNEL)
     return out
+
+
+def _ordered(factor: float, source: np.ndarray) -> Optional[np.ndarray]:
+    """The result from the device in whose memory the matrix lies; None if it is the CPU's."""
+    from . import resident
+
+    target, device = devices.current()
+    if device is None or arrays.place(source, device) is None:
+        return None
+    failed, done = launch.attempt(
+        "somatcopy", target, device, lambda: resident.ordered(device, factor, source)
+    )
+    found: Optional[np.ndarray] = None
+    if failed is None:
+        found, reports = done
+        for report in reports:
+            record.report(report)
+    if found is not None:
+        record.count(target.backend, IN_DEVICE_MEMORY)
+    return found
 
 
 # --- arguments -----------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ __all__ = [
     "largest",
     "sasum",
     "saxpy",
+    "scaled",
     "scopy",
     "sdot",
     "snrm2",
@@ -156,7 +157,7 @@ def _map(
                 special = special or largest >= OVERFLOW
         report = pieces.combined(reports)
         report.kernel = spec.name
-        in_place = any(spans[o].own for o in outputs)
+        in_place = any(spans[o].own and o < len(inputs) for o in outputs)
         for o in outputs:
             spans[o].buffer.invalidate()
         if special:
@@ -200,6 +201,13 @@ def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
     if not done:
         of_x[...] = _scipy("sscal", a, of_x)
     return report
+
+
+def scaled(
+    device: Device, a: float, x: np.ndarray, y: np.ndarray
+) -> Tuple[bool, Optional[RunReport]]:
+    """y = a * x for vectors of one length that do not overlap; False where SciPy has to do it."""
+    return _map(device, scal, [a], [x], [y]) if _finite(a) else (False, None)
 
 
 def saxpy(

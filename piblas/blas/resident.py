@@ -1,4 +1,4 @@
-"""sgemm on operands that lie in device memory: packed, multiplied and stored by the QPUs.
+"""sgemm and somatcopy of operands that lie in device memory, by the QPUs.
 
 The CPU writes uniform streams and touches no element, nor does it where operands are looked at for
 Inf and NaN, and results for an overflow (:func:`below`): that is a launch of isamax's kernel.
@@ -7,6 +7,7 @@ Inf and NaN, and results for an overflow (:func:`below`): that is a launch of is
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
@@ -18,7 +19,7 @@ from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack
 from . import arrays, pieces, qpu1
 from .qpu import device_buffers, loaded_program
 
-__all__ = ["View", "below", "copied", "product", "sgemm", "view"]
+__all__ = ["View", "below", "copied", "ordered", "product", "sgemm", "view"]
 
 WORD = 4
 
@@ -169,8 +170,80 @@ def copied(device: Device, matrix: np.ndarray) -> Tuple[np.ndarray, List[RunRepo
         return matrix.copy(order="F"), []
     kept = arrays.empty(line.size, device=device)
     report = qpu1.scopy(device, line.size, line, 1, kept, 1)
-    shaped = kept.reshape(matrix.T.shape).T if matrix.flags.f_contiguous else kept
-    return shaped.reshape(matrix.shape), [report] if report is not None else []
+    return _like(matrix, kept), [report] if report is not None else []
+
+
+def _like(matrix: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """A vector as a matrix of the same order as one without gaps."""
+    if matrix.flags.f_contiguous:
+        return line.reshape(matrix.T.shape).T
+    return line.reshape(matrix.shape)
+
+
+WIDEST = 16384
+"""Rows of a matrix that one launch can bring into another order: the store engine's stride ends
+at 65535 bytes."""
+
+PACKED_RATE = 0.25e9
+"""Bytes a second that a launch packs at least, read and written."""
+
+
+def ordered(
+    device: Device, alpha: float, source: np.ndarray
+) -> Tuple[Optional[np.ndarray], List[RunReport]]:
+    """alpha * source, which lies in device memory, in Fortran order in device memory; None where
+    the CPU has to do it.
+
+    A matrix without gaps is a vector to copy's and scal's kernels, the latter with its error and
+    its eye on Inf and NaN.  Rows that are contiguous become columns by the kernel that packs for
+    gemm, which moves every bit.
+    """
+    reports: List[RunReport] = []
+    (m, n), line = source.shape, _line(source)
+    if line is not None and (alpha != 1 or source.flags.f_contiguous):
+        made, done, report = arrays.empty(source.size, device=device), True, None
+        if alpha == 1:
+            report = qpu1.scopy(device, line.size, line, 1, made, 1)
+        else:
+            done, report = qpu1.scaled(device, alpha, line, made)
+        reports += [report] if report is not None else []
+        if not done:
+            return None, reports
+        source = _like(source, made)
+        if source.flags.f_contiguous:
+            return source, reports
+    elif alpha != 1:
+        return None, reports
+    if m > WIDEST or source.strides[1] != WORD or source.strides[0] == WORD:
+        return None, reports
+    layout = gemm_data.Packed(m, n, m)
+    room = arrays.empty(layout.words, device=device)
+    program = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
+    of, to = view(device, source), arrays.place(room, device)
+    assert of is not None and to is not None
+    seconds = 2 * WORD * m / PACKED_RATE
+    of.buffer.clean()
+    to.buffer.clean()
+    for part in pieces.runs([seconds] * n, device.longest_launch):
+        # What a launch writes behind its columns, the next one overwrites.
+        operand = gemm_pack.Operand(
+            dataclasses.replace(layout, steps=len(part)),
+            len(part),
+            of.bus_address + part.start * of.strides[1],
+            of.strides[1],
+            of.strides[0],
+            to.bus_address + WORD * m * part.start,
+        )
+        streams = gemm_pack.Streams((operand,), device.n_qpus)
+        with device_buffers(device, streams.nbytes) as (buffer,):
+            words, starts = streams.at(buffer.bus_address)
+            buffer.array(np.uint32, words.shape)[:] = words
+            buffer.clean()
+            report = device.execute(program, starts, timeout=60.0)
+        report.kernel = gemm_pack.SPEC.name
+        reports.append(report)
+    to.buffer.invalidate()
+    return room[: m * n].reshape(n, m).T, reports
 
 
 def product(

@@ -327,6 +327,52 @@ def test_other_routines_take_them(device):
         np.testing.assert_array_equal(call(a, b), call(np.array(a), np.array(b)))
 
 
+@pytest.mark.parametrize("trans", (0, 1))
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("m, n", ((1, 1), (1, 40), (40, 1), (5, 7), (16, 16), (33, 130), (200, 19)))
+def test_somatcopy(device, m, n, order, trans):
+    """In either order, transposed or not: every bit, on the QPUs."""
+    a = piblas.array(values(m, n), order=order)
+    a.view(np.uint32).flat[0] = 0x7FC12345
+    with piblas.profile() as profile:
+        got = piblas.somatcopy(1, a, trans)
+    assert got.on_device is device and got.flags.f_contiguous
+    wanted = np.array(a.T if trans else a, order="F")
+    bits = [x.T.view(np.uint32) for x in (np.asarray(got), wanted)]
+    np.testing.assert_array_equal(*bits)
+    same = wanted.size == max(m, n) or (order == "F") != bool(trans)
+    assert [report.kernel for report in profile.reports] == ["copy" if same else "gemm_pack"]
+    a.flat[0] = 1
+    got = piblas.somatcopy(-2, a, trans)
+    np.testing.assert_array_equal(got, -2 * np.array(a.T if trans else a))
+    assert got.on_device is device
+    assert list(piblas.stats()) == ["emulator"]
+
+
+def test_somatcopy_of_a_part(device, monkeypatch):
+    a = Held(device, values(60, 50), ld=64)
+    for part in (np.s_[3:40, ::2], np.s_[::-1, 7:], np.s_[:, ::-3]):
+        for trans in (0, 1):
+            wanted = a.plain[part].T if trans else a.plain[part]
+            np.testing.assert_array_equal(piblas.somatcopy(1, a.array[part], trans), wanted)
+            np.testing.assert_array_equal(piblas.somatcopy(2, a.array[part], trans), 2 * wanted)
+            np.testing.assert_array_equal(piblas.somatcopy(0, a.array[part], trans), 0 * wanted)
+    a.check()
+    monkeypatch.setattr(device, "longest_launch", 1e-5, raising=False)
+    with piblas.profile() as profile:
+        np.testing.assert_array_equal(piblas.somatcopy(1, a.array, 1), a.plain.T)
+    assert len(profile.reports) > 3
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf, 3e38))
+def test_somatcopy_of_special_values(device, bad):
+    a = piblas.array(values(20, 30))
+    a[3, 4] = bad
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(piblas.somatcopy(2, a, 1), 2 * np.array(a).T)
+    assert list(piblas.stats()) == ["cpu"]
+
+
 def test_sgemm_in_short_launches(device, monkeypatch):
     monkeypatch.setattr(device, "longest_launch", 1e-4, raising=False)
     a, b = values(210, 40), values(40, 230)
