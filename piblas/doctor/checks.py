@@ -19,6 +19,7 @@ from ..driver.firmware_memory import MEM
 from ..driver.launchers import kernel_limit
 from ..driver.lock import GpuLock, holder
 from ..driver.memory import Surveyed, cma_free, survey
+from ..driver.vcsm import NODE as OLD_NODE
 from ..errors import DeviceBusy, DeviceError
 from . import fixes, system
 from .finding import FAIL, INFO, OK, SKIP, WARN, Check, Finding, Outcome
@@ -207,6 +208,9 @@ def _enable(at: Examination) -> Outcome:
 
 def _vcsm_cma(at: Examination) -> Outcome:
     found = system.node(CMA_NODE)
+    older = system.node(OLD_NODE)
+    if found is None and older is not None and os.access(OLD_NODE, os.R_OK | os.W_OK):
+        return Outcome(INFO, f"the one of kernels before 5.9: {older}; its memory is uncached")
     if found is None:
         return Outcome(
             WARN if os.geteuid() == 0 else FAIL,

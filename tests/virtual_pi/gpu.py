@@ -21,7 +21,6 @@ from .ram import Ram
 __all__ = ["Gpu", "V3D", "REGISTERS"]
 
 _STEPS = (8, 1024)  # instructions between two looks at the host interrupt: first 64 times, then
-_ENDLESS = 200_000_000  # instructions of one QPU: nothing here runs longer
 OFF = 0xDEADBEEF
 
 REGISTERS = {
@@ -46,6 +45,7 @@ class Gpu:
         self.violations: List[str] = []
         self.launches = 0
         self.longest = 0.0  # simulated seconds
+        self.endless = 200_000_000  # instructions of one QPU beyond which a program never ends
         self.begun: Optional[List[Tuple[int, int]]] = None
         self.totals: Dict[int, int] = {}
 
@@ -75,7 +75,7 @@ class Gpu:
         told: Optional[int] = None  # bytes stored when the host was interrupted
         late = False
         try:
-            machine.start(pairs, _ENDLESS)
+            machine.start(pairs, self.endless)
             for turn in itertools.count():
                 status = machine._run(_STEPS[turn > 64], -1)
                 if told is None and machine.interrupts:

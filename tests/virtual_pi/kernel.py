@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Tuple
 
-from . import tree
+from . import tree, vcsm
 from .faults import Faults
 from .firmware import TAGS, Firmware, Refused, Silent
 from .gpu import REGISTERS, V3D, Gpu
@@ -51,7 +51,7 @@ class Answer:
 class DmaBuf:
     """A dma-buf: pages, who imports it, or what it imports."""
 
-    exporter: str  # "heap", "system", "vcsm-cma" or "import"
+    exporter: str  # "heap", "system", "vcsm-cma", "vcsm" or "import"
     address: int
     nbytes: int
     cached: bool
@@ -102,6 +102,7 @@ class Kernel:
         self._token = 0
         self._vc_handle = 0x1000
         tree.plant(root, setup, self.ram)
+        self.vcsm = vcsm.Vcsm(self)
         self.udmabuf: Optional[DmaBuf] = None
         if setup.udmabuf:
             self._probe_udmabuf()
@@ -155,6 +156,7 @@ class Kernel:
             if _hung_up(file.end):
                 file.end.close()
                 del self.files[ino]
+                self.vcsm.closed(ino)
         busy = bool(self.gpu.begun) or not self.v3d.idle
         again = True
         while again:
@@ -162,6 +164,7 @@ class Kernel:
             for buffer in list(self.buffers):
                 held = any(file.buffer is buffer for file in self.files.values())
                 held = held or any(m.buffer is buffer for m in self.mappings.values())
+                held = held or self.vcsm.holds(buffer)
                 if held or buffer.importers:
                     continue
                 if busy and alive:
@@ -179,7 +182,9 @@ class Kernel:
             self.ram.invalidate(buffer.address, buffer.nbytes)
             buffer.source.importers.remove(buffer)
             return
-        if buffer.exporter != "system":
+        if buffer.exporter == "vcsm":
+            self.ram.shut(buffer.address, self.ram.vc.give(buffer.address))
+        elif buffer.exporter != "system":
             self.ram.shut(buffer.address, self.ram.cma.give(buffer.address))
 
     # --- opening ---------------------------------------------------------------------------------
@@ -275,7 +280,9 @@ class Kernel:
         with self.lock:
             self.reap()
             if file.kind == "vcsm-cma":
-                return self._vcsm(pid, number, inner, is_open, data)
+                return self._vcsm_cma(pid, number, inner, is_open, data)
+            if file.kind == "vcsm":
+                return Answer(payload=self.vcsm.ioctl(pid, ino, number, data))
             if file.kind in ("heap", "system"):
                 return self._heap(pid, file, number, data)
             if file.kind == "dma-buf":
@@ -349,7 +356,17 @@ class Kernel:
         self.ram.open(address, nbytes)
         return address
 
-    def _vcsm(self, pid: int, number: int, inner: int, is_open: int, data: bytes) -> Answer:
+    def take_gpu_memory(self, nbytes: int) -> DmaBuf:
+        """Pages of gpu_mem for /dev/vcsm."""
+        address = self.ram.vc.take(nbytes)
+        if address is None:
+            raise OSError(errno.ENOMEM, "no room in gpu_mem")
+        self.ram.open(address, nbytes, noise=True)
+        buffer = DmaBuf("vcsm", address, nbytes, cached=False)
+        self.buffers.append(buffer)
+        return buffer
+
+    def _vcsm_cma(self, pid: int, number: int, inner: int, is_open: int, data: bytes) -> Answer:
         command = number & 0xFF
         if command not in (0x5A, 0x5B):
             raise OSError(errno.EINVAL, "unknown ioctl")
@@ -433,6 +450,9 @@ class Kernel:
                 raise OSError(errno.EINVAL, "mmap")
             if file.kind == "mem":
                 return self._map_mem(pid, file, offset, nbytes)
+            if file.kind == "vcsm":
+                buffer = self.vcsm.mapped(ino, offset, nbytes)
+                return self._map(pid, buffer, what, buffer.address, False)
             buffer = self.udmabuf if file.kind == "udmabuf" else file.buffer
             if buffer is None:
                 raise OSError(errno.ENODEV, "mmap")
@@ -553,6 +573,8 @@ def _ioctl_name(kind: str, number: int, data: bytes) -> str:
     if kind == "vcsm-cma":
         names = {0x5A: "ALLOC", 0x5B: "IMPORT_DMABUF", 0x5C: "CLEAN_INVALID2"}
         return names.get(command, hex(number))
+    if kind == "vcsm":
+        return vcsm.COMMANDS.get(command, hex(number))
     if kind in ("heap", "system"):
         return "ALLOC" if command == 0 else hex(number)
     if kind == "dma-buf" and number == 0x40086200 and len(data) == 8:

@@ -150,7 +150,8 @@ class Setup:
 
     @property
     def config_txt(self) -> str:
-        return "/boot/config.txt" if self.release == "bullseye" else "/boot/firmware/config.txt"
+        old = self.release in ("buster", "bullseye")
+        return "/boot/config.txt" if old else "/boot/firmware/config.txt"
 
     def but(self, **changes: object) -> "Setup":
         """The same with some fields changed; ``board`` may be a name, ``nodes`` a dict of changes.
@@ -226,6 +227,10 @@ def _setups() -> Dict[str, Setup]:
             links={"/dev/dma_heap/vidbuf_cached": "default_cma_region"},
             kernel="6.18.3+rpt-rpi-v8", mailbox_seconds=3.0,
             version="#1 SMP PREEMPT Debian 1:6.18.3-1+rpt1 (2026-08-04)",
+        ),
+        "old-vcsm": book32.but(
+            release="buster", kernel="5.4.83-v7+", version="#1379 SMP Mon Dec 14 13:08:57 GMT 2020",
+            nodes={"/dev/vcsm-cma": None, **_NO_HEAP, "/dev/vcsm": _VIDEO}, links={},
         ),
         "u-dma-buf": no_vcsm.but(udmabuf=16 * MIB, nodes={"/dev/udmabuf0": _ROOT}),
         "not-in-video": book64.but(user=GUEST),

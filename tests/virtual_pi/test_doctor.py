@@ -83,6 +83,7 @@ OTHERS = {
     "udev2026-root": {}, "bullseye64": {}, "no-vcsm-cma-zero": {"vcsm-cma": ("warn",),
                                                                "dma-heap": ("warn",)},
     "u-dma-buf": {"vcsm-cma": ("warn",), "dma-heap": ("warn",)},
+    "old-vcsm": {"dma-heap": ("warn", "5.10 or later")},
 }  # fmt: skip
 
 

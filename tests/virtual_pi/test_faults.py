@@ -27,6 +27,7 @@ PLAUSIBLE = {
     "ioctl(vcio, EXECUTE_QPU": (E.ETIMEDOUT, E.EINVAL, E.ENOMEM, E.EINTR, E.EIO, E.EPERM),
     "ioctl(vcio": (E.ETIMEDOUT, E.EINVAL, E.ENOMEM, E.EPERM, E.EIO),
     "ioctl(heap": (E.ENOMEM, E.EINTR, E.EMFILE, E.EINVAL, E.ENOTTY),
+    "ioctl(vcsm, ": (E.ENOMEM, E.EINTR, E.EINVAL, E.EPERM),
     "ioctl(vcsm-cma": (E.ENOMEM, E.EINTR, E.EMFILE, E.EINVAL, E.EPERM, E.ENOTTY),
     "ioctl(dma-buf": (E.EINTR, E.EAGAIN, E.EINVAL, E.EIO, E.ENOTTY),
     "mmap(": (E.ENOMEM, E.EPERM, E.EACCES, E.EAGAIN, E.EINVAL),
@@ -102,6 +103,7 @@ SWEEPS = {
     "registers": ("root", {"device": "qpu"}),
     "GPU memory": ("no-vcsm-cma", {"device": "qpu"}),
     "u-dma-buf": ("u-dma-buf", {"open": {"memory": "u-dma-buf"}}),
+    "old vcsm": ("old-vcsm", {"device": "qpu"}),
 }
 
 

@@ -337,3 +337,37 @@ except KeyboardInterrupt:
     with pi.fault("GET_BOARD_REVISION", signal=signal.SIGKILL):
         assert pi.python(PRELUDE + code).returncode == -signal.SIGKILL
     assert pi.report().clean
+
+
+def test_vcsm_of_old_kernels(boot, raw):
+    """By the request numbers of the old header; what a process leaves is freed at its end."""
+    code = """
+fd = os.open("/dev/vcsm", os.O_RDWR)
+def call(number, data):
+    data = bytearray(data)
+    try:
+        fcntl.ioctl(fd, number, data)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return list(struct.unpack(f"<{len(data) // 4}I", data))
+alloc = lambda size: call(0x8030495a, struct.pack("<III32sI", size, 1, 0, b"raw", 0))
+address = lambda pid, handle: call(0x8010496a, struct.pack("<4I", pid, handle, 0, 0))
+handle = alloc(5000)[11]
+early = address(os.getpid(), handle)
+memory = mmap.mmap(fd, 8192, offset=handle)
+memory[:4] = b"here"
+call(0x8008495c, struct.pack("<II", handle, 0))
+tell(handle % 4096, early, address(os.getpid(), handle)[2:], address(1, handle), alloc(0),
+     alloc(1 << 30), call(0x80044961, struct.pack("<I", 77)), call(0x80084963, bytes(8)))
+other = alloc(4096)[11]
+tell(call(0x80044961, struct.pack("<I", other)), address(os.getpid(), other))
+"""
+    pi = boot("old-vcsm")
+    prelude = "import errno, fcntl, mmap, os, struct\n"
+    first, second = raw(pi, prelude + code)
+    place, early, (bus, size), foreign, empty, large, unknown, resize = first
+    assert place == 0 and size == 8192 and bus >> 30 == 3
+    assert early == foreign == empty == unknown == resize == "EINVAL" and large == "ENOMEM"
+    assert second[1] == "EINVAL"
+    assert pi.kernel.ram.memory.words[((bus & 0x3FFFFFFF) - pi.kernel.ram.start) // 4] != 0
+    assert pi.report().clean

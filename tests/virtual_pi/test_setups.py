@@ -9,7 +9,8 @@ import pytest
 
 from .pi import TREE, VirtualPi
 
-WORKING = ["bookworm32", "bookworm64", "bullseye", "no-vcsm-cma", "root", "zero", "udev2026-root"]
+WORKING = ["bookworm32", "bookworm64", "bullseye", "no-vcsm-cma", "root", "zero", "udev2026-root",
+           "old-vcsm"]
 FAILING = ["udev2026", "kms", "gpu_mem16", "pi4"]
 
 

@@ -12,8 +12,8 @@ from .setups import Setup
 
 __all__ = ["plant", "meminfo"]
 
-_RELEASES = {"bullseye": ("11", "bullseye"), "bookworm": ("12", "bookworm"),
-             "trixie": ("13", "trixie")}  # fmt: skip
+_RELEASES = {"buster": ("10", "buster"), "bullseye": ("11", "bullseye"),
+             "bookworm": ("12", "bookworm"), "trixie": ("13", "trixie")}  # fmt: skip
 # What else stands in /dev, so that a listing looks like one; opening these is not the Pi's affair.
 _OTHERS = ("null", "zero", "full", "random", "urandom", "tty", "console", "gpiochip0", "mmcblk0")
 
