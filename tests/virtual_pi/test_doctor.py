@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from piblas.doctor import checks
+from piblas.doctor.trial import TRIAL
+
 from .faults import Fault
 from .pi import VirtualPi
 from .setups import BOARDS, SETUPS, setup
@@ -124,6 +127,24 @@ def test_others(name):
 def test_all_set_ups_are_examined():
     # A process of 64 bits cannot pass for one of 32 in everything: see test_python.
     assert set(LISTED) | set(OTHERS) | {"bookworm32on64", "pi2"} == set(SETUPS)
+
+
+def test_every_check_fires_somewhere():
+    """In the lists above or in a test of its own below."""
+    fired = {check for rows in (LISTED, OTHERS) for row in rows.values() for check in row}
+    own = {
+        "other users": test_other_users, "kernel": test_kernel_tells_its_limit,
+        "Python": test_python, "a program": test_a_program_that_computes_nothing,
+    }  # fmt: skip
+    assert fired | set(own) == {row.name for row in (*checks.CHECKS, TRIAL)}
+
+
+@pytest.mark.slow
+def test_a_driver_that_the_firmware_puts_up_with():
+    """fkms: the node is on, the QPUs are lent all the same."""
+    code, found = examine("kms", enable_reply=0, overlays=("vc4-fkms-v3d",))
+    assert code == 0 and found["V3D node"][0] == "warn"
+    assert "dtoverlay=vc4-fkms-v3d" in found["V3D node"][1] and found["a program"][0] == "ok"
 
 
 @pytest.mark.slow

@@ -114,3 +114,25 @@ def test_tune(name, board, tmp_path):
     assert tuned and launch == figures["launch"]
     assert seconds["cpu"] == pytest.approx(figures["call"], rel=0.5)
     assert seconds["qpu"] > launch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bookworm64", "root"])
+def test_selftest(name, tmp_path):
+    """All of it but the times, which are those of this machine's emulator."""
+    with VirtualPi(name, timing="off") as pi:
+        command = [sys.executable, "-m", "piblas", "selftest", "--quick", "--out", str(tmp_path)]
+        done = pi.run([*command, "--json"], timeout=900)
+        assert done.returncode == 0, done.stderr + done.stdout
+        report = pi.report()
+        assert report.clean and report.launches > 300, report
+    told = json.loads(done.stdout)
+    assert told["conformance"]["differences"] == [] and told["conformance"]["cases"] > 100
+    assert all(row["ok"] and row["ran"] for row in told["routines"])
+    assert [row["bench"] for row in told["timing"] if row["problem"]] == []
+    assert all(bool(row["counters"]) == (name == "root") for row in told["timing"])
+    machine = told["machine"]
+    assert machine["device"] == "qpu" and machine["model"] == pi.setup.board.model
+    assert machine["memory"] == "heap-import" and told["host"]["launch_12_us"] > 0
+    (text,) = tmp_path.glob("*.txt")
+    assert "simulated" not in text.read_text() and "as on the emulator" in text.read_text()
