@@ -45,6 +45,9 @@ class Gpu:
         self.violations: List[str] = []
         self.launches = 0
         self.longest = 0.0  # simulated seconds
+        # A busy CPU writes dirty lines back whenever it likes, and after a launch is a bad time; an
+        # idle one keeps them.
+        self.busy_cpu = True
         self.endless = 200_000_000  # instructions of one QPU beyond which a program never ends
         self.begun: Optional[List[Tuple[int, int]]] = None
         self.totals: Dict[int, int] = {}
@@ -92,8 +95,8 @@ class Gpu:
             machine.reset()
             return None
         finally:
-            # A busy CPU writes dirty lines back whenever it likes; now is a bad time.
-            self.ram.evict()
+            if self.busy_cpu:
+                self.ram.evict()
         if needs_interrupt and told is None:
             return None
         if needs_interrupt and (late or machine.traffic()["vpm_dma_store"] != told):

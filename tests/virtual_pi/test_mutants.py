@@ -50,6 +50,9 @@ TRIALS = {
         "bookworm64", (), {"do": "resident", "open": {**OPEN, **CACHED}, "soiled": True},
         "heap-import",
     ),
+    "resident, idle CPU": (
+        "bookworm64", (), {"do": "resident", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
     "u-dma-buf": ("u-dma-buf", (), {**TWICE, "open": {**OPEN, "memory": "u-dma-buf"}}, "u-dma-buf"),
 }  # fmt: skip
 SITES = mutants.sites()
@@ -78,6 +81,7 @@ def verdict(crews, trial, site=None):
     setup, faults, options, memory = TRIALS[trial]
     more = {"mutant": list(site)} if site else {}
     crew = crews(setup)
+    crew.pi.kernel.gpu.busy_cpu = not trial.endswith("idle CPU")
     told = crew.run(*(Fault(*args, **kwargs) for args, kwargs in faults), **options, **more)
     if site:
         crew.reboot()
