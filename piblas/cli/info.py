@@ -9,12 +9,12 @@ import importlib.util
 import json
 import platform
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import piblas
 
 from .. import config
-from ..blas import boards, devices, routines
+from ..blas import boards, devices, profiles, routines
 from . import console
 
 __all__ = ["add_commands"]
@@ -89,6 +89,14 @@ def _devices() -> Dict[str, str]:
     }
 
 
+def _figures(board: Optional[boards.Board]) -> str:
+    """Whose figures dispatch decides by."""
+    if board is None:
+        return "none"
+    path = profiles.path(board.name)
+    return f"measured, {path}" if board.tuned else f"published ones; none measured in {path}"
+
+
 def _settings() -> List[Tuple[str, str, str, str]]:
     return [
         (row.name, config.get(row.name), row.default, row.meaning) for row in config.SETTINGS
@@ -115,6 +123,7 @@ def run_info(args: argparse.Namespace) -> int:
         "versions": _versions(),
         "platform": f"{platform.machine()} {platform.system()}, {sys.byteorder}-endian",
         "board": f"{board.name}: {board.model}" if board else "no Raspberry Pi of these models",
+        "figures": _figures(board),
         "devices": _devices(),
         "settings": {row[0]: {"value": row[1], "default": row[2]} for row in _settings()},
         "kernels": _kernels(),
@@ -123,7 +132,8 @@ def run_info(args: argparse.Namespace) -> int:
         print(json.dumps(facts))
         return 0
     print("versions\n" + console.table(list(facts["versions"].items())))
-    print("machine\n" + console.table([("platform", facts["platform"]), ("board", facts["board"])]))
+    rows = [(name, facts[name]) for name in ("platform", "board", "figures")]
+    print("machine\n" + console.table(rows))
     print("devices\n" + console.table(list(facts["devices"].items())))
     print("settings\n" + console.table([(n, v or '""', m) for n, v, _, m in _settings()]))
     print("kernels")

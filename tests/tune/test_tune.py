@@ -155,3 +155,12 @@ def test_another_board_than_this(capsys, home, monkeypatch):
 def test_steps_have_names_of_their_own():
     assert len({step.name for step in STEPS}) == len(STEPS)
     assert all(set(step.devices) <= set(profiles.DEVICES) for step in STEPS)
+
+
+def test_info_tells_whose_figures_decide(capsys, home, monkeypatch):
+    monkeypatch.setattr(devices, "_detected", lambda: boards.BOARDS["pi2"])
+    assert main(["info"]) == 0
+    assert f"published ones; none measured in {home / 'pi2.json'}" in capsys.readouterr().out
+    profiles.save("pi2", "figures", {"launch": 1e-4}, "qpu")
+    devices.figures_changed()
+    assert main(["info"]) == 0 and f"measured, {home / 'pi2.json'}" in capsys.readouterr().out
