@@ -1,0 +1,93 @@
+"""The sgemms of others that stand beside ours: correct, and as long as the published loops."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from piblas.driver import Emulator
+from piblas.kernels import gemm_choice, gemm_data, gemm_rivals, reference, spec
+from piblas.kernels.gemm_rivals import PYVIDEOCORE, QMKL, QMKL_FIRST, RivalOptions
+
+GUARD = np.uint32(0x7FA5A5A5)
+PUBLISHED = {PYVIDEOCORE: 67, QMKL: 126, QMKL_FIRST: 158}
+
+
+@pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
+def device(request):
+    with Emulator(memory=16 << 20, seed=7, incoherent=request.param) as dev:
+        yield dev
+
+
+def run(dev, options, m, n, k, alpha=1.0):
+    """The report of a product, compared with float64; D has guard words around it."""
+    rng = np.random.default_rng(m * 1_000_003 + n * 1009 + k)
+    a = rng.uniform(-1, 1, (m, k)).astype(np.float32)
+    b = rng.uniform(-1, 1, (k, n)).astype(np.float32)
+    before = 19
+    sizes = (*gemm_rivals.room(m, n, k), before + m * n + 23)
+    a_buf, b_buf, d_buf = (dev.alloc(4 * words) for words in sizes)
+    for buffer, words, x in ((a_buf, sizes[0], a), (b_buf, sizes[1], b)):
+        held = buffer.array(np.float32, (words,))
+        held[: x.size], held[x.size :] = x.ravel(), 0
+    raw = d_buf.array(np.uint32, (sizes[2],))
+    raw[:] = GUARD
+    addresses = a_buf.bus_address, b_buf.bus_address, d_buf.bus_address + 4 * before
+    streams = gemm_rivals.Streams(options, gemm_rivals.Problem(m, n, k, *addresses, alpha))
+    u_buf = dev.alloc(streams.nbytes)
+    words, starts = streams.at(u_buf.bus_address)
+    u_buf.array(np.uint32, words.shape)[:] = words
+    buffers = a_buf, b_buf, d_buf, u_buf
+    for buffer in buffers:
+        buffer.clean()
+    program = dev.load(gemm_rivals.SPEC.program(options).words)
+    report = dev.execute(program, starts)
+    d_buf.invalidate()
+    d = raw[before : before + m * n].view(np.float32).reshape(m, n)
+    error = np.abs(d - reference.sgemm(alpha, a, b, 0.0, np.zeros_like(d)))
+    assert np.all(error <= gemm_data.error_bound(alpha, a, b, 0.0, np.zeros_like(d)))
+    assert np.all(raw[:before] == GUARD) and np.all(raw[before + m * n :] == GUARD)
+    for buffer in buffers:
+        buffer.free()
+    program.free()
+    return report
+
+
+ALL = (*PUBLISHED, RivalOptions("uniforms", vectors=2), RivalOptions("rotate", 3))
+
+
+@pytest.mark.parametrize("options", ALL, ids=str)
+def test_every_tail(device, options):
+    sizes = itertools.product((1, 16, 17, 40), (1, 15, 64, 65, 200), (1, 2, 7))
+    for m, n, k in itertools.islice(sizes, 0, None, 3 if options in PUBLISHED else 11):
+        run(device, options, m, n, k, alpha=-1.5)
+
+
+@pytest.mark.parametrize("options", PUBLISHED, ids=str)
+def test_all_qpus_work(device, options):
+    report = run(device, options, 96, 700, 33)
+    assert report.n_qpus == 12
+
+
+@pytest.mark.parametrize("options", PUBLISHED, ids=str)
+def test_words_of_a_step(device, options):
+    """As many as published, by what one more step issues."""
+    few, more = (run(device, options, 16, 64, k) for k in (5, 9))
+    assert more.instructions - few.instructions == 4 * PUBLISHED[options]
+
+
+@pytest.mark.parametrize(
+    "bad", (dict(b_path="vpm"), dict(vectors=5), dict(vectors=0), dict(shared=2, vectors=3))
+)
+def test_impossible_options(bad):
+    with pytest.raises(ValueError, match="no rival has"):
+        dataclasses.replace(QMKL, **bad)
+
+
+def test_no_call_comes_here():
+    """They are for comparison: neither registered nor in the family that dispatch chooses from."""
+    assert gemm_rivals.SPEC.name not in spec.names() and not gemm_rivals.SPEC.routines
+    assert not any(isinstance(tile, RivalOptions) for tile in gemm_choice.FAMILY)
