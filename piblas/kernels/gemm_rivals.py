@@ -1,7 +1,8 @@
 """The sgemms that others published for this chip, as parameter sets of one generator, to run beside
 ours.  No routine uses them.
 
-D = alpha * A @ B, row-major, on 12 QPUs that share out D in 2 x 6; A and B are taken as they lie.
+D = alpha * A @ B, row-major, on 12 QPUs that share out D, 2 x 6 as published; A and B are taken as
+they lie.
 A QPU goes along a row of its tiles of 16 x 64 before it goes down.  The two sets differ in how an
 element of A meets one of B:
 
@@ -27,8 +28,8 @@ element of A meets one of B:
 Lengths, order of the operations and places of the requests are those of the published loops, which
 were written by hand; so are these.  Addresses that do not fit beside the 64 sums lie in the
 elements of one vector.  D goes through the VPM, 16 x 16 at a time, under the mutex, as there.
-What is left out: beta, and the mistakes.  The scheduling of this project's own kernel (:mod:`.gemm`)
-is not used; tile, store and end of a launch are.
+What is left out: beta.  Store and end of a launch are those of this project's own kernel
+(:mod:`.gemm`).
 """
 
 from __future__ import annotations
@@ -45,12 +46,8 @@ from .gemm import LANES, LINE
 from .spec import KernelSpec
 
 __all__ = [
-    "PYVIDEOCORE", "QMKL", "QMKL_FIRST", "SPEC", "Problem", "RivalOptions", "Streams", "room",
+    "PYVIDEOCORE", "QMKL", "QMKL_FIRST", "SPEC", "Problem", "RivalOptions", "Streams",
 ]  # fmt: skip
-
-SPLIT = 2, 6
-"""Shares of rows and columns of D among 12 QPUs."""
-
 
 @dataclasses.dataclass(frozen=True)
 class RivalOptions:
@@ -313,25 +310,37 @@ SPEC: KernelSpec = KernelSpec(
 # --- data ----------------------------------------------------------------------------------------
 
 
-def room(m: int, n: int, k: int) -> Tuple[int, int]:
-    """Words of the buffers of A and B: 16 rows are read though fewer are there, and B has a row of
-    zeros behind it; the next steps are asked for before it is known that there are none."""
-    high = -(-m // LANES) * LANES
-    return (high + 1) * k + 2, (k + 2) * n + 4 * LANES
-
-
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """D (m x n) = alpha A (m x k) B (k x n), all row-major without gaps, at bus addresses; buffers
-    of A and B as large as :func:`room` says, with zeros behind the operands."""
+    """D (m x n) = alpha A (m x k) B (k x n), all row-major, and how the QPUs share out D.
+
+    ``lda`` and ``ldb`` are the words from row to row of A and B, 0 for rows without a gap; D has no
+    gaps.  ``split`` are the shares of its rows and of its columns, at most 12 together.
+    """
 
     m: int
     n: int
     k: int
-    a: int
-    b: int
-    d: int
+    lda: int = 0
+    ldb: int = 0
+    split: Tuple[int, int] = (2, 6)
     alpha: float = 1.0
+
+    @property
+    def pitches(self) -> Tuple[int, int]:
+        """Bytes from row to row of A and of B."""
+        return 4 * (self.lda or self.k), 4 * (self.ldb or self.n)
+
+    @property
+    def room(self) -> Tuple[int, int, int]:
+        """Bytes of the buffers of A, B and D.
+
+        Behind A and B are zeros: 16 rows are read though fewer may be there, B has a row of zeros
+        more, and the next steps are asked for before it is known that there are none.
+        """
+        of_a, of_b = self.pitches
+        high = -(-self.m // LANES) * LANES
+        return high * of_a + 4 * self.k + 8, (self.k + 2) * of_b + 4 * LINE, 4 * self.m * self.n
 
 
 def shares(length: int, unit: int, parts_: int) -> List[range]:
@@ -348,9 +357,13 @@ class Streams:
     (:meth:`at`), which is on a line of 64 bytes.
     """
 
-    def __init__(self, options: RivalOptions, problem: Problem) -> None:
-        rows = shares(problem.m, LANES, SPLIT[0])
-        columns = shares(problem.n, options.columns, SPLIT[1])
+    def __init__(
+        self, options: RivalOptions, problem: Problem, a_addr: int, b_addr: int, d_addr: int
+    ) -> None:
+        self._problem = problem
+        self._addresses = a_addr, b_addr, d_addr
+        rows = shares(problem.m, LANES, problem.split[0])
+        columns = shares(problem.n, options.columns, problem.split[1])
         dealt = [[(i, j) for i in high for j in wide] for high in rows for wide in columns]
         dealt = [own for own in dealt if own]
         self._lines: List[int] = []
@@ -363,10 +376,10 @@ class Streams:
             self._starts.append(len(self._words))
             for number, (i, j) in enumerate(own):
                 if options.b_path == "uniforms":
-                    self._by_uniforms(problem, i, j)
+                    self._by_uniforms(i, j)
                 else:
-                    self._by_rotations(problem, i, j)
-                self._store(problem, i, j, options.columns)
+                    self._by_rotations(i, j)
+                self._store(i, j, options.columns)
                 self._words.append(int(number + 1 < len(own)))
             self._words += parts.finish_words(index, len(dealt))
         self._words += [0] * LANES  # the line behind the last word is fetched too
@@ -390,27 +403,27 @@ class Streams:
         self._words.append(0)
         self._lines += line
 
-    def _by_uniforms(self, problem: Problem, i: int, j: int) -> None:
-        pitch = 4 * problem.n
-        self._line([problem.a + 4 * problem.k * (i + row) for row in range(LANES)])
-        left = -pitch * (problem.k + 1)
-        self._line([problem.b + 4 * j] + [left] * (LANES - 1))
-        self._words.append(pitch)
+    def _by_uniforms(self, i: int, j: int) -> None:
+        (a_addr, b_addr, _), (of_a, of_b) = self._addresses, self._problem.pitches
+        self._line([a_addr + of_a * (i + row) for row in range(LANES)])
+        left = -of_b * (self._problem.k + 1)
+        self._line([b_addr + 4 * j] + [left] * (LANES - 1))
+        self._words.append(of_b)
         self._of_word[len(self._words)] = len(self._words) + 1
         self._words.append(0)
 
-    def _by_rotations(self, problem: Problem, i: int, j: int) -> None:
-        pitch = 4 * problem.k
-        state = [problem.b + 4 * j, problem.a + pitch * i, problem.k + 1, pitch]
-        steps = [4 * problem.n, 4, -1, 0]
+    def _by_rotations(self, i: int, j: int) -> None:
+        (a_addr, b_addr, _), (of_a, of_b) = self._addresses, self._problem.pitches
+        state = [b_addr + 4 * j, a_addr + of_a * i, self._problem.k + 1, of_a]
+        steps = [of_b, 4, -1, 0]
         blank = [0] * (_STEPS - len(state))
         self._line([*state, *blank, *steps, *blank])
 
-    def _store(self, problem: Problem, i: int, j: int, columns: int) -> None:
-        pitch = 4 * problem.n
+    def _store(self, i: int, j: int, columns: int) -> None:
+        problem, pitch = self._problem, 4 * self._problem.n
         inside = min(columns, problem.n - j)
         widths = [min(LANES, inside - at) for at in range(0, inside, LANES)]
-        corner = problem.d + 4 * (problem.n * i + j)
+        corner = self._addresses[2] + pitch * i + 4 * j
         rows = min(LANES, problem.m - i)
         self._words += [parts.float_word(problem.alpha), pitch]
         self._words += parts.store_words(rows, widths, LANES, corner, pitch)

@@ -22,21 +22,22 @@ def device(request):
         yield dev
 
 
-def run(dev, options, m, n, k, alpha=1.0):
+def run(dev, options, m, n, k, **more):
     """The report of a product, compared with float64; D has guard words around it."""
     rng = np.random.default_rng(m * 1_000_003 + n * 1009 + k)
     a = rng.uniform(-1, 1, (m, k)).astype(np.float32)
     b = rng.uniform(-1, 1, (k, n)).astype(np.float32)
+    problem = gemm_rivals.Problem(m, n, k, **more)
     before = 19
-    sizes = (*gemm_rivals.room(m, n, k), before + m * n + 23)
-    a_buf, b_buf, d_buf = (dev.alloc(4 * words) for words in sizes)
-    for buffer, words, x in ((a_buf, sizes[0], a), (b_buf, sizes[1], b)):
-        held = buffer.array(np.float32, (words,))
-        held[: x.size], held[x.size :] = x.ravel(), 0
-    raw = d_buf.array(np.uint32, (sizes[2],))
+    room = problem.room
+    a_buf, b_buf, d_buf = (dev.alloc(size) for size in (*room[:2], room[2] + 4 * (before + 23)))
+    for buffer, pitch, x in zip((a_buf, b_buf), problem.pitches, (a, b)):
+        buffer.array(np.uint8, (buffer.nbytes,))[:] = 0
+        buffer.array(np.float32, (len(x), pitch // 4))[:, : x.shape[1]] = x
+    raw = d_buf.array(np.uint32, (before + m * n + 23,))
     raw[:] = GUARD
     addresses = a_buf.bus_address, b_buf.bus_address, d_buf.bus_address + 4 * before
-    streams = gemm_rivals.Streams(options, gemm_rivals.Problem(m, n, k, *addresses, alpha))
+    streams = gemm_rivals.Streams(options, problem, *addresses)
     u_buf = dev.alloc(streams.nbytes)
     words, starts = streams.at(u_buf.bus_address)
     u_buf.array(np.uint32, words.shape)[:] = words
@@ -47,8 +48,9 @@ def run(dev, options, m, n, k, alpha=1.0):
     report = dev.execute(program, starts)
     d_buf.invalidate()
     d = raw[before : before + m * n].view(np.float32).reshape(m, n)
-    error = np.abs(d - reference.sgemm(alpha, a, b, 0.0, np.zeros_like(d)))
-    assert np.all(error <= gemm_data.error_bound(alpha, a, b, 0.0, np.zeros_like(d)))
+    product = problem.alpha, a, b, 0.0, np.zeros_like(d)
+    error = np.abs(d - reference.sgemm(*product))
+    assert np.all(error <= gemm_data.error_bound(*product))
     assert np.all(raw[:before] == GUARD) and np.all(raw[before + m * n :] == GUARD)
     for buffer in buffers:
         buffer.free()
@@ -69,6 +71,8 @@ def test_every_tail(device, options):
 @pytest.mark.parametrize("options", PUBLISHED, ids=str)
 def test_all_qpus_work(device, options):
     report = run(device, options, 96, 700, 33)
+    assert report.n_qpus == 12
+    report = run(device, options, 96, 300, 33, lda=40, ldb=333, split=(3, 4))
     assert report.n_qpus == 12
 
 
