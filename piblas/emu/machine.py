@@ -534,7 +534,7 @@ def prepare(announce: Optional[Callable[[str], None]] = None) -> None:
         if _prepared:
             return
         say = announce or log.info
-        text = "compiling the emulator, once on this machine, about 30 seconds"
+        text = "preparing the emulator; on its first run it is compiled, about 30 seconds"
         timer = threading.Timer(1.0, say, (text,))
         timer.daemon = True
         timer.start()
