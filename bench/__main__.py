@@ -15,6 +15,7 @@ from . import (
     level3,
     pack,
     predict,
+    sgemm,
 )
 
 MODULES = {
@@ -28,6 +29,7 @@ MODULES = {
     "level3": level3,
     "pack": pack,
     "predict": predict,
+    "sgemm": sgemm,
 }
 
 
