@@ -28,19 +28,19 @@ __all__ = ["CLOCKS", "GRIDS", "Simulated", "axes", "fingerprint", "main", "simul
 
 CLOCKS = (250, 300, 400)
 KEYS = ("kernel", "programs", "axes", "launches")
-SQUARE = [16, 64, 256, 1024]
 GRIDS: Dict[Tuple[int, str], List[List[int]]] = {
     (1, "n"): [[64, 1024, 16384, 262144]],
-    (2, "n"): [SQUARE],
-    (2, "m n"): [SQUARE, SQUARE],
-    (2, "n k"): [SQUARE, [1, 8, 64]],
-    (2, "m n kl ku"): [[64, 256, 1024], [64, 256, 1024], [1, 16], [1, 16]],
+    # Clocks rise in steps, where the tiles no longer come out even among the QPUs.
+    (2, "n"): [[16, 32, 64, 96, 128, 192, 256, 384, 512, 576, 768, 1024, 1536, 2048]],
+    (2, "m n"): [[16, 64, 128, 256, 512, 1024]] * 2,
+    (2, "n k"): [[64, 128, 256, 512, 1024, 2048], [1, 4, 16, 32, 64, 128]],
+    (2, "m n kl ku"): [[64, 128, 512, 1024]] * 2 + [[1, 4, 16]] * 2,
     (3, "m n"): [[16, 64, 192, 576]] * 2,
     (3, "n k"): [[16, 64, 192, 576]] * 2,
     (3, "m n k"): [[16, 64, 192, 384, 768], [16, 64, 192, 384, 768], [16, 128, 512]],
 }
 """Points of a routine's axes by its level and the names of its sizes."""
-SOLVED = [256, 512, 1024]
+SOLVED = [256, 384, 512, 768, 1024, 1536, 2048]
 """Unknowns of strsv, stbsv and stpsv, of which the QPUs see no less than a block and one."""
 
 

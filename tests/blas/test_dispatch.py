@@ -75,6 +75,12 @@ def test_prediction_by_hand(monkeypatch):
     assert predict(LARGE, None) == {}
 
 
+def test_each_launch_of_a_call_counts(monkeypatch):
+    simulated(monkeypatch, 0.01)
+    call = Call("strsv", {"n": 1024}, resident=True)
+    assert predict(call, BOARDS["pi1"])["qpu"] == pytest.approx(7 * 100e-6 + 0.01)
+
+
 def test_a_kernel_without_a_prediction(monkeypatch):
     simulated(monkeypatch, None)
     choice = choose(LARGE, GPU, BOARDS["pi1"])
