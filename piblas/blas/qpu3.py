@@ -140,7 +140,7 @@ def solve(
     a diagonal block does not fit float32.
     """
     n, m = g.shape
-    options = gemm_choice.choose(n, m, n, True)
+    options = triangle.choose(n, m)
     factors = triangle.inverted(t, triangle.block_of(options))
     if not np.isfinite(factors).all():
         return None
@@ -155,7 +155,7 @@ def solve(
         addresses = p_buf.bus_address, r_buf.bus_address, x_buf.bus_address
         for step in triangle.solve(options, p, q, *addresses, lag):
             own = dataclasses.replace(options, beta=step.added)
-            reports += _launch(device, own, step.tiles, 1.0, 1.0, lag)
+            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag)
         found = []
         for buffer in (x_buf, r_buf):
             buffer.invalidate()

@@ -18,13 +18,17 @@ of the transposes; callers see to both.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from typing import Callable, Iterable, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
+from . import gemm_choice
 from .gemm import GemmOptions
 from .gemm_data import (
+    PANEL,
     QPUS,
     SMALLEST_NORMAL,
     UNIT_ROUNDOFF,
@@ -32,10 +36,21 @@ from .gemm_data import (
     Place,
     Tile,
     error_bound,
+    packed_words,
     tiles,
 )
 
-__all__ = ["BLOCK", "Step", "block_of", "half", "inverted", "ramp", "residual_bound", "solve"]
+__all__ = [
+    "BLOCK",
+    "Step",
+    "block_of",
+    "choose",
+    "half",
+    "inverted",
+    "ramp",
+    "residual_bound",
+    "solve",
+]
 
 BLOCK = 128
 """Most rows of a block of a solve.  Larger ones take fewer launches, but more of the CPU, and make
@@ -82,20 +97,65 @@ def _within(
 ) -> Iterator[Place]:
     """The tiles of a diagonal block's panels, from step ``low``, its first, to the diagonal.
 
-    They are too short for QPUs to get out of step by much.  As a panel takes more steps than the
-    one before it, every second group of QPUs goes through its panels backwards; otherwise the last
-    QPU would get the longest tile each time.
+    They are too short for QPUs to get out of step by much, and of different lengths.  So in each
+    round the QPU that has had least gets the longest.
     """
     places = [(i, j, low, _steps_to(options, p, i)) for j in range(q.panels) for i in rows]
+    loads = [0] * QPUS
+
+    def work(place: Place) -> int:
+        return (place[3] - low) * q.width_of(place[1])
+
     for at in range(0, len(places), QPUS):
-        group = places[at : at + QPUS]
-        yield from reversed(group) if at // QPUS % 2 else group
+        group = sorted(places[at : at + QPUS], key=work, reverse=True)
+        # The QPUs of a last round that is not full are the first.
+        order = sorted(range(len(group)), key=loads.__getitem__)
+        for qpu, place in zip(order, group):
+            loads[qpu] += work(place)
+        yield from (place for _, place in sorted(zip(order, group)))
+
+
+def _rectangle(q: Packed, rows: range, steps: int) -> List[Place]:
+    """The tiles of these panels of P with all of Q.
+
+    QPUs are dealt tiles in turn.  Where the wide ones do not come out even, the QPUs that would
+    be without one in the last round get narrow ones meanwhile, and of those one more.
+    """
+    wide = [(i, j, 0, steps) for j in range(q.wide) for i in rows]
+    narrow = [(i, j, 0, steps) for j in range(q.wide, q.panels) for i in rows]
+    last = len(wide) // QPUS * QPUS
+    spare = (last - len(wide)) % QPUS
+    return wide[:last] + narrow[:spare] + wide[last:] + narrow[spare:]
 
 
 def block_of(options: GemmOptions) -> int:
     """Rows of a block: whole panels and whole iterations."""
     unit = math.lcm(options.rows, options.unroll)
     return max(BLOCK // unit, 1) * unit
+
+
+@functools.lru_cache(maxsize=256)
+def choose(n: int, m: int) -> GemmOptions:
+    """The kernel for a solve of n x n by m: of those that suit the whole product and a launch in
+    the middle, the one that takes less for a row of a block; its narrow tiles as wide as makes
+    QPUs end together."""
+
+    def clocks_a_row(options: GemmOptions) -> float:
+        rows = min(block_of(options), n)
+        return gemm_choice.clocks(options, rows, m, max(n // 2, 1)) / rows
+
+    def longest(options: GemmOptions) -> float:
+        """The most columns that a QPU has in a launch, a tile counted as a few more."""
+        rows, steps = min(block_of(options), n), options.unroll
+        p, q = packed_words(options, rows, m, steps)
+        columns = [q.width_of(place[1]) + PANEL for place in _rectangle(q, range(p.panels), steps)]
+        return max(sum(columns[qpu::QPUS]) for qpu in range(QPUS))
+
+    rows, steps = min(BLOCK, n), max(n // 2, 1)
+    candidates = [gemm_choice.choose(*size, True) for size in ((rows, m, steps), (n, m, n))]
+    best = min(candidates, key=clocks_a_row)
+    edges = (dataclasses.replace(best, edge=edge) for edge in range(best.vectors))
+    return min(edges, key=longest)
 
 
 def inverted(t: np.ndarray, block: int) -> np.ndarray:
@@ -116,10 +176,12 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """A launch of a solve: its tiles, and whether they are added to what is there (beta = 1)."""
+    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), and how
+    far QPUs are apart."""
 
     tiles: List[Tile]
     added: bool
+    lag: int
 
 
 def solve(
@@ -138,15 +200,16 @@ def solve(
 
         return at
 
-    def step(q_addr: int, base: int, places: Iterable[Place]) -> List[Tile]:
-        return list(tiles(options, p, q, p_addr, q_addr, lag, places, corner(base)))
+    def step(q_addr: int, base: int, places: Iterable[Place], apart: int) -> Step:
+        of = list(tiles(options, p, q, p_addr, q_addr, apart, places, corner(base)))
+        return Step(of, base == r_addr, apart)
 
     for begin in range(0, p.length, block):
         rows = range(begin // p.width, -(-min(begin + block, p.length) // p.width))
         if begin:
-            places = [(i, j, 0, begin) for j in range(q.panels) for i in rows]
-            yield Step(step(x_addr, r_addr, places), True)
-        yield Step(step(r_addr, x_addr, _within(options, p, q, rows, begin)), False)
+            yield step(x_addr, r_addr, _rectangle(q, rows, begin), lag)
+        # Tiles that begin with the first step come in one run, which is half the setting out.
+        yield step(r_addr, x_addr, _within(options, p, q, rows, begin), 0)
 
 
 def residual_bound(t: np.ndarray, x: np.ndarray, g: np.ndarray, block: int) -> np.ndarray:

@@ -67,7 +67,7 @@ def test_blocks_are_whole_panels_and_iterations(tile):
 def test_a_solve_computes_each_element_once():
     """R: every element below the first block once; X: every element once; nothing beyond n."""
     n, m = 300, 100
-    options = gemm_choice.choose(n, m, n, True)
+    options = triangle.choose(n, m)
     p, q = layouts(options, n, m, n)
     steps = list(triangle.solve(options, p, q, 0, 1 << 24, 1 << 25, 0))
     assert [step.added for step in steps] == [False, True, False, True, False]
@@ -129,7 +129,7 @@ def test_solutions(device, n, m):
     t = np.tril(rng.standard_normal((n, n)) / n + 2 * np.eye(n)).astype(F32)
     g = rng.standard_normal((n, m)).astype(F32)
     x, rest, reports = qpu3.solve(device, t, g)
-    options = gemm_choice.choose(n, m, n, True)
+    options = triangle.choose(n, m)
     block = triangle.block_of(options)
     bound = triangle.residual_bound(t, x, g, block)
     assert np.all(np.abs(t.astype(np.float64) @ x - g) <= bound)
@@ -158,7 +158,11 @@ def test_no_step_beyond_the_ramp(device):
     t = np.tril(rng.standard_normal((n, n))).astype(F32)
     b = rng.standard_normal((n, m)).astype(F32)
     _, (half,) = qpu3.triangular_product(device, 1.0, t, b)
-    _, (full,) = qpu3._product(device, 1.0, t, b, 0.0, None, lambda o, p, q: gemm_data.panels(p, q))
+
+    def panels(options, p, q):
+        return gemm_data.panels(p, q, 0, p.steps)
+
+    _, (full,) = qpu3._product(device, 1.0, t, b, 0.0, None, panels)
     assert half.bytes["tmu"] < 0.65 * full.bytes["tmu"]
 
 
