@@ -8,6 +8,7 @@ holds the GPU's lock, so whoever is in the journal is dead.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import List
 
@@ -21,8 +22,12 @@ __all__ = ["FirmwareMemory", "JOURNAL", "MEM"]
 MEM = "/dev/mem"
 JOURNAL = "/run/piblas-gpu-memory"
 
+ATTEMPTS = 3
+
 DIRECT, L1_NONALLOCATING = 4, 12
 """Flags of an allocation: the alias 0xC0000000, or 0x40000000, which a BCM2835's ARM shares."""
+
+log = logging.getLogger("piblas")
 
 
 def _boot() -> str:
@@ -105,22 +110,30 @@ class FirmwareMemory(MemoryBackend):
         self.fd = os.open(MEM, os.O_RDWR | os.O_SYNC | os.O_CLOEXEC)
         self._journal = _Journal()
         for handle in self._journal.left():
-            self._release(handle)
+            self._release(handle)  # one that the firmware does not know is gone already
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         close_all(fd)
 
-    def _release(self, handle: int) -> None:
-        for call in (self._mailbox.unlock, self._mailbox.release):
+    def _release(self, handle: int) -> bool:
+        """Unlock and free memory, on repetition if need be; whether the firmware did."""
+        for _ in range(ATTEMPTS):
             try:
-                call(handle)
+                self._mailbox.unlock(handle)
             except OSError:
-                pass  # unlocked or gone already
+                pass  # never locked; or it says so again below
+            try:
+                return self._mailbox.release(handle) == 0
+            except OSError:
+                continue
+        return False
 
     def free(self, handle: int) -> None:
-        self._release(handle)
-        self._journal.remove(handle)
+        if self._release(handle):
+            self._journal.remove(handle)
+        else:
+            log.warning("the firmware does not take memory back; the next process tries again")
 
     def take(self, nbytes: int) -> Block:
         size = -(-nbytes // PAGE) * PAGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import sys
 
 import pytest
@@ -33,6 +34,17 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "virtual_pi" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Programs on the virtual Pi take Ctrl-C, even if a shell started the tests in the background
+    and therefore had them ignore it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 needs_x86 = pytest.mark.skipif(
