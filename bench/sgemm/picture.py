@@ -114,7 +114,9 @@ def _trans(axes: Any, found: Dict[str, Rows]) -> None:
         at = [shapes.index(tuple(row["shape"])) - 0.3 + 0.2 * step for row in own]
         axes.bar(at, [100 * row["share"] for row in own], 0.18, color=colour, label=pair, zorder=2)
     axes.axhline(100 * parts.TRANS_BAR, color="#b2182b", linewidth=1.5, linestyle="--", zorder=3)
-    axes.text(-0.58, 100 * parts.TRANS_BAR + 1, "bar", color="#b2182b", fontsize=9, ha="right")
+    end = len(shapes) - 0.55
+    axes.text(end, 100 * parts.TRANS_BAR + 1, "bar", color="#b2182b", fontsize=9, ha="right")
+    axes.set_xlim(-0.5, len(shapes) - 0.5)
     names = [_text(shape) for shape in shapes]
     axes.set_xticks(range(len(shapes)), names, rotation=18, fontsize=8.5)
     axes.set_ylim(0, 125)
@@ -151,7 +153,7 @@ def draw(found: Dict[str, Rows], path: str) -> None:
     figure = pictures.figure(14, 5.2 * high + 0.4)
     for number, panel in enumerate(panels, 1):
         axes = figure.add_subplot(high, min(2, len(panels)), number)
-        axes.grid(axis="both" if panel is _shapes else "y", **GRID)
+        axes.grid(axis={_shapes: "both", _losses: "x"}.get(panel, "y"), **GRID)
         axes.set_axisbelow(True)
         panel(axes, found)
         for side in ("top", "right"):
