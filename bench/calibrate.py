@@ -1,8 +1,8 @@
 """Published measurements beside the emulator's clock, in each timing set.
 
 ``python -m bench calibrate [set ...] [--reading memory|port|blocking]`` prints a table:
-measurement, published value, simulated value and verdict in each set, and whether a parameter was
-fitted to it or it is predicted.  A point that is out of reach says why.  :data:`POINTS` are the
+measurement, published value, what counts as met, simulated value and verdict in each set, and
+whether a parameter was fitted to it or it is predicted.  :data:`POINTS` are the
 rows; C1 to C15 are programs whose source is public (:mod:`bench.loops` re-creates them).
 
 Published times of sgemms are those of a call through the firmware, so the launch is part of them
@@ -96,6 +96,14 @@ class Point:
     def values(self, timing: Any) -> List[float]:
         return [simulate(timing) for simulate in self.simulate]
 
+    @property
+    def tolerance(self) -> str:
+        """``span`` as text."""
+        if self.span is None:
+            return "-"
+        low, high = self.span
+        return "inside the band" if low == high else f"{low:.4g} to {high:.4g}"
+
     def verdict(self, values: List[float]) -> str:
         """"met", "missed", or "-" where nothing is asked."""
         if self.span is None:
@@ -165,7 +173,8 @@ def main() -> int:
     args = parser.parse_args()
     timings = [timing_set(name, args.reading) for name in args.sets]
     rows = []
-    head = f"{'':10} {'published':>17}  " + "  ".join(f"{t.name:>26}" for t in timings)
+    head = f"{'':10} {'published':>17}  {'tolerance':>15}  "
+    head += "  ".join(f"{t.name:>26}" for t in timings)
     if not args.json:
         print(head)
     for point in POINTS:
@@ -186,12 +195,16 @@ def main() -> int:
                 for values, verdict in cells
             )
             published = f"{point.published:.5g} {point.unit}"
-            print(f"{point.name:10} {published:>17}  {text}   {point.what} ({point.fitted})")
+            what = f"{point.what} ({point.fitted})" + f", {point.remark}" * bool(point.remark)
+            print(f"{point.name:10} {published:>17}  {point.tolerance:>15}  {text}   {what}")
             sys.stdout.flush()
-            if point.remark and any(verdict == "missed" for _, verdict in cells):
-                print(f"{'':12}missed: {point.remark}")
     if args.json:
         print(json.dumps(rows, indent=1))
+        return 0
+    for timing in timings:
+        verdicts = [row["verdict"][timing.name] for row in rows]
+        asked = len(verdicts) - verdicts.count("-")
+        print(f"{timing.name}: {verdicts.count('met')} of {asked} met")
     return 0
 
 

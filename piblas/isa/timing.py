@@ -84,7 +84,9 @@ ROWS: Tuple[Row, ...] = (
         "with uniform_l2 61, 57, 54 clk a line at 250 MHz: fits " + _QU3),
     Row("uniform_restart", "ns", (1000, 700, 300), DERIVED,
         "more for the first line after a write of the uniforms address: fits py-videocore's sgemm, "
-        "which writes it once a step; its five lines take 92 clk on average at 250 MHz"),
+        "which writes it once a step; its five lines take 92 clk on average at 250 MHz, and 50 to "
+        "110 are what its published times allow.  That it is the first line which takes longer, "
+        "and not each a little, is an assumption"),
     # --- TMU
     Row("tmu_hit", "clk", (36, 36, 36), MEASURED, "9 slots from request to result; " + _FORUM),
     Row("tmu_rate", "clk", (20, 16, 8), DERIVED,
@@ -104,7 +106,9 @@ ROWS: Tuple[Row, ...] = (
         "40: RNN = RTN)"),
     Row("sdram_rate", "MB/s", (1000, 2300, 3000), DERIVED,
         "fits qmkl pull request 40: 15.8 GFLOPS move 2.2 GB/s of A, B and C, as B shares no lines "
-        "in 32 KiB of L2; 3600 MB/s is the peak of 450 MHz LPDDR2", -1),
+        "in 32 KiB of L2; 3600 MB/s is the peak of 450 MHz LPDDR2.  High: read rates of the CPUs "
+        "and that kernel with a larger L2 would give 1000 to 2200, but 2200 misses the published "
+        "figure; nobody has measured the QPUs' rate", -1),
     Row("memory_others", "MB/s", (0, 0, 0), DERIVED,
         "what display and CPU take of sdram_rate, at most half of it; a plane of 1920 x 1080 x 32 "
         "bit at 60 Hz takes 498.  A workload, not a property of the chip: 0 unless said"),

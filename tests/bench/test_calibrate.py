@@ -76,7 +76,8 @@ def test_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench", "calibrate", "calibrated"])
     assert bench_main.main() == 0
     out = capsys.readouterr().out
-    assert "C10" in out and "met" in out and "fitted: uniform_sdram" in out
+    assert "C10" in out and "0.57 to 0.63" in out and "fitted: uniform_sdram" in out
+    assert out.endswith("calibrated: 2 of 2 met\n")
     monkeypatch.setattr(sys, "argv", ["bench", "calibrate", "pessimistic", "--json"])
     assert bench_main.main() == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["C10", "C11"]

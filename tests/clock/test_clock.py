@@ -285,18 +285,6 @@ def test_every_clock_has_one_cause(timing, reading):
     assert dict(zip(report.timeline.causes, sums)) == report.stalls
 
 
-def test_bytes_are_what_the_kernel_moves():
-    m, n, k = 48, 100, 64
-    report = gemm_report(shape=(m, n, k))
-    # D comes in and goes out once; beyond that memory is read in whole lines through L2.
-    assert report.bytes["vpm_dma_load"] == report.bytes["vpm_dma_store"] == 4 * m * n
-    assert report.bytes["tmu"] == 4 * report.counters[24]
-    assert report.bytes["sdram_read"] == 64 * report.counters[29] + 4 * m * n
-    assert report.bytes["l2"] == 64 * (report.counters[28] + report.counters[29])
-    misses = sum(report.counters[number] for number in (21, 23, 25))
-    assert report.counters[28] + report.counters[29] == misses
-
-
 def test_a_copy_reads_each_line_once():
     lines = ["mov r0, unif", "mov ra1, unif", "mov ra0, r0", "ldi r1, -, 64"]
     block = ["mov t0s, ra0", "ldi -, vpm_wr_setup, 0x1a00", "nop; ldtmu0", "mov vpm, r4"]

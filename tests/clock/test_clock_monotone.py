@@ -33,6 +33,7 @@ from piblas.isa.timing import ROWS, timing_set
 
 COSTS = [row for row in ROWS if row.grows and row.name not in ("issue", "icache_ahead")]
 COSTS = [row for row in COSTS if not row.name.startswith("launch_")]
+SLOW = pytest.mark.slow
 PROGRAMS = 12
 ANOMALY = 0.08
 LINES = 0.02
@@ -84,12 +85,13 @@ def program(seed: int, kinds=KINDS):
     return [encode(parse(line)) for line in [*lines, "nop; thrend", "nop", "nop"]]
 
 
-def cycles(timing, n_qpus: int, kinds=KINDS, warm: bool = False):
-    """Clocks of all programs under a timing; with ``warm``, of a second launch on other data."""
+def cycles(timing, n_qpus: int, kinds=KINDS, warm: bool = False, first: int = 0):
+    """Clocks of the programs from ``first`` on under a timing; with ``warm``, of a second launch
+    on other data."""
     times = []
     with Emulator(memory=1 << 20, timing=timing) as device:
         data, out = device.alloc(1 << 17), device.alloc(12 * 1024)
-        for seed in range(PROGRAMS):
+        for seed in range(first, first + PROGRAMS):
             loaded = device.load(program(seed, kinds))
             for base in (data.bus_address, data.bus_address + (1 << 16))[: 1 + warm]:
                 streams = []
@@ -137,6 +139,36 @@ def test_slower_parts_without_the_mutex(plain, without_mutex, row):
     slower = cycles(slowed(plain[0], row), 12, WITHOUT_MUTEX)
     assert (slower / without_mutex).min() >= 1 - LINES
     assert (slower / without_mutex).mean() >= 1
+
+
+def drawn(rng):
+    """A timing with every cost anywhere between the sets, and one with some costs higher."""
+    base, slower = {}, {}
+    for row in COSTS:
+        low, high = sorted((row.values[0], row.values[2]))
+        base[row.name] = rng.randint(low, high)
+        slower[row.name] = base[row.name]
+    kinds = [row for row in COSTS if row.name != "tmu_miss_block"]
+    for row in rng.sample(kinds, rng.randint(1, 4)):
+        factor, more = rng.uniform(1, 6), rng.randrange(100)
+        if row.grows > 0:
+            slower[row.name] = int(slower[row.name] * factor) + more
+        else:
+            slower[row.name] = max(1, int(slower[row.name] / factor))
+    return timing_set("calibrated", **base), timing_set("calibrated", **slower)
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=SLOW) for n in range(2, 40))])
+def test_random_costs_and_programs(seed):
+    """One QPU is never faster; twelve are by no more than the exception allows."""
+    rng = random.Random(seed)
+    base, slower = drawn(rng)
+    first = 1000 + PROGRAMS * seed
+    before, after = (cycles(timing, 1, first=first) for timing in (base, slower))
+    assert (after >= before).all()
+    before, after = (cycles(timing, 12, first=first) for timing in (base, slower))
+    assert (after / before).min() >= 1 - ANOMALY
+    assert (after / before).mean() >= 1 - MEAN
 
 
 @pytest.mark.parametrize("kinds", ONE_CLIENT.values(), ids=ONE_CLIENT)
