@@ -213,6 +213,7 @@ def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
     writes_vpm = (io_add == _VPM) | (io_mul == _VPM)
     vpm_crowd = (
         (setup_add & setup_mul)
+        | (io_add == _VPM) & (io_mul == _VPM)
         | reads_vpm & (setup_add | setup_mul)
         | writes_vpm & wr_setup
         | is_ldtmu & (reads_vpm | writes_vpm)

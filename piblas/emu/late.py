@@ -32,17 +32,22 @@ def _differ(R, one, other):
 
 
 @njit
-def check_operand(S, q, place):
-    """Faults of an operand whose value the chip does not define at this moment."""
+def check_operand(S, q, place, needed):
+    """Faults of an operand whose value the chip does not define at this moment.
+
+    ``needed`` are the elements of it that reach a result.
+    """
     R, Q = S.R, S.Q
+    if not needed:
+        return OK
     base = q * QPU_WORDS
     if Q[q, Q_SPECIAL] & SP_HAZARD:
-        if place == Q[q, Q_HAZ_A] and _differ(R, base + place, base + 16 * SLOT_OLD_A):
+        if place == Q[q, Q_HAZ_A] and _differ(R, base + place, base + 16 * SLOT_OLD_A) & needed:
             return fault(S, q, FAULT.LATE_A, -1)
-        if place == Q[q, Q_HAZ_B] and _differ(R, base + place, base + 16 * SLOT_OLD_B):
+        if place == Q[q, Q_HAZ_B] and _differ(R, base + place, base + 16 * SLOT_OLD_B) & needed:
             return fault(S, q, FAULT.LATE_B, -1)
     if place == 16 * R4 and Q[q, Q_SFU] > 0:
-        if _differ(R, base + place, base + 16 * SLOT_SFU):
+        if _differ(R, base + place, base + 16 * SLOT_SFU) & needed:
             return fault(S, q, FAULT.R4_BUSY, -1)
     if Q[q, Q_SPECIAL] & SP_THREADS and place >= 0 and threads.is_others(Q, q, place):
         return fault(S, q, FAULT.OTHER_THREAD, -1)

@@ -323,6 +323,7 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("MIXED_ROTATE", "alu", "rotates one of r0-r3 together with another operand"),
     ("ROTATED_FLAGS", "alu", "takes flags from a rotated result"),
     ("UNPACK_MIXED", "alu", "unpacks one operand for a float and an integer operation"),
+    ("UNPACK_IO", "alu", "unpacks what no register of file A holds, which is undetermined"),
     ("UNDEFINED_READ", "regfile", "uses a register address whose value is undefined"),
     ("LOST", "control", "uses an accumulator or flags that a thread switch has lost"),
     ("CARRY", "alu", "uses flag C of a mul24 or fmul, which is undetermined"),
@@ -363,7 +364,6 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("UNINITIALISED", "memory", "reads a word that was never written"),
     ("VPM_NO_SETUP", "vpm", "VPM access without a setup"),
     ("VPM_EXTRA", "vpm", "reads more vectors than were set up"),
-    ("VPM_LEFT", "vpm", "program ends with VPM vectors not read"),
     ("VPM_DROPPED", "vpm", "read setup while more than one vector is outstanding"),
     ("SETUP", "vpm", "undefined setup word"),
     ("VPM_RACE", "vpm", "touches rows of a DMA transfer that may still be running"),
@@ -381,6 +381,7 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("BRANCH_SLOT", "control", "a branch in the first two delay slots of a branch"),
     ("END_SLOT", "control", "thread end or switch in the delay slots of a jump or switch"),
     ("END_ACCESS", "control", "uniform or VPM access in the last three instructions"),
+    ("END_REGISTER", "control", "reads ra14 or rb14 in the last three instructions"),
     ("RACE_LOAD", "memory", "reads memory that a DMA store may still be writing"),
 )
 _names = [name for name, _, _ in FAULTS]

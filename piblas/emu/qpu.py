@@ -18,7 +18,7 @@ from .layout import (
     F_PACK_TARGET, F_READS_IO, F_RECORD, F_SAME, F_SF, F_STALE_MUL, F_UNDEF_A, F_UNDEF_B,
     F_UNPACK_FLOAT, F_UNPACK_MIXED, F_VPM_CROWD, G_DEBUGGER, G_STRICT, LOST_C, LOST_FLAGS, LOST_SFU,
     OK, QPU_WORDS, Q_AGAIN, Q_BR, Q_BRANCHED, Q_C, Q_COORDS0, Q_COORDS1, Q_COUNT, Q_END, Q_HAZ_A,
-    Q_HAZ_ACC, Q_HAZ_B, Q_LAST, Q_N, Q_PASS, Q_PC, Q_RD_LEFT, Q_SFU, Q_SPECIAL, Q_STATE,
+    Q_HAZ_ACC, Q_HAZ_B, Q_LAST, Q_N, Q_PASS, Q_PC, Q_SFU, Q_SPECIAL, Q_STATE,
     Q_SUSPENDED, Q_TAKEN, Q_TARGET, Q_THRSW, Q_UNDEF, Q_Z, R4, R5, SLOT_OLD_A, SLOT_SFU, SLOT_TRASH,
     SLOT_UNPACKED, SLOT_X, SLOT_Y, SP_END, SP_HAZARD, SP_SFU, SP_TEXTURE, SP_THREADS, SP_THRSW,
     SP_UNDEF, U_COND_ADD, U_COND_MUL, U_DA, U_DM, U_EXTRA, U_FILES, U_FLAGS, U_FROM_A, U_IMM,
@@ -28,6 +28,7 @@ from .layout import (
 from .memory import fault
 
 ALL = 0xFFFF
+END_REGISTER = 14  # of either file, which the last three instructions must not touch
 
 BKPT, THRSW, THREND, LTHRSW, LOADCV, LOADC, LDCEND, LDTMU0, LDTMU1, LOADAM = (
     SIGNAL_BY_NAME[name].code for name in
@@ -86,6 +87,9 @@ def _ends_here(S, q, row):
             in_vpm = ports.R_VPM <= address <= ports.R_WAIT
             if address == ports.R_UNIF or address == ports.R_VARY or in_vpm:
                 return fault(S, q, FAULT.END_ACCESS, -1)
+        for column in (U_SA, U_SB, U_SC, U_SD, U_FROM_A):
+            if U[row, column] == 16 * END_REGISTER or U[row, column] == 16 * (32 + END_REGISTER):
+                return fault(S, q, FAULT.END_REGISTER, -1)
         for column in (U_WADDR_ADD, U_WADDR_MUL):
             address = U[row, column]
             pulls = address >= ports.W_T0S and tmu.takes_uniform(Q, q, address)
@@ -231,8 +235,6 @@ def _end_program(S, q):
     if S.G[G_STRICT]:
         if Q[q, Q_COORDS0] or Q[q, Q_COORDS1]:
             left = FAULT.TEX_SWITCH
-        elif Q[q, Q_RD_LEFT] > 0 and not Q[q, Q_SUSPENDED]:
-            left = FAULT.VPM_LEFT
         elif tmu.left(S, q):
             left = FAULT.TMU_LEFT
     if left != OK:
@@ -415,8 +417,13 @@ def careful(S, q, row):
     cond_add, cond_mul = U[row, U_COND_ADD], U[row, U_COND_MUL]
     special = Q[q, Q_SPECIAL]
     if special and strict:
-        for place in (sa, sb, sc, sd, packed_source):
-            status = late.check_operand(S, q, place)
+        needed_add = condition(Q, q, cond_add)
+        needed_mul = ALL if U[row, U_ROT] else condition(Q, q, cond_mul)
+        for number, place in enumerate((sa, sb, sc, sd, packed_source)):
+            needed = needed_add if number < 2 else needed_mul
+            if number == 4:
+                needed = needed_add | needed_mul
+            status = late.check_operand(S, q, place, needed)
             if status != OK:
                 return status
         if Q[q, Q_UNDEF] & LOST_FLAGS and (cond_add > 1 or cond_mul > 1):
@@ -442,6 +449,9 @@ def careful(S, q, row):
                 return fault(S, q, FAULT.UNPACK_MIXED, -1)
         else:
             alu.unpack(R, base + packed_source, unpacked, mode, as_float)
+        if strict and not U[row, U_PM] and U[row, U_FROM_A] >= 16 * ACC:
+            if lanes.mask_differ(lanes.load(R, base + packed_source), lanes.load(R, unpacked)):
+                return fault(S, q, FAULT.UNPACK_IO, -1)
 
     # Results.
     mask_add, mask_mul = condition(Q, q, cond_add), condition(Q, q, cond_mul)

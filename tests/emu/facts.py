@@ -6,6 +6,8 @@ One fact is two lines: ``key  sentence  (source)``, then, indented, the tests as
 synchronisation, 6 latencies and pairing, 7 TMU and caches, 8 VPM and DMA, 9 special functions
 and floats, 10 protection of the host's memory (which is the emulator's, not the chip's).
 "p. N" is a page of the guide; "measured" means published measurements of the chip.
+"undetermined" is what sources leave open: ``strict`` faults where control, access or the choice of
+an operand hang on it; a value that is open (9.1, 9.2-unmeasured) is the same guess in both modes.
 """
 
 from __future__ import annotations
@@ -146,6 +148,8 @@ _TEXT = """
 2.6-load  A load sets Z and N from its value, C = 0, where its condition holds. (p. 33; measured)
     flags_conditions:flags_of_a_load flags_conditions:flags_of_a_load_of_single_elements
     flags_conditions:flags_of_a_conditional_load
+2.6-load-two  A load has two conditions and two destinations, as an operation has. (p. 33)
+    flags_conditions:a_load_has_two_conditions_and_two_destinations
 2.6-load-never  Flags of a load with condition never on the add unit. (undetermined)
     flags_conditions:flags_of_a_load_that_the_add_unit_never_writes
 2.6-carry-mul  Flag C of mul24 beyond 24 bits, and of fmul with result +Inf. (undetermined)
@@ -166,6 +170,8 @@ _TEXT = """
 3.1-scope  Unpack reaches file A operands of both units and nothing else. (p. 20)
     pack_unpack:unpack_serves_both_units_and_touches_no_other_operand
     pack_unpack:unpack_of_file_a_leaves_r4_alone
+3.1-io  Unpack of what a peripheral delivers through file A: taken to work. (undetermined)
+    pack_unpack:unpack_of_what_a_peripheral_delivers hazard_outcomes:undefined_by_the_chip
 3.1-one-type  An operand without unpack may feed float and integer ops at once. (p. 31)
     hazard_outcomes:a_value_used_as_two_types_is_harmless_without_an_unpack
 3.2-r4  Unpack of r4 is always to float, and leaves file A alone. (p. 32)
@@ -207,6 +213,9 @@ _TEXT = """
     registers:the_new_uniforms_address_is_that_of_element_0 vpm:the_setup_word_is_that_of_element_0
     dma_load:the_address_is_that_of_element_0 dma_store:the_address_is_that_of_element_0
 4.1-undefined  Addresses without a meaning give nothing to rely on. (p. 24, 37)
+    hazard_outcomes:undefined_by_the_chip
+    hazard_outcomes:an_address_without_a_meaning_gives_the_element_or_the_qpu
+4.3-no-value  The mutex and the waits for DMA have no value. (p. 37; measured)
     hazard_outcomes:undefined_by_the_chip
 4.1-hostint-value  Any value but 0 raises it, and the host sees which QPU did. (p. 38; measured)
     registers:any_value_other_than_zero_raises_the_interrupt
@@ -337,12 +346,15 @@ _TEXT = """
     sync:acquiring_a_mutex_that_the_qpu_holds_blocks_it
 5.5-mutex-release  Any write of any QPU releases the mutex. (p. 38)
     sync:another_qpu_may_release_the_mutex
+5.6-wait  A word that has to wait does nothing before, and everything once. (p. 22-24)
+    sync:a_word_that_waits_takes_its_uniform_once
 5.5-mutex-once  Both read ports in one word acquire once. (measured)
     sync:acquiring_twice_in_one_word_counts_once
 6-H1  The next word reads the old value of a file register. (p. 18)
     hazard_outcomes:a_file_register_shows_its_old_value_to_the_next_word
     hazard_outcomes:reading_a_file_register_too_early_is_a_fault
     hazard_outcomes:reading_it_early_is_harmless_if_the_value_stays
+    hazard_outcomes:reading_it_early_is_harmless_in_elements_that_stay
     hazard_outcomes:the_other_file_and_other_registers_are_free
     hazard_outcomes:a_branch_sees_the_old_register_too
     hazard_outcomes:a_register_written_in_the_last_delay_slot_reaches_the_target_late
@@ -350,6 +362,7 @@ _TEXT = """
     sfu_float:the_result_is_there_in_the_third_word
     hazard_outcomes:r4_is_old_in_the_two_words_after_an_sfu_write
     hazard_outcomes:reading_r4_too_early_is_a_fault
+    hazard_outcomes:reading_r4_too_early_is_harmless_where_nothing_is_written
     hazard_outcomes:an_sfu_write_behind_another_too_closely_is_a_fault
     hazard_outcomes:a_tmu_result_while_the_sfu_works_is_a_fault
 6-H3  An accumulator is not ready for a rotation in the next word. (p. 20)
@@ -360,6 +373,11 @@ _TEXT = """
 6-H4  r5 is not ready as an amount in the next word. (p. 20)
     hazard_outcomes:rotating_by_an_r5_that_was_just_written_is_a_fault
     hazard_outcomes:rotating_by_an_r5_that_stayed_is_harmless
+6-H5  Sources outside r0..r3 rotate within quads. (measured)
+    rotation_r5:other_sources_rotate_within_their_quads
+6-H6  Beside a small immediate there is no file B; a rotation amount is an operand, too. (p. 30)
+    registers:a_small_immediate_leaves_file_a_readable
+    rotation_r5:the_rotation_code_is_also_an_operand_of_the_add_unit
 6-H7  No uniform in the two words after a new address. (p. 22)
     hazard_outcomes:a_uniform_too_soon_after_a_new_address_is_a_fault
     texture:wrong_sequences
@@ -388,10 +406,18 @@ _TEXT = """
     hazard_outcomes:undefined_by_the_chip pack_unpack:packing_does_not_reach_accumulators
 6-H19  The last three words use neither uniforms nor the VPM. (p. 21)
     hazard_outcomes:undefined_by_the_chip texture:wrong_sequences
+6-H19-14  The last three words do not read ra14 or rb14. (p. 21)
+    hazard_outcomes:undefined_by_the_chip
+6-H19-end  A write of the end word to a file reaches nobody. (p. 21)
+    hazard_outcomes:a_file_register_written_by_the_end_word_does_no_harm
 6-H20  No branch in the first two delay slots of a branch. (measured)
     hazard_outcomes:undefined_by_the_chip
 6-H21  No thread switch or end in delay slots, no branch in theirs. (p. 20-21)
     hazard_outcomes:undefined_by_the_chip
+6-H22  A branch by a register with an odd number sets flags. (measured)
+    flags_conditions:a_taken_branch_with_an_odd_register_field_sets_flags_from_its_link
+6-H23  The register of a branch counts in one element. (measured)
+    control_flow:the_branch_register_counts_in_element_15
 6-H24  A semaphore word writes neither TLB, TMU nor SFU. (p. 33)
     hazard_outcomes:undefined_by_the_chip
 6-H27  A user program has no tile buffer. (p. 37)
@@ -402,13 +428,22 @@ _TEXT = """
     vpm:a_read_waits_for_its_data
 6-H17  A new read setup must not overtake unread vectors. (measured)
     hazard_outcomes:a_new_read_setup_over_unread_vectors_is_a_fault
-6-H18  A program reads as many vectors as it set up. (p. 56; measured)
+6-H18  A program reads no more vectors than it set up. (p. 56; measured)
     hazard_outcomes:reading_more_vectors_than_were_set_up_is_a_fault
+6-H18-left  Vectors left unread are cancelled when the program ends. (p. 56; measured)
     hazard_outcomes:a_program_that_leaves_vectors_unread_gets_the_others_right
+    hazard_outcomes:vectors_left_unread_are_cancelled_when_their_program_ends
 6-H25  Each of at most eight requests of a TMU is popped once. (p. 39)
     tmu:eight_requests_fit hazard_outcomes:nine_requests_are_a_fault
     hazard_outcomes:popping_a_result_that_nobody_asked_for_is_a_fault
     hazard_outcomes:results_left_behind_are_a_fault
+6-H28  A peripheral is read that no operand selects. (p. 37; measured)
+    registers:the_address_alone_takes_a_uniform vpm:the_address_alone_takes_a_vector
+    sync:the_address_alone_acquires_the_mutex
+6-H29  r4 holds what was put there last. (p. 18-19)
+    hazard_outcomes:r4_holds_what_was_put_there_last
+6-H30  A program ends with the end signal and two more words. (p. 21)
+    faults:a_program_without_an_end control_flow:two_words_after_the_end_signal_still_execute
 7.1-gather  A lookup fetches one word per element from its own address. (p. 41)
     tmu:each_element_has_an_address_of_its_own tmu:requests_of_either_alu_and_with_arithmetic
 7.1-align  The two low address bits are ignored. (p. 41)
@@ -519,6 +554,10 @@ _TEXT = """
     dma_store:what_lies_beyond_the_end_of_a_row_is_undetermined
 8.5-stride-left  Whether a stride outlives its program. (undetermined)
     dma_store:whose_stride_counts_that_a_program_never_wrote_is_undetermined
+8.5-zero  UNITS and DEPTH count to 128, written as 0. (p. 58)
+    dma_store:a_field_of_0_means_128
+8.4-zero  ROWLEN, NROWS and VPITCH count to 16, written as 0. (p. 58)
+    dma_load:horizontal_words dma_load:vertical_words
 8.5-block  Block mode takes units one after another. (p. 58)
     dma_store:block_mode_packs_units_one_after_another
 8.5-16  16-bit stores take consecutive halves of a row. (p. 57)
@@ -549,6 +588,8 @@ _TEXT = """
     sfu_float:float_arithmetic
 9.2-ftoi-range  ftoi of NaN, Inf and 2**97 gives 0. (measured)
     alu_add:results_and_flags[ftoi] captured_vectors:captured_row
+9.2-unmeasured  Sums beyond the largest float, ftoi beyond int32: guesses. (undetermined)
+    sfu_float:results_that_nobody_measured_are_guesses
 9.2-published  358.666... - 3.050... ends in d7, as on a board. (measured)
     sfu_float:a_difference_published_from_a_board
 10-store  A store outside live buffers stops before it writes there. (emulator)

@@ -101,6 +101,15 @@ def test_block_mode_packs_units_one_after_another(window):
     assert np.array_equal(got, want)
 
 
+@pytest.mark.parametrize("units, depth", [(128, 8), (8, 128)])
+def test_a_field_of_0_means_128(window, units, depth):
+    """In block mode, as 128 rows or columns are more than there are."""
+    setup = 0x80004000 | (units & 127) << 23 | (depth & 127) << 16
+    got = stored(window, setup, 4, 64, blockmode=True)
+    want = expected(window, units, depth, lambda u, d: 4 * (depth * u + d), 4, 64)
+    assert np.array_equal(got, want)
+
+
 @pytest.mark.parametrize("sub", [0, 1])
 @pytest.mark.parametrize("units, depth, y", [(1, 16, 4), (3, 30, 10), (4, 1, 0)])
 def test_halves(window, sub, units, depth, y):

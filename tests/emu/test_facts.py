@@ -11,6 +11,7 @@ import pytest
 from facts import FACTS
 
 from piblas.isa import ops
+from piblas.isa.hazards import BY_ID
 
 HERE = pathlib.Path(__file__).parent
 # Files that are no part of the conformance suite, and what only checks the tests themselves.
@@ -68,6 +69,11 @@ def test_every_conformance_test_stands_for_a_fact():
             continue
         for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M):
             assert name in HELPERS or f"{path.name}::{name}" in named, f"{path.name}::{name}"
+
+
+@pytest.mark.parametrize("rule", BY_ID)
+def test_every_hazard_is_a_fact(rule):
+    assert any(fact.key.split("-")[:2] == ["6", rule] for fact in FACTS)
 
 
 @pytest.mark.parametrize("op", [op for op in ops.ADD_OPS + ops.MUL_OPS if op.code])

@@ -144,6 +144,12 @@ def test_flags_of_a_conditional_load(lab):
     assert np.array_equal(got["r2"][0], np.where(N, 0, 3))
 
 
+def test_a_load_has_two_conditions_and_two_destinations(lab):
+    body = ["mov.sf -, r3", "ldi ra1.zs, r2.zc, 0x55"]
+    got = lab.vectors(body, {"r3": [0, 1] * 8, "ra1": 1, "r2": 2}, ["ra1", "r2"])
+    assert got["ra1"][0].tolist() == [0x55, 1] * 8 and got["r2"][0].tolist() == [2, 0x55] * 8
+
+
 def test_flags_of_a_load_that_the_add_unit_never_writes(lab, loose):
     body = SET + ["ldi.sf -, rb1, 0x80000000 !cond_add=0"]
     with pytest.raises(EmulatorFault, match="takes flags from a load that the add unit never"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference as ref
-from harness import END, patterns
+from harness import END, patterns, store, store_uniforms
 
 from piblas.errors import EmulatorFault
 
@@ -54,6 +54,15 @@ def test_reading_it_early_is_harmless_if_the_value_stays(lab, file):
     assert (got["r0"] == 0x55).all()
 
 
+def test_reading_it_early_is_harmless_in_elements_that_stay(lab):
+    """The write reaches odd elements, and the next word takes even ones."""
+    body = ["mov.sf -, r3", "mov.zs ra1, r1", "mov.zc r0, ra1; m_mov.zc r2, ra1"]
+    inputs = {"ra1": 9, "r1": 7, "r3": [1, 0] * 8, "r0": 1, "r2": 2}
+    got = lab.vectors(body, inputs, ["r0", "r2"])
+    assert got["r0"][0].tolist() == [9, 1] * 8 and got["r2"][0].tolist() == [9, 2] * 8
+    faults(lab, [*body[:2], "mov.zs r0, ra1"], inputs)
+
+
 def test_the_other_file_and_other_registers_are_free(lab):
     body = ["mov ra1, r1", "add r0, ra2, rb1"]
     got = lab.vectors(body, {"r1": 7, "ra1": 1, "rb1": 20, "ra2": 300}, ["r0", "ra1"])
@@ -89,6 +98,27 @@ def test_r4_is_old_in_the_two_words_after_an_sfu_write(loose, distance):
 @pytest.mark.parametrize("distance", [1, 2])
 def test_reading_r4_too_early_is_a_fault(lab, distance):
     faults(lab, ["mov recip, r1"] + ["nop"] * (distance - 1) + ["mov r0, r4"], FOUR)
+
+
+def test_reading_r4_too_early_is_harmless_where_nothing_is_written(lab):
+    body = ["mov.sf -, 1", "mov recip, r1", "mov.zs r0, r4", "nop", "mov r2, r4"]
+    got = lab.vectors(body, {**FOUR, "r0": 6}, ["r0", "r2"])
+    assert (got["r0"] == 6).all() and np.allclose(got["r2"].view(np.float32), 0.25, rtol=1e-4)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_r4_holds_what_was_put_there_last(loose, late):
+    """A lookup's result behind a function's, and the other way round."""
+    data = loose.device.alloc(64)
+    data.array(np.uint32)[:] = 77
+    body = ["mov t0s, r2", "mov recip, r1", *["nop"] * (2 if late else 0), "nop; ldtmu0"]
+    body += ["nop", "nop", "mov r0, r4"]
+    got = loose.vectors(body, {**FOUR, "r2": data.bus_address}, ["r0"])["r0"]
+    data.free()
+    if late:
+        assert (got == 77).all()
+    else:
+        assert np.allclose(got.view(np.float32), 0.25, rtol=1e-4)
 
 
 def test_an_sfu_write_behind_another_too_closely_is_a_fault(lab):
@@ -200,10 +230,16 @@ def test_a_new_read_setup_over_unread_vectors_is_a_fault(lab):
     faults(lab, reads(0x301A00, 1) + reads(0x101A00, 1))
 
 
-def test_a_program_that_leaves_vectors_unread_gets_the_others_right(loose):
+def test_a_program_that_leaves_vectors_unread_gets_the_others_right(both):
     lines = ["ldi vpm_wr_setup, -, 0x1a00", "mov vpm, r1", "mov vpm, r2"] + reads(0x201A00, 1)
-    got = loose.vectors(lines, {"r1": 7, "r2": 8}, ["r0"])
+    got = both.vectors(lines, {"r1": 7, "r2": 8}, ["r0"])
     assert (got["r0"] == 7).all()
+
+
+def test_vectors_left_unread_are_cancelled_when_their_program_ends(both):
+    both.run(reads(0x1A00, 1) + END)
+    lines = ["ldi vpm_wr_setup, -, 0x1a10", "mov vpm, r1"] + reads(0x101A10, 1)
+    assert (both.vectors(lines, {"r1": 7}, ["r0"])["r0"] == 7).all()
 
 
 def test_reading_the_vpm_and_setting_it_up_in_one_word_is_a_fault(lab):
@@ -260,6 +296,7 @@ def test_patterns_of_the_harness():
         ["ldi vpm_wr_setup, -, 0x1a00", "mov t0s, r1", "mov vpm, r1; ldtmu0"],
         ["ldi vpm_wr_setup, -, 0x1a00", "mov vpm, r1; m_mov vpm_wr_setup, r2"],
         ["mov vpm_wr_setup, r2; m_mov vpm_rd_setup, r2"],
+        ["ldi vpm_wr_setup, -, 0x1a00", "mov vpm, r1; m_mov vpm, r1"],
         # packs
         ["ldi vpm_wr_setup, -, 0x1a00", "m_mov vpm.8ac, r1"],
         ["min ra1.32s, r0, r1"],
@@ -274,6 +311,10 @@ def test_patterns_of_the_harness():
         ["mov r0, none"],
         ["mov r0, x_coord"],
         ["mov r0, vary"],
+        ["mov r0, mutex"],
+        ["mov r0, vdr_wait"],
+        ["mov r0, vdw_wait"],
+        ["mov r0, unif.8b"],
         ["mov tlb_all, r0"],
         ["nop; loadc"],
         ["mov unif_addr_b, r1", "nop", "nop", "nop"],
@@ -297,6 +338,8 @@ def test_patterns_of_the_harness():
         ["mov r0, vpm"],
         # the last three words
         ["nop; thrend", "mov r0, unif", "nop"],
+        ["mov r0, ra14; thrend", "nop", "nop"],
+        ["nop; thrend", "nop", "add r0, r0, rb14"],
         ["ldi vpm_wr_setup, -, 0x1a00", "nop; thrend", "mov vpm, r0", "nop"],
     ],
     ids=lambda body: "; ".join(body)[:48],
@@ -306,6 +349,20 @@ def test_undefined_by_the_chip(lab, body):
     inputs = {"r4": VECTOR, "r1": data.bus_address, "r2": 0x1A05, "ra1": 0x3C00FFFF, "r3": 3}
     faults(lab, body, inputs, uniforms=[1, 2])
     data.free()
+
+
+@pytest.mark.parametrize("name, want", [("a33", list(range(16))), ("b33", [0] * 16)])
+def test_an_address_without_a_meaning_gives_the_element_or_the_qpu(loose, name, want):
+    assert loose.vectors([f"mov r0, {name}"], {"r0": 99}, ["r0"])["r0"][0].tolist() == want
+
+
+def test_a_file_register_written_by_the_end_word_does_no_harm(both):
+    out = both.device.alloc(64)
+    last = ["nop", "nop", "mov ra0, r0; thrend", "nop", "nop"]
+    both.run(["ldi r0, -, 31", *store("r0"), *last], [store_uniforms(out.bus_address)])
+    got = out.array(np.uint32, (16,)).copy()
+    out.free()
+    assert (got == 31).all()
 
 
 def test_a_request_too_soon_after_the_end_of_the_swap_is_a_fault(lab):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 
+from piblas.errors import EmulatorFault
 from piblas.isa import modes
 
 VALUES = ref.EDGES + ref.random_patterns(96, 51)
@@ -93,6 +94,17 @@ def test_unpack_serves_both_units_and_touches_no_other_operand(lab):
 def test_unpack_of_file_a_leaves_r4_alone(lab):
     got = lab.vectors(["add r2, ra1.8a, r4"], {"ra1": 0xFF02, "r4": 0x10000300}, ["r2"])
     assert (got["r2"] == 0x10000302).all()
+
+
+@pytest.mark.parametrize("mode, text", [(1, "16a"), (2, "16b"), (5, "8b")])
+def test_unpack_of_what_a_peripheral_delivers(lab, loose, mode, text):
+    """It probably works, and is a fault where it matters."""
+    body, word = [f"mov r0, unif.{text}"], 0x8765F321
+    got = loose.vectors(body, {}, ["r0"], uniforms=[word])["r0"]
+    assert (got == ref.unpack(mode, word, False) & ref.M32).all()
+    with pytest.raises(EmulatorFault, match="unpacks what no register of file A holds"):
+        lab.vectors(body, {}, ["r0"], uniforms=[word])
+    assert (lab.vectors(["mov r0, unif.16a"], {}, ["r0"], uniforms=[0x1234])["r0"] == 0x1234).all()
 
 
 # --- unpack of r4 (pm = 1) -------------------------------------------------------------------

@@ -154,6 +154,24 @@ def test_float_arithmetic(lab, op, a, b, want):
     assert [f"{value:08x}" for value in got[0]] == [f"{model:08x}"] * 16
 
 
+@pytest.mark.parametrize(
+    "line, x, want",
+    [
+        ("fadd r2, r0, r0", 0x7F7FFFFF, 0x7F800000),  # infinities, as fmul is measured to give
+        ("fadd r2, r0, r0", 0xFF7FFFFF, 0xFF800000),
+        ("fsub r2, r0, r1", 0x7F7FFFFF, 0x7F800000),
+        ("ftoi r2, r0", 0x4F000000, 0),  # 2**31 and more: 0, as 2**97 is measured to give
+        ("ftoi r2, r0", 0x7F7FFFFF, 0),
+        ("ftoi r2, r0", 0xFF7FFFFF, 0),
+        ("ftoi r2, r0", 0xCF000000, 0x80000000),
+        ("ftoi r2, r0", 0x4EFFFFFF, 0x7FFFFF80),
+    ],
+)
+def test_results_that_nobody_measured_are_guesses(both, line, x, want):
+    got = both.vectors([line], {"r0": x, "r1": 0xFF7FFFFF}, ["r2"])["r2"]
+    assert (got == want).all()
+
+
 def test_a_difference_published_from_a_board(lab):
     a, b = np.float32(358.6662292480469), np.float32(3.0502657890319824)
     got = lab.vectors(["fsub r2, r0, r1"], {"r0": [a] * 16, "r1": [b] * 16}, ["r2"])["r2"]

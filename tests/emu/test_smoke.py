@@ -282,6 +282,7 @@ CASES = {
     "VPM_CROWD": ["mov r0, vpm; m_mov vpm_wr_setup, r1"],
     "BYTE_IO": ["m_mov vpm.8ac, r0"],
     "PACK_SATURATE": ["min ra0.32s, r0, r1"],
+    "UNPACK_IO": ["mov r0, unif.8b"],
     "PACK_TARGET": ["add r0, r0, r1 !pack=4"],
     "R4_BUSY": ["fadd r0, r0, 2.0", "mov recip, r0", "mov r1, r4"],
     "SFU_BUSY": ["mov recip, r0", "mov exp2, r0"],
@@ -298,7 +299,6 @@ CASES = {
     "TEX_SWITCH": ["mov t0t, 0"],
     "VPM_NO_SETUP": ["mov r0, vpm"],
     "VPM_EXTRA": [*VPM_READ, "mov r0, vpm"],
-    "VPM_LEFT": [VPM_READ[0].replace("101a", "201a"), VPM_READ[1], "nop"],
     "VPM_DROPPED": [VPM_READ[0].replace("101a", "201a"), VPM_READ[0]],
     "SETUP": ["ldi -, vpm_wr_setup, 0x40000000"],
     "VPM_RACE": [*LOAD, *VPM_READ],
@@ -316,6 +316,7 @@ CASES = {
     "BRANCH_SLOT": ["br.always rel +0", "br.always rel +0"],
     "END_SLOT": ["br.always rel +0", "nop; thrend"],
     "END_ACCESS": ["nop; thrend", "mov r0, unif"],
+    "END_REGISTER": ["nop; thrend", "mov r0, rb14"],
     "RACE_LOAD": [*DMA, "mov r0, unif", "mov t0s, r0"],
 }  # fmt: skip
 TEXTURES = {

@@ -148,6 +148,14 @@ def test_the_address_alone_acquires_the_mutex(lab, out):
     assert (result(out)[0] == 4).all()
 
 
+def test_a_word_that_waits_takes_its_uniform_once(lab, out):
+    """Twelve QPUs wait for the mutex in a word that pops a uniform as well."""
+    lines = ["mov ra1, unif !raddr_b=51", "mov r1, unif", "sub r0, r1, ra1"] + store("r0")[1:] + END
+    streams = [[q, 5 * q, *store_uniforms(out.bus_address + 64 * q, q)] for q in range(12)]
+    lab.run(lines, streams)
+    assert result(out).tolist() == [[4 * q] * 16 for q in range(12)]
+
+
 def test_another_qpu_may_release_the_mutex(lab, out):
     holder = ["mov -, mutex", "sema_up 1", "mov -, mutex", "mov mutex, 0", "ldi r0, -, 8"]
     helper = ["sema_down 1", "mov mutex, 0", "ldi r0, -, 9"]
