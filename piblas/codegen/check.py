@@ -3,8 +3,10 @@
 The checker decodes the words and follows their branches itself: behind the third delay slot comes
 the target, and the next word as well if the branch is conditional.  A branch by a register may go
 anywhere, so every known label and return point is then taken as an entry with nothing known about
-the state there.  Rules that count (TMU requests, vectors of a VPM read) report only what holds on
-every path, so a correct program is never refused; what they cannot count they let pass.
+the state there.  A word that is no instruction is an error where it can be reached, and a warning
+elsewhere: data behind a program does no harm.  Rules that count (TMU requests, vectors of a VPM
+read) report only what holds on every path, so a correct program is never refused; what they cannot
+count they let pass.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set,
 from ..errors import DecodeError
 from ..isa import hazards, modes, setup_words
 from ..isa.disasm import to_text
-from ..isa.hazards import ERROR, EVENTS, MAX_DISTANCE, Distance, Rule, State, Structure
+from ..isa.hazards import ERROR, EVENTS, MAX_DISTANCE, WARN, Distance, Rule, State, Structure
 from ..isa.hazards import Word, collides, excluded, forbidden, mask
-from ..isa.instr import Instr, decode
+from ..isa.instr import NOP, Instr, decode
 from .code import fail
 from .program import LINE_WORDS, Program
 
@@ -98,25 +100,25 @@ class _Checker:
         self.source_map = source_map
         self.findings: List[Finding] = []
         self.instrs: List[Instr] = []
-        self.bad = False
+        self.bad: Dict[int, Tuple[str, str]] = {}  # words that are no instruction
         for i, word in enumerate(words):
             try:
                 self.instrs.append(word if isinstance(word, Instr) else decode(int(word)))
             except DecodeError as error:
-                self.findings.append(
-                    Finding("decode", ERROR, str(error), i, f".word {int(word):#018x}")
-                )
-                self.bad = True
+                self.bad[i] = str(error), f".word {int(word):#018x}"
+                self.instrs.append(NOP)
         self.events = [hazards.events(instr) for instr in self.instrs]
         self.follow, self.roots = self._flow(labels)
         self.reached = self._reach()
+        for i, (reason, text) in self.bad.items():
+            level = ERROR if i in self.reached else WARN
+            self.findings.append(Finding("decode", level, reason, i, text, self.source_map.get(i)))
 
     def run(self) -> List[Finding]:
-        if not self.bad:
-            self._words()
-            self._distances()
-            self._states()
-            self._structures()
+        self._words()
+        self._distances()
+        self._states()
+        self._structures()
         found = dict.fromkeys(self.findings)
         return sorted(found, key=lambda finding: (finding.index, finding.rule))
 
@@ -127,7 +129,7 @@ class _Checker:
                 rule.level,
                 rule.text + detail,
                 index,
-                to_text(self.instrs[index]),
+                self.bad[index][1] if index in self.bad else to_text(self.instrs[index]),
                 self.source_map.get(index),
             )
         )
@@ -324,13 +326,17 @@ class _Checker:
             return None if one is None or two is None else _widest(one, two)
 
         found = []
-        for i, span in self._solve((0, 0), None, join, step).items():
+        before = self._solve((0, 0), None, join, step)
+        for i, span in before.items():
             if span is None:
                 continue
             if what == "setup" and self.events[i] & _E["vpm_read_setup"] and span[0] > 1:
                 found.append(i)
             if what == "reads" and self.events[i] & _E["read_vpm"] and span[1] == 0:
                 found.append(i)
+        if what == "left":
+            after = {i: step(i, before[i]) for i in self._ends() if i in before}
+            found += [i for i, span in after.items() if span is not None and span[0] > 0]
         return found
 
     def branch_register(self) -> List[int]:
@@ -404,6 +410,7 @@ def _widest(one: _Span, two: _Span) -> _Span:
 _STRUCTURES: Dict[str, Callable[[_Checker], Sequence[int]]] = {
     "vpm_setup": lambda checker: checker.vpm("setup"),
     "vpm_reads": lambda checker: checker.vpm("reads"),
+    "vpm_left": lambda checker: checker.vpm("left"),
     "branch_register": _Checker.branch_register,
     "tmu_depth": lambda checker: checker.tmu("depth"),
     "tmu_pop": lambda checker: checker.tmu("pop"),

@@ -273,6 +273,10 @@ RULES: Tuple[Rule, ...] = (
         "guide, p. 56; measured", Structure("vpm_reads"),
     ),
     Rule(
+        "H18", ERROR, "the program ends with vectors of a VPM read that were not read",
+        "guide, p. 56; measured", Structure("vpm_left"),
+    ),
+    Rule(
         "H19", ERROR, "the thread-end word writes a register of file A or B", "guide, p. 21",
         Together("thrend", "write_file"),
     ),

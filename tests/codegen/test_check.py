@@ -39,9 +39,18 @@ def test_finding_gives_address_instruction_and_source_line():
 
 
 def test_reserved_word_is_a_finding():
-    [finding] = check([9 << 24])
+    finding = check([9 << 24])[-1]
     assert (finding.rule, finding.level) == ("decode", "error")
     assert "op_add 9 is reserved" in finding.message
+
+
+def test_data_behind_a_program_is_a_warning_and_the_program_is_checked():
+    words = [encode(parse(line)) for line in ["mov ra1, r0", "mov r1, ra1", *END]]
+    findings = check([*words, 9 << 24, 9 << 24, 9 << 24])
+    assert [(f.rule, f.level, f.index) for f in findings] == [
+        ("H1", "error", 1),
+        *[("decode", "warn", index) for index in (5, 6, 7)],
+    ]
 
 
 def test_distance_is_followed_over_a_taken_branch():

@@ -72,14 +72,18 @@ PROGRAMS = {
         ["mov t0s, r0", "mov vpm, r0", "ldtmu0", "mov r0, r4"],
         ["mov t0s, r0", "mov vpm, r0; ldtmu0", "mov r0, r4"],
     ),
-    ("H16", 0): ([SETUP_4, *NOPS, READ], [SETUP_4, "nop", READ]),
+    ("H16", 0): ([SETUP_4, *NOPS, *[READ] * 4], [SETUP_4, "nop", *[READ] * 4]),
     ("H17", 0): (
-        [SETUP_4, *NOPS, READ, READ, READ, SETUP_4, *NOPS, READ],
+        [SETUP_4, *NOPS, *[READ] * 3, SETUP_4, *NOPS, *[READ] * 5],
         [SETUP_4, *NOPS, READ, READ, SETUP_4],
     ),
     ("H18", 0): (
         [SETUP_4, *NOPS, READ, READ, READ, READ],
         [SETUP_4, *NOPS, READ, READ, READ, READ, READ],
+    ),
+    ("H18", 1): (
+        [SETUP_4, *NOPS, READ, READ, READ, READ],
+        [SETUP_4, *NOPS, READ, READ, READ],
     ),
     ("H19", 0): (
         ["mov r0, r1; thrend", "nop", "nop", "."],
