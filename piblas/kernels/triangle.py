@@ -177,7 +177,7 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
 
 class Step(NamedTuple):
     """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), and how
-    far QPUs are apart."""
+    many steps QPUs are apart."""
 
     tiles: List[Tile]
     added: bool
@@ -202,7 +202,7 @@ def solve(
 
     def step(q_addr: int, base: int, places: Iterable[Place], apart: int) -> Step:
         of = list(tiles(options, p, q, p_addr, q_addr, apart, places, corner(base)))
-        return Step(of, base == r_addr, apart)
+        return Step(of, base == r_addr, max(apart, 1))
 
     for begin in range(0, p.length, block):
         rows = range(begin // p.width, -(-min(begin + block, p.length) // p.width))
