@@ -16,8 +16,6 @@ from piblas.profiler.roofs import least_seconds, limit
 
 SMALL = level1.cases(1 << 18)
 NAMES = [case.routine for case in SMALL]
-ASKED = ("sgemv", "sger")
-"""Routines of level 2 that have a bar."""
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def test_near_the_limit(case):
 
 
 def named(cases):
-    return [case for case in cases if case.routine in ASKED]
+    return [case for case in cases if case.asked]
 
 
 @pytest.mark.parametrize("case", named(level2.cases(1024)), ids=lambda case: case.routine)
@@ -109,6 +107,15 @@ def test_the_command(small, capsys, monkeypatch):
     assert all(row["path"] == "memory" and row["share"] >= BAR for row in rows)
     with pytest.raises(SystemExit):
         level1.main(["sfoo"])
+
+
+def test_all_levels_in_one_command(small, capsys, monkeypatch):
+    monkeypatch.setattr(level2, "CASES", level2.cases(160)[:3])
+    monkeypatch.setattr("sys.argv", ["bench", "levels", "--set", "optimistic", "--size", "48"])
+    assert bench_main.main() == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("sasum ", "sgemv ", "sger ", "strsm ", "simulated"))
+    assert "missed" not in text and "lost: " in text
 
 
 def test_a_missed_bar_fails(small, capsys, monkeypatch):
