@@ -95,7 +95,7 @@ def test_runs_cover_the_list_once(unit):
     assert pieces.runs([], 0.4) == [range(0)]
 
 
-@pytest.mark.parametrize("n", [1, 16384, 100_000, 1 << 20])
+@pytest.mark.parametrize("n", [1, 16384, 100_000])
 @pytest.mark.parametrize("share", [0.5, 1.5, 40.0, 1e9])
 def test_slices_cover_a_vector_once(n, share):
     cut = pieces.slices(n, 0.4 * share, 0.4)
