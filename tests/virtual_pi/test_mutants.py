@@ -46,6 +46,13 @@ TRIALS = {
         "bookworm64", (), {"do": "updates", "open": {**OPEN, **CACHED}, "soiled": True},
         "heap-import",
     ),
+    "arrays": (
+        "bookworm64", (), {"do": "arrays", "open": {**OPEN, **CACHED}, "soiled": True},
+        "heap-import",
+    ),
+    "arrays, idle CPU": (
+        "bookworm64", (), {"do": "arrays", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
     "resident": (
         "bookworm64", (), {"do": "resident", "open": {**OPEN, **CACHED}, "soiled": True},
         "heap-import",
@@ -108,9 +115,12 @@ def test_the_driver_as_it_is_passes_all(crews, trial):
 
 def shown(crews, site):
     # Those first that reach most: of the driver all do.
-    own = {"qpu1": "vectors", "qpu2": "vectors", "qpu3": "updates", "resident": "resident"}
-    first = own.get(site.module.rsplit(".", 1)[1], "")
-    for trial in sorted(TRIALS, key=lambda name: not (first and name.startswith(first))):
+    own = {
+        "qpu1": ("vectors", "arrays"), "qpu2": ("vectors", "arrays", "updates"),
+        "qpu3": ("updates",), "resident": ("resident", "arrays"),
+    }  # fmt: skip
+    first = own.get(site.module.rsplit(".", 1)[1], ())
+    for trial in sorted(TRIALS, key=lambda name: not name.startswith(first)):
         how = verdict(crews, trial, site)
         if how:
             print(f"{site.name}: {trial}: {how}")
