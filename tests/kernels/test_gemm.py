@@ -1,8 +1,4 @@
-"""The gemm kernel on the device contract: any shape, any leading dimension, nothing outside D.
-
-D lies inside a larger buffer full of guard words; strict mode faults on accesses outside the
-buffers, the guard words catch those inside.
-"""
+"""The gemm kernel on the device contract: any shape, any leading dimension, nothing outside D."""
 
 from __future__ import annotations
 
@@ -12,61 +8,14 @@ import itertools
 import numpy as np
 import pytest
 
+from gemm_runs import run
 from piblas.driver import Emulator
-from piblas.kernels import gemm, gemm_choice, gemm_data, parts, reference
-
-GUARD = np.uint32(0x7FA5A5A5)
-
+from piblas.kernels import gemm, gemm_choice, gemm_data, parts
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
 def device(request):
     with Emulator(memory=64 << 20, seed=7, incoherent=request.param) as dev:
         yield dev
-
-
-def run(dev, options, m, n, k, alpha=1.0, beta=0.0, ldd=None, n_qpus=12, rng=None, lag=None):
-    """Runs the kernel; returns the report after comparing D and the guard words around it."""
-    rng = rng or np.random.default_rng(m * 1_000_003 + n * 1009 + k)
-    a = rng.uniform(-1, 1, (m, k)).astype(np.float32)
-    b = rng.uniform(-1, 1, (k, n)).astype(np.float32)
-    ldd = ldd or n
-    before, after = 19, 23
-    p, q = gemm_data.packed_words(options, m, n, k)
-    p_buf, q_buf = dev.alloc(4 * p.words), dev.alloc(4 * q.words)
-    words = before + m * ldd + after
-    d_buf = dev.alloc(4 * words)
-    raw = d_buf.array(np.uint32, (words,))
-    raw[:] = GUARD
-    d = d_buf.array(np.float32, (m, ldd), offset=4 * before)[:, :n]
-    c = rng.uniform(-1, 1, (m, n)).astype(np.float32)
-    if options.beta:
-        d[...] = c
-    gemm_data.pack(p, a.T, p_buf.array(np.float32, (p.words,)))
-    gemm_data.pack(q, b, q_buf.array(np.float32, (q.words,)))
-    addresses = p_buf.bus_address, q_buf.bus_address, d_buf.bus_address + 4 * before
-    lag = gemm_data.lag_of(options, p, q) if lag is None else lag
-    tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
-    streams = gemm_data.Streams(options, tiles, alpha, beta, ldd, n_qpus, lag)
-    u_buf = dev.alloc(streams.nbytes)
-    stream_words, starts = streams.at(u_buf.bus_address)
-    u_buf.array(np.uint32, stream_words.shape)[:] = stream_words
-    program = dev.load(gemm.SPEC.program(options).words)
-    buffers = p_buf, q_buf, d_buf, u_buf
-    for buffer in buffers:
-        buffer.clean()
-    report = dev.execute(program, starts)
-    d_buf.invalidate()
-    want = reference.sgemm(alpha, a, b, beta, c)
-    bound = gemm_data.error_bound(alpha, a, b, beta, c)
-    assert np.all(np.abs(d - want) <= bound)
-    guards = np.ones(words, dtype=bool)
-    inside = guards[before : before + m * ldd].reshape(m, ldd)
-    inside[:, :n] = False
-    assert np.all(raw[guards] == GUARD), "a word outside D was written"
-    for buffer in buffers:
-        buffer.free()
-    program.free()
-    return report
 
 
 EDGES = (1, 2, 7, 8, 9, 16, 17, 95, 96, 97)
