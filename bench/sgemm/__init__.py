@@ -7,8 +7,8 @@ simulated; beta is 0 and results are checked against float64.
 rates    1024^3 and 96 x 363 x 3072 under every timing set and reading: the kernel alone, with the
          operands packed by the QPUs (resident operands), and, as an estimate from published copy
          rates, with operands in ordinary memory.  "lost" are shares of clocks x QPUs.
-trans    packing by the QPUs included, the four pairs of transposes against the aligned NN cube of
-         the same volume.
+trans    the four pairs of transposes against the aligned NN cube of about the same volume, packing
+         by the QPUs included, and the kernel alone, to which all pairs are the same.
 rivals   py-videocore's and QMKL's strategies from :mod:`piblas.kernels.gemm_rivals`, as published
          (rows without gaps, D shared out 2 x 6) and at their best (rows an odd number of lines
          apart, so that they do not meet in the direct-mapped caches, 3 x 4); the bars are against
