@@ -235,7 +235,8 @@ def _rejects(decode, word):
     [
         (b"\0" * 12, "12 bytes are no whole number of 64-bit words"),
         (b"", "0 bytes are no whole number of 64-bit words"),
-        (b"0123456789abcdef\nhello, world", "line 2: 'hello,' is no hex word of 8 or 16 digits"),
+        (b"0123456789abcdef\nhello, world", "words:2: 'hello,' is no hex word of 8 or 16 digits"),
+        (b"  # nothing but this\n", "words: no instructions in this file"),
         (b"0123456789abcdef 01234567", "8-digit and 16-digit hex words are mixed"),
         (b"01234567 89abcdef 01234567", "an odd number of 8-digit hex words"),
     ],
@@ -249,7 +250,7 @@ def test_dis_refuses(capsys, tmp_path, data, message):
 
 def test_dis_without_the_file(capsys):
     code, _, err = run(capsys, "dis", "/no/such/file")
-    assert code == 1 and err.startswith("piblas dis: [Errno 2]")
+    assert code == 1 and err == "piblas dis: /no/such/file: No such file or directory\n"
 
 
 # --- demo ---------------------------------------------------------------------------------------

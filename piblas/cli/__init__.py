@@ -29,6 +29,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _sentence(error: Exception) -> str:
+    """What went wrong; of the operating system's errors, the file and the reason."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def main(argv: Optional[List[str]] = None) -> int:
     """Run a command line; returns the exit code."""
     args = parser().parse_args(argv)
@@ -45,7 +52,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             # Whoever read our output has gone; a second complaint at exit helps nobody.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        print(f"piblas {args.command}: {error}", file=sys.stderr)
+        print(f"piblas {args.command}: {_sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"piblas {args.command}: interrupted", file=sys.stderr)

@@ -41,9 +41,12 @@ def read_words(data: bytes, name: str = "<data>") -> Source:
     text = data.decode("utf-8", "replace")
     plain = "\0" not in text and "\ufffd" not in text
     if data and plain and all(char.isprintable() or char.isspace() for char in text):
-        return assemble(text, name) if is_source(text) else _hex_words(text)
+        source = assemble(text, name) if is_source(text) else _hex_words(text, name)
+        if not source.words:
+            raise PiblasError(f"{name}: no instructions in this file")
+        return source
     if not data or len(data) % 8:
-        raise PiblasError(f"{len(data)} bytes are no whole number of 64-bit words")
+        raise PiblasError(f"{name}: {len(data)} bytes are no whole number of 64-bit words")
     return Source(words=[int(word) for word in np.frombuffer(data, "<u8")])
 
 
@@ -60,18 +63,18 @@ def _tokens(line: str) -> List[str]:
     return _COMMENT.sub("", line).replace(",", ", ").split()
 
 
-def _hex_words(text: str) -> Source:
+def _hex_words(text: str, name: str) -> Source:
     digits: List[Tuple[str, int]] = []
     for number, line in enumerate(text.splitlines(), 1):
         for token in _tokens(line):
             match = _HEX.fullmatch(token)
             if match is None:
-                raise PiblasError(f"line {number}: {token!r} is no hex word of 8 or 16 digits")
+                raise PiblasError(f"{name}:{number}: {token!r} is no hex word of 8 or 16 digits")
             digits.append((match.group(1), number))
     if len({len(each) for each, _ in digits}) > 1:
-        raise PiblasError("8-digit and 16-digit hex words are mixed")
+        raise PiblasError(f"{name}: 8-digit and 16-digit hex words are mixed")
     if digits and len(digits[0][0]) == 8:
         if len(digits) % 2:
-            raise PiblasError("an odd number of 8-digit hex words makes no 64-bit words")
+            raise PiblasError(f"{name}: an odd number of 8-digit hex words makes no 64-bit words")
         digits = [(high + low, at) for (low, at), (high, _) in zip(digits[::2], digits[1::2])]
     return Source([int(each, 16) for each, _ in digits], [at for _, at in digits])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from ..errors import DeviceTimeout, EmulatorFault, PiblasError
+from ..errors import DeviceError, DeviceTimeout, EmulatorFault, PiblasError
 from ..isa.source import Source
 from . import console, files
 
@@ -20,6 +21,7 @@ _SETTING = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
 _SHAPE = re.compile(r"(\d+(?:x\d+)*):([a-z]+\d*)")
 _FLOAT = re.compile(r"[.]|nan|inf|^[^x]*e", re.IGNORECASE)
 _AT = re.compile(r"@(\w+)(?:\+(\w+))?")
+_FAR = 1 << 20  # bytes from a buffer at which it explains nothing
 
 
 def add_commands(commands: Any) -> None:
@@ -40,7 +42,7 @@ def add_commands(commands: Any) -> None:
         default=[],
         help="words of the uniforms: integers (decimal, 0x...), floats (with . or e), @NAME or "
         "@NAME+BYTES for the bus address of a buffer; or a .npy file, one row a QPU.  Once: for "
-        "every QPU; repeated: for QPU 0, 1, ...",
+        "every QPU; repeated: for QPU 0, 1, ...  (--uniforms=-1,... if the first is negative)",
     )
     run.add_argument(
         "--buffer",
@@ -117,7 +119,7 @@ def _load(path: str) -> np.ndarray:
         raise PiblasError(
             f"{path} holds {array.dtype}: QPUs work on at most 32 bits; convert it first"
         )
-    return array
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)  # as a QPU sees memory
 
 
 def _settings(parser: argparse.ArgumentParser, option: str, texts: List[str]) -> Dict[str, str]:
@@ -143,7 +145,11 @@ def _contents(parser: argparse.ArgumentParser, name: str, what: str) -> np.ndarr
         parser.error(f"--buffer {name}={what}: {match.group(2)!r} is no type of NumPy")
     if dtype.kind not in "fiu" or dtype.itemsize > 4:
         parser.error(f"--buffer {name}={what}: choose a number type of at most 32 bits")
-    return np.zeros([int(size) for size in match.group(1).split("x")], dtype)
+    shape = [int(size) for size in match.group(1).split("x")]
+    try:
+        return np.zeros(shape, dtype)
+    except (MemoryError, ValueError) as error:
+        raise PiblasError(f"--buffer {name}={what}: {error}") from None
 
 
 def _uniform(parser: argparse.ArgumentParser, text: str, buffers: Dict[str, Any]) -> Any:
@@ -250,7 +256,24 @@ def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[A
         }
 
 
-def _failure(error: PiblasError, source: Source, path: str) -> Dict[str, Any]:
+def _beside(address: int, buffers: Dict[str, Any]) -> str:
+    """Where an address lies, seen from the nearest buffer; "" far from all of them."""
+    places = []
+    for name, buffer in buffers.items():
+        start, end = buffer.bus_address, buffer.bus_address + buffer.nbytes
+        if start <= address < end:
+            return f"byte {address - start} of buffer {name}"
+        if address < start:
+            places.append((start - address, f"{start - address} bytes before buffer {name}"))
+        else:
+            places.append((address - end, f"{address - end} bytes behind the end of buffer {name}"))
+    distance, text = min(places, default=(_FAR, ""))
+    return text if distance < _FAR else ""
+
+
+def _failure(
+    error: PiblasError, source: Source, path: str, buffers: Dict[str, Any]
+) -> Dict[str, Any]:
     """A fault as facts, with the line of the text that it happened on."""
     facts: Dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, EmulatorFault):
@@ -260,6 +283,10 @@ def _failure(error: PiblasError, source: Source, path: str) -> Dict[str, Any]:
             facts["thread"] = error.thread
         if 0 <= error.pc < len(source.lines):
             facts["where"] = f"{path}:{source.lines[error.pc]}"
+        elif error.pc >= len(source.words):
+            facts["where"] = f"behind the {len(source.words)} words of {path}"
+        if error.address is not None:
+            facts["beside"] = _beside(error.address, buffers)
     return facts
 
 
@@ -268,7 +295,10 @@ def _buffers(
 ) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
     buffers, arrays = {}, {}
     for name, array in contents.items():
-        buffers[name] = device.alloc(array.nbytes)
+        try:
+            buffers[name] = device.alloc(array.nbytes)
+        except DeviceError as error:
+            raise PiblasError(f"--buffer {name}: {error}") from None
         arrays[name] = buffers[name].array(array.dtype, array.shape)
         arrays[name][...] = array
         buffers[name].clean()
@@ -289,6 +319,9 @@ def run_program(args: argparse.Namespace) -> int:
         value = getattr(args, option)
         if not args.trace and value is not None and value is not False:
             parser.error(f"--{option.replace('_', '-')} goes with --trace")
+    for name, path in saves.items():
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            parser.error(f"--save {name}={path}: there is no directory {os.path.dirname(path)}")
     if args.trace_limit is not None and args.trace_limit < 0:
         parser.error(f"--trace-limit {args.trace_limit}: choose 0 or more")
     if args.qpus is not None and not 1 <= args.qpus <= 12:
@@ -313,12 +346,12 @@ def run_program(args: argparse.Namespace) -> int:
         try:
             facts = _execute(args, device, program, streams)
         except (EmulatorFault, DeviceTimeout) as error:
-            failure = _failure(error, source, args.file)
+            failure = _failure(error, source, args.file, buffers)
             if args.json:
                 print(json.dumps({"ok": False, "fault": failure}, indent=2))
-            where = f" ({failure['where']})" if "where" in failure else ""
+            notes = [failure[name] for name in ("beside", "where") if failure.get(name)]
             sys.stdout.flush()
-            print(f"piblas run: {error}{where}", file=sys.stderr)
+            print(f"piblas run: {error}" + "".join(f" ({note})" for note in notes), file=sys.stderr)
             return 1
         for buffer in buffers.values():
             buffer.invalidate()

@@ -304,7 +304,10 @@ def program_words(words: Words) -> np.ndarray:
 
 def _uniform_word(value: Any, qpu: int) -> int:
     if isinstance(value, (float, np.floating)):
-        return int(struct.unpack("<I", struct.pack("<f", value))[0])
+        try:
+            return int(struct.unpack("<I", struct.pack("<f", value))[0])
+        except OverflowError:
+            raise DeviceError(f"uniforms of QPU {qpu}: {value!r} is beyond float32") from None
     if isinstance(value, (int, np.integer)) and -(1 << 31) <= int(value) < 1 << 32:
         return int(value) & 0xFFFFFFFF
     raise DeviceError(f"uniforms of QPU {qpu}: {value!r} is no 32-bit word")

@@ -192,7 +192,7 @@ def test_out_of_bounds_is_precise(capsys, tmp_path, data):
         address = 0xC4001000 + 4096 + 4096 + 23 * 64
         assert err.startswith(
             "piblas run: QPU 0, pc 19 [mov vdw_addr, rb1]: vdw: writes outside the buffers at bus "
-            f"address {address:#010x}{where}"
+            f"address {address:#010x} (0 bytes behind the end of buffer b){where}"
         )
 
 
@@ -212,7 +212,32 @@ def test_a_fault_as_json(capsys, tmp_path, data):
         "address": 0xC4001000 + data.nbytes,
         "reason": "reads outside the buffers",
         "where": f"{COPY}:17",
+        "beside": "0 bytes behind the end of buffer a",
     }
+
+
+@pytest.mark.parametrize(
+    "uniforms, beside",
+    [
+        ("@a,@b+4,1", "(0 bytes behind the end of buffer b)"),
+        ("0xc4000ff8,@b,1", "(8 bytes before buffer a)"),
+        ("@a+4096,@b,1", "(2560 bytes behind the end of buffer a)"),
+        ("0,@b,1", "bus address 0x00000000 ("),
+        ("@a,@b+2,1", "(byte 2 of buffer b)"),
+    ],
+)
+def test_a_fault_tells_the_nearest_buffer(capsys, tmp_path, data, uniforms, beside):
+    argv = ("--buffer", f"a={tmp_path}/a.npy", "--buffer", "b=1x16:float32")
+    code, _, err = run(capsys, "run", COPY, *argv, "--uniforms", uniforms)
+    assert code == 1 and beside in err
+    assert ("buffer" in err.split("bus address")[1]) == ("byte" in beside)
+
+
+def test_a_program_that_runs_off_its_end(capsys, tmp_path):
+    path = tmp_path / "off.qasm"
+    path.write_text("nop\nnop\n")
+    code, _, err = run(capsys, "run", path)
+    assert code == 1 and "QPU 0, pc 2 " in err and f"(behind the 2 words of {path})" in err
 
 
 def test_nothing_is_saved_after_a_fault(capsys, tmp_path, data):
@@ -304,6 +329,10 @@ def test_trace_passes_breakpoints(capsys, tmp_path):
         (["--buffer", "b=4:colour"], "'colour' is no type of NumPy"),
         (["--buffer", "b=4:float64"], "choose a number type of at most 32 bits"),
         (["--save", "c=x.npy"], "--save c: there is no --buffer c"),
+        (
+            ["--buffer", "b=4:uint32", "--save", "b=/no/such/b.npy"],
+            "--save b=/no/such/b.npy: there is no directory /no/such",
+        ),
         (["--print", "c"], "--print c: there is no --buffer c"),
         (["--uniforms", "1,@c"], "--uniforms @c: there is no --buffer c"),
         (["--uniforms", "1,red"], "--uniforms: 'red' is neither a number nor @NAME"),
@@ -355,8 +384,10 @@ def test_wrong_files(capsys, tmp_path, array, what, message):
     "argv, message",
     [
         (["--uniforms", "4294967296"], "uniforms of QPU 0: 4294967296 is no 32-bit word"),
-        (["--buffer", "b=0:uint32"], "a buffer of 0 bytes: the smallest has 1"),
-        (["--buffer", "b=1000000000:uint32"], "no room for 4000000000 bytes"),
+        (["--uniforms", "1e50"], "uniforms of QPU 0: 1e+50 is beyond float32"),
+        (["--buffer", "b=0:uint32"], "--buffer b: a buffer of 0 bytes: the smallest has 1"),
+        (["--buffer", "b=1000000000:uint32"], "--buffer b: no room for 4000000000 bytes"),
+        (["--buffer", "b=9999999999x9999999999:uint32"], "--buffer b=9999999999x9999999999:uint32"),
         (["--timeout", "0"], "timeout = 0.0: a launch needs more than 0 seconds"),
         (["--trace", "--timeout", "0"], "timeout = 0.0: a launch needs more than 0 seconds"),
         (["--buffer", "b=/no/such/file.npy"], "No such file"),
@@ -367,11 +398,19 @@ def test_the_device_refuses(capsys, argv, message):
     assert (code, out) == (1, "") and message in err
 
 
+def test_a_file_of_the_other_byte_order(capsys, tmp_path):
+    array = np.arange(16, dtype=">f4").reshape(1, 16)
+    np.save(tmp_path / "big.npy", array)
+    argv = ("--buffer", f"a={tmp_path}/big.npy", "--buffer", "b=1x16:float32", "--print", "b")
+    code, out, _ = run(capsys, "run", COPY, *argv, "--uniforms", "@a,@b,1", "--json")
+    assert code == 0 and json.loads(out)["buffers"]["b"]["values"] == array.tolist()
+
+
 def test_no_program(capsys, tmp_path):
     path = tmp_path / "empty.qasm"
     path.write_text("# nothing\n")
     code, _, err = run(capsys, "run", path)
-    assert code == 1 and "one or more 64-bit words" in err
+    assert code == 1 and "no instructions in this file" in err
     assert run(capsys, "run", tmp_path / "none")[0] == 1
 
 
