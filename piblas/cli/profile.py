@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import piblas
 
@@ -27,7 +27,7 @@ class _Call(NamedTuple):
 
     title: str
     run: Callable[[], Any]
-    flops: int
+    flops: Optional[int]
 
 
 def add_commands(commands: Any) -> None:
@@ -222,7 +222,8 @@ def run_profile(args: argparse.Namespace) -> int:
         profile = _simulate(args, call, _timing(args), True, say)
         if not profile.reports:
             raise PiblasError(f"{call.title}: nothing ran on the QPUs")
-        band = _band(args, call, say) if args.band else []
+        counted = call._replace(flops=profile.figures.flops)
+        band = _band(args, counted, say) if args.band else []
         say("writing files")
         names = _files(args, profile)
     programs = [] if args.timing == "off" else profile.programs

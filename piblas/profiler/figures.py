@@ -106,12 +106,16 @@ class Figures:
 
     @property
     def flops(self) -> Optional[int]:
-        """Useful flops where they are known, else executed ones."""
-        return self.executed_flops if self.useful_flops is None else self.useful_flops
+        """Useful flops where they are known, else executed ones; executed ones, too, where they
+        are fewer, as in a solve, of which the host computes a part."""
+        useful, executed = self.useful_flops, self.executed_flops
+        if useful is None or (executed and executed < useful):
+            return executed
+        return useful
 
     @property
     def flops_kind(self) -> str:
-        return "executed" if self.useful_flops is None else "useful"
+        return "useful" if self.flops == self.useful_flops is not None else "executed"
 
     @property
     def flop_rate(self) -> Optional[float]:

@@ -14,7 +14,8 @@ __all__ = ["draw"]
 
 _WORD = 8
 _LABEL_ROOM = 0.05
-"""Share of the picture's width that a label's name takes."""
+_LETTER = 0.0062
+"""Shares of the picture's width that a source line and a letter of a label take."""
 
 _PEAKS = 12
 """Bars that may get their source line."""
@@ -63,11 +64,11 @@ def _labels(axes: Any, hot: HotProgram) -> None:
     """The program's labels above the bars; a name only where there is room for it."""
     if hot.program is None:
         return
-    room = _LABEL_ROOM * hot.program.length
-    free = -room
+    length, free = hot.program.length, 0.0
     for name, index in sorted(hot.program.labels.items(), key=lambda item: item[1]):
         axes.axvline(index - 0.5, color="#999999", linewidth=0.7, linestyle=":")
-        if index < free:
+        room = length * _LETTER * (len(name) + 1)
+        if index < free or index + room > 1.02 * length:
             continue
         free = index + room
         axes.annotate(

@@ -32,7 +32,7 @@ COLOURS: Dict[str, str] = {
 """A colour for each cause, in the order in which pictures stack them."""
 
 _OTHER = "#888888"
-_SEEN = 0.0005
+_SEEN = 0.0001
 
 
 def colour(cause: str) -> str:
@@ -48,7 +48,9 @@ def stacked(causes: Sequence[str]) -> Sequence[str]:
 
 def label(cause: str, share: float) -> str:
     """A cause's entry in a legend; a leading underscore hides those of which nothing shows."""
-    return f"{cause} {share:.1%}" if share >= _SEEN else f"_{cause}"
+    if share < _SEEN:
+        return f"_{cause}"
+    return f"{cause} {share:.1%}" if share >= 0.0005 else f"{cause} < 0.1%"
 
 
 def figure(width: float, height: float) -> Any:

@@ -73,7 +73,8 @@ def _name(each: Roof, figures: Figures) -> str:
 def _label(axes: Any, x: float, y: float, text: str, tone: str, below: bool = False) -> None:
     axes.annotate(
         text, (x, y), xytext=(-6, -4 if below else 4), textcoords="offset points", ha="right",
-        va="top" if below else "bottom", fontsize=9, color=tone,
+        va="top" if below else "bottom", fontsize=9, color=tone, zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )  # fmt: skip
 
 

@@ -104,6 +104,8 @@ def _results(figures: Figures) -> Table:
     if figures.useful_flops and figures.executed_flops is not None:
         more = figures.executed_flops / figures.useful_flops - 1
         note = f"{more:.1%} more than the {figures.useful_flops:,} of the routine"
+        if more < 0:  # comparisons are no flops, and of a solve the host computes a part
+            note = f"{1 + more:.1%} of the {figures.useful_flops:,} of the routine"
         rows.append(("executed", f"{figures.executed_flops:,} flops", note))
     if figures.instructions is not None:
         note = ""

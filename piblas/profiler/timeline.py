@@ -61,8 +61,9 @@ def draw(figures: Figures, path: Any) -> str:
         for cause in order:
             high = low - height * shares[qpu, :, causes.index(cause)]
             axes.stairs(
-                high, times, baseline=low, fill=True, color=pictures.colour(cause), linewidth=0
-            )
+                high, times, baseline=low, fill=True, color=pictures.colour(cause), linewidth=0,
+                rasterized=True,  # as shapes they would take megabytes
+            )  # fmt: skip
             low = high
         if qpu and qpu % _PER_SLICE == 0:
             axes.axhline(qpu - 0.5, color="black", linewidth=0.8)

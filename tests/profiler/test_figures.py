@@ -63,15 +63,19 @@ def test_stalls_of_each_qpu(made):
 
 def test_rates(made):
     report, _ = made
-    figures = Figures([report], "t", flops=1_000_000)
+    figures = Figures([report], "t", flops=100)
     assert figures.peak_rate == 6 * 8 * 250e6
-    assert figures.flop_rate == pytest.approx(1e6 * 250e6 / report.cycles)
-    assert figures.issue_rate == pytest.approx(1e6 * 250e6 / report.issue_cycles)
+    assert figures.flop_rate == pytest.approx(100 * 250e6 / report.cycles)
+    assert figures.issue_rate == pytest.approx(100 * 250e6 / report.issue_cycles)
     assert figures.flops_kind == "useful"
     executed = Figures([report])
     by_hand = sum(flops_of(w) * n for w, n in zip(report.hot.words, report.hot.issued.tolist()))
     assert executed.flops == executed.executed_flops == by_hand > 0
     assert executed.flops_kind == "executed"
+    # Of a solve the host computes a part, which is no rate of the QPUs.
+    solve = Figures([report], flops=2 * by_hand)
+    assert solve.flops == by_hand and solve.flops_kind == "executed"
+    assert "50.0% of the" in tables.plain(tables.summary(solve)[0])
 
 
 def test_origins(made):

@@ -45,7 +45,7 @@ def test_svg_holds_the_texts(profile, tmp_path):
         assert f"{cause} {clocks / total:.1%}" in text
     assert "QPU 5" in text and "QPU 6" not in text
     assert f"this run: {figures.flop_rate / 1e9:.2f} GFLOPS" in roofs
-    assert f"memory: {100_000 / 3840:.2f} flops a byte" in roofs
+    assert f"memory: {figures.flops / 3840:.2f} flops a byte" in roofs
     assert "peak of 6 QPUs: 12.0 GFLOPS" in roofs
     assert any(f">{name}<" in heat for name in ("next", "store", "store_done"))
 
