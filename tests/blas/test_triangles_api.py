@@ -57,6 +57,11 @@ def sweep(name, calls, seed):
         ours, theirs = ({k: aligned(v) for k, v in given.items()} for _ in range(2))
         wanted, refused = outcome(getattr(blas, name), row, theirs, positional)
         done, error = outcome(getattr(piblas, name), row, ours, positional)
+        if isinstance(error, BlasError) and "so b has to" in str(error):
+            # SciPy reads beyond the end of such a b.
+            sizes = (np.shape(given[each])[given.get("trans", 0) != 0] for each in "ba")
+            assert name == "ssyr2k" and next(sizes) < next(sizes)
+            continue
         if refused is not None:
             assert isinstance(error, BlasError) and str(refused) in str(error)
             assert error.routine == name
@@ -332,7 +337,6 @@ WRONG = [
     ("ssyrk", dict(a=A, lower=2)),
     ("ssyrk", dict(a="text")),
     ("ssyr2k", dict(a=A, b=small(5, 4))),
-    ("ssyr2k", dict(a=A, b=small(4, 5))),
     ("ssyr2k", dict(a=A, b=np.ones((2, 2, 2)))),
     ("strmm", dict(a=small(4, 5), b=B)),
     ("strmm", dict(a=A, b=small(4, 5))),
@@ -363,6 +367,18 @@ def test_wrong_arguments(name, call, emulator):
     assert isinstance(error, BlasError) and error.routine == name
     assert str(refused) in str(error)
     assert piblas.stats() == {}
+
+
+@pytest.mark.parametrize("target", ("emulator", "cpu"))
+@pytest.mark.parametrize("name", ("ssyr2k", "dsyr2k", "zher2k"))
+def test_a_b_that_is_too_short(name, target, device, fresh):
+    """SciPy takes it, and reads beyond its end."""
+    with piblas.use(device if target == "emulator" else "cpu"):
+        for trans, b in ((0, B[:4]), (1, B[:, :4])):
+            c = np.array(C, order="F")
+            with pytest.raises(BlasError, match="argument b = .*: a has 5 .*, so b has to"):
+                getattr(piblas, name)(1.0, A, b, 1.0, c, trans=trans, overwrite_c=1)
+            assert_array_equal(c, C)
 
 
 @pytest.mark.parametrize("name", NAMES)
