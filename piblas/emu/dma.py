@@ -10,7 +10,8 @@ timing.
 
 Transfers go past every cache.  Readings where the guide leaves room (no measurement known): the
 half-word or byte select of a load names a sub-vector of the row (``strict`` faults unless it is 0),
-that of a store an offset in the first word; rows and columns outside the VPM are skipped by loads
+that of a store an offset in the first word; bytes and half-words of a column follow each other
+downwards (``strict`` faults); rows and columns outside the VPM are skipped by loads
 and read whatever is there by stores; a store runs on into the next row, and with BLOCKMODE units
 follow each other in that way.
 """
@@ -23,12 +24,13 @@ from numba import njit
 from .fields import field
 from .layout import (
     FAULT, G_BASE, G_BYTES_LOADED, G_BYTES_STORED, G_INCOHERENT, G_SIZE, G_STRICT, G_TRAP,
-    G_VDR_ADDR, G_VDR_COLUMNS, G_VDR_DUE, G_VDR_OWNER, G_VDR_PITCH, G_VDR_ROWS, G_VDR_SETUP,
-    G_VDW_ADDR, G_VDW_COLUMNS, G_VDW_DUE, G_VDW_HIGH, G_VDW_LOW, G_VDW_OWNER, G_VDW_ROWS,
-    G_VDW_SETUP, G_VDW_STRIDE, N_VDR, N_VDW, OK, Q_COUNT, Q_VDR_PITCH, Q_VDR_SETUP, Q_VDW_SETUP,
-    Q_VDW_STRIDE, Q_VDW_STRIDE_SET, VPM_ROWS, VPM_STORE_ROWS,
+    G_VDR_ADDR, G_VDR_BYTES, G_VDR_COLUMNS, G_VDR_COUNT, G_VDR_DUE, G_VDR_OWNER, G_VDR_PITCH,
+    G_VDR_ROWS, G_VDR_SETUP, G_VDW_ADDR, G_VDW_BYTES, G_VDW_COLUMNS, G_VDW_COUNT, G_VDW_DUE,
+    G_VDW_OWNER, G_VDW_PITCH, G_VDW_ROWS, G_VDW_SETUP, G_VDW_STRIDE, N_VDR, N_VDW, OK, Q_COUNT,
+    Q_VDR_PITCH, Q_VDR_SETUP, Q_VDW_SETUP, Q_VDW_STRIDE, Q_VDW_STRIDE_SET, VPM_ROWS,
+    VPM_STORE_ROWS,
 )  # fmt: skip
-from .memory import fault, live, poison
+from .memory import fault, in_load, in_store, live, poison
 
 _vdr_modew = field("vdr", "modew")
 _vdr_mpitch = field("vdr", "mpitch")
@@ -97,6 +99,8 @@ def start_load(S, q, address):
         setup = 0
     if strict and _vdr_modew(setup) & (3 if _vdr_modew(setup) >= 4 else 1):
         return fault(S, q, FAULT.VDR_SELECT, address)
+    if strict and _vdr_modew(setup) >= 2 and _vdr_vert(setup):
+        return fault(S, q, FAULT.VDR_COLUMN, address)
     nrows, rowlen = _vdr_nrows(setup), _vdr_rowlen(setup)
     size = _element_bytes(_vdr_modew(setup))
     mpitch = _vdr_mpitch(setup)
@@ -113,8 +117,7 @@ def start_load(S, q, address):
                 return fault(S, q, FAULT.VDR_ALIGN, first)
             if not live(S, first, size * rowlen):
                 return fault(S, q, FAULT.VDR, _first_outside(S, first, size))
-            end = first + size * rowlen
-            if G[G_VDW_OWNER] >= 0 and first < G[G_VDW_HIGH] and end > G[G_VDW_LOW]:
+            if in_store(S, first, first + size * rowlen):
                 return fault(S, q, FAULT.RACE_LOAD, first)
         for i in range(rowlen):
             y, x, _ = _load_place(setup, r, i)
@@ -136,6 +139,7 @@ def start_load(S, q, address):
     G[G_VDR_OWNER] = q
     G[G_VDR_DUE] = Q[q, Q_COUNT] + 2 * (5 * nrows + 6)
     G[G_VDR_SETUP], G[G_VDR_PITCH], G[G_VDR_ADDR] = setup, pitch, address
+    G[G_VDR_COUNT], G[G_VDR_BYTES] = nrows, size * rowlen
     G[G_VDR_ROWS], G[G_VDR_COLUMNS] = rows, columns
     return OK
 
@@ -220,6 +224,8 @@ def start_store(S, q, address):
     if strict:
         if _vdw_modew(setup) == 1 or (_vdw_laned(setup) and size < 4):
             return fault(S, q, FAULT.SETUP, address)
+        if size < 4 and not _vdw_horiz(setup):
+            return fault(S, q, FAULT.VDW_COLUMN, address)
         if units > 1 and not Q[q, Q_VDW_STRIDE_SET] and stride_word & 0x1FFFF:
             return fault(S, q, FAULT.VDW_SETUP, address)
     pitch = size * depth + _stride_bytes(stride_word)
@@ -231,6 +237,8 @@ def start_store(S, q, address):
                 return fault(S, q, FAULT.VDW_ALIGN, first)
             if not live(S, first, size * depth):
                 return fault(S, q, FAULT.VDW, _first_outside(S, first, size))
+            if in_load(S, first, first + size * depth):
+                return fault(S, q, FAULT.RACE_STORE, first)
         start_row, _, _ = _store_place(setup, stride_word, u, 0)
         for d in range(depth):
             y, x, _ = _store_place(setup, stride_word, u, d)
@@ -247,7 +255,7 @@ def start_store(S, q, address):
     G[G_VDW_OWNER] = q
     G[G_VDW_DUE] = Q[q, Q_COUNT] + 2 * (4 * units * ((size * depth + 63) >> 6) + 10)
     G[G_VDW_SETUP], G[G_VDW_STRIDE], G[G_VDW_ADDR] = setup, stride_word, address
-    G[G_VDW_LOW], G[G_VDW_HIGH] = address, address + (units - 1) * pitch + size * depth
+    G[G_VDW_PITCH], G[G_VDW_COUNT], G[G_VDW_BYTES] = pitch, units, size * depth
     G[G_VDW_ROWS], G[G_VDW_COLUMNS] = rows, columns
     return OK
 

@@ -158,9 +158,9 @@ Q_WIDTH = Q_CONFIGS + 8
 
 # Bits of Q_SPECIAL; SP_THREADS: two threads under ``strict``, SP_TEXTURE: lookups with T, R or B.
 SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW, SP_THREADS, SP_TEXTURE = (1 << n for n in range(7))
-# Bits of Q_UNDEF behind those of the six accumulators: the flags, the SFU's result on its way, and
-# flag C of a mul op.
-LOST_FLAGS, LOST_SFU, LOST_C = 64, 128, 256
+# Bits of Q_UNDEF behind those of the six accumulators: the flags, the SFU's result on its way,
+# flag C of a mul op, and flags that nothing has set yet.
+LOST_FLAGS, LOST_SFU, LOST_C, NO_FLAGS = 64, 128, 256, 512
 LOST_ALL = 127
 
 # --- scalars of the machine ----------------------------------------------------------------------
@@ -188,6 +188,8 @@ LOST_ALL = 127
     G_VDR_SETUP,
     G_VDR_PITCH,
     G_VDR_ADDR,
+    G_VDR_COUNT,  # rows of the load in flight, and bytes of each
+    G_VDR_BYTES,
     G_VDR_ROWS,  # bit y, bit x: rows and columns of the VPM that the load in flight touches
     G_VDR_COLUMNS,
     G_VDW_OWNER,
@@ -195,8 +197,9 @@ LOST_ALL = 127
     G_VDW_SETUP,
     G_VDW_STRIDE,
     G_VDW_ADDR,
-    G_VDW_LOW,  # memory that the DMA store in flight will write
-    G_VDW_HIGH,
+    G_VDW_PITCH,  # bytes from row to row in memory, rows, bytes of each
+    G_VDW_COUNT,
+    G_VDW_BYTES,
     G_VDW_ROWS,
     G_VDW_COLUMNS,
     G_DEBUGGER,  # breakpoints return to the host instead of faulting
@@ -207,9 +210,10 @@ LOST_ALL = 127
     G_BYTES_STORED,
     G_L2_LINES,
     G_SDRAM_LINES,
+    G_UNEVEN,  # bit q: QPU q has branched by a register whose elements differ
     G_FRESH,  # whether the launch has not begun: the uniforms of all QPUs are to be fetched ahead
     G_SEMAPHORE,
-) = range(43)
+) = range(47)
 G_WIDTH = G_SEMAPHORE + 16
 
 # --- decoded instructions ------------------------------------------------------------------------
@@ -326,6 +330,7 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("UNPACK_IO", "alu", "unpacks what no register of file A holds, which is undetermined"),
     ("UNDEFINED_READ", "regfile", "uses a register address whose value is undefined"),
     ("LOST", "control", "uses an accumulator or flags that a thread switch has lost"),
+    ("FLAGS_UNSET", "control", "uses flags that no operation of the program has set"),
     ("CARRY", "alu", "uses flag C of a mul24 or fmul, which is undetermined"),
     ("LOAD_FLAGS", "alu", "takes flags from a load that the add unit never writes"),
     ("OTHER_THREAD", "regfile", "reads a register that the other thread wrote"),
@@ -371,10 +376,12 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("VDR_ALIGN", "vdr", "address is no multiple of the element size"),
     ("VDR_ROWS", "vdr", "writes VPM rows outside 0..63 or columns outside 0..15"),
     ("VDR_SELECT", "vdr", "selects a byte or half-word, whose place is undetermined"),
+    ("VDR_COLUMN", "vdr", "bytes or half-words into a column, whose place is undetermined"),
     ("VDR_SETUP", "vdr", "DMA load without a setup, or without a pitch"),
     ("VDW", "vdw", "writes outside the buffers"),
     ("VDW_ALIGN", "vdw", "address is no multiple of the element size"),
     ("VDW_ROWS", "vdw", "reads VPM rows outside 0..63 or columns outside 0..15"),
+    ("VDW_COLUMN", "vdw", "bytes or half-words out of a column, whose place is undetermined"),
     ("VDW_SETUP", "vdw", "DMA store without a setup, or with another program's stride"),
     ("TLB", "tlb", "a user program has no tile buffer"),
     ("VARYING", "varyings", "a user program has no varyings"),
@@ -383,6 +390,7 @@ FAULTS: Tuple[Tuple[str, str, str], ...] = (
     ("END_ACCESS", "control", "uniform or VPM access in the last three instructions"),
     ("END_REGISTER", "control", "reads ra14 or rb14 in the last three instructions"),
     ("RACE_LOAD", "memory", "reads memory that a DMA store may still be writing"),
+    ("RACE_STORE", "memory", "writes memory that a DMA load may still be reading"),
 )
 _names = [name for name, _, _ in FAULTS]
 FAULT = namedtuple("FAULT", _names)(*range(FIRST_FAULT, FIRST_FAULT + len(_names)))  # type: ignore

@@ -6,8 +6,9 @@ loop asks for them.  Nothing here depends on wall time: a launch with the same i
 the same.
 
 Start of a launch: registers, accumulators, flags and TMU queues are fresh (zeros, or noise under
-``seed``); semaphores, mutex, VPM contents and the stride of DMA stores are as the last launch left
-them.  A launch that fails resets those, too.  Memory is never touched.
+``seed``; ``strict`` faults where flags are used that nothing has set yet); semaphores, mutex, VPM
+contents and the stride of DMA stores are as the last launch left them.  A launch that fails resets
+those, too.  Memory is never touched.
 
 User programs run alone on a QPU of the chip: a thread switch comes back to the same program, with
 all registers its own, and without its accumulators and flags (guide, p. 20-21).  A launch may put
@@ -175,7 +176,7 @@ class Machine:
             flags = self._noise(3, 3 * self.n_qpus).reshape(-1, 3) & 0xFFFF
             s.Q[:, [x.Q_Z, x.Q_N, x.Q_C]] = flags
         s.G[x.G_VDR_OWNER] = s.G[x.G_VDW_OWNER] = -1
-        s.G[x.G_CURRENT] = s.G[x.G_LEFT] = s.G[x.G_INTERRUPTS] = 0
+        s.G[x.G_CURRENT] = s.G[x.G_LEFT] = s.G[x.G_INTERRUPTS] = s.G[x.G_UNEVEN] = 0
         s.G[x.G_MOVED] = 1
         s.G[x.G_NOISE] = 0 if self.seed is None else self.seed + 1
         for index in (x.G_BYTES_LOADED, x.G_BYTES_STORED, x.G_L2_LINES, x.G_SDRAM_LINES):
@@ -338,9 +339,10 @@ class Machine:
             for column, (uniforms, code) in zip((0, x.Q_OTHER), programs):
                 s.Q[qpu, column + x.Q_PC] = code
                 s.Q[qpu, column + x.Q_UNIF] = uniforms
-        if threads > 1:
-            s.Q[:n_qpus, x.Q_SUSPENDED] = 1
-            s.Q[:n_qpus, x.Q_SPECIAL] = x.SP_THREADS if s.G[x.G_STRICT] else 0
+        s.Q[:n_qpus, x.Q_SUSPENDED] = threads > 1
+        if s.G[x.G_STRICT]:
+            s.Q[:n_qpus, x.Q_UNDEF] = x.NO_FLAGS
+            s.Q[:n_qpus, x.Q_SPECIAL] = x.SP_UNDEF | (x.SP_THREADS if threads > 1 else 0)
         self._state = accounts.start(s, n_qpus, collect)
 
     def finish(self, timeout_text: str = "") -> None:
@@ -348,11 +350,23 @@ class Machine:
         while True:
             status = self._run(SLICE, -1)
             if status == x.END_ALL:
+                self._warn()
                 return
             if status == x.END_DEADLOCK:
                 raise DeviceTimeout("every QPU waits for another one", self.whereabouts())
             if status == x.END_LIMIT:
                 raise DeviceTimeout(timeout_text or "instruction limit", self.whereabouts())
+
+    def _warn(self) -> None:
+        """Say what was done that sources tell different things of."""
+        uneven = int(self._state.G[x.G_UNEVEN])
+        for qpu in range(self.n_qpus):
+            if uneven >> qpu & 1:
+                log.warning(
+                    "QPU %d branched by a register whose elements differ: element 15 was taken, "
+                    "as measured, and the guide says element 0",
+                    qpu,
+                )
 
     def step(self, qpu: int) -> bool:
         """Run one instruction of one QPU; False if its program has ended or it has to wait."""

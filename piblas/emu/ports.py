@@ -8,8 +8,8 @@ from numba import njit
 from ..isa.regs import READ_ADDR, WRITE_ADDR
 from . import dma, lanes, memory, sfu, sync, tmu, vpm
 from .layout import (
-    FAULT, G_STRICT, N_SFU, OK, QPU_WORDS, Q_SFU, Q_SPECIAL, Q_UNDEF, R5, SLOT_PORT_A, SLOT_PORT_B,
-    SLOT_SFU, SLOT_X, SLOT_Y, SP_SFU, U_RADDR_A, U_RADDR_B, U_WADDR_ADD, U_WADDR_MUL,
+    FAULT, G_STRICT, G_VDW_OWNER, N_SFU, OK, QPU_WORDS, Q_SFU, Q_SPECIAL, Q_UNDEF, R5, SLOT_PORT_A,
+    SLOT_PORT_B, SLOT_SFU, SLOT_X, SLOT_Y, SP_SFU, U_RADDR_A, U_RADDR_B, U_WADDR_ADD, U_WADDR_MUL,
 )  # fmt: skip
 from .memory import fault
 
@@ -37,6 +37,8 @@ def read_port(S, q, address, file_b, target):
     """An I/O read: its value goes to ``target``, if it has one."""
     R = S.R
     if address == R_UNIF:
+        if S.G[G_VDW_OWNER] >= 0:
+            dma.settle(S)
         status, word = memory.next_uniform(S, q)
         if status != OK:
             return status

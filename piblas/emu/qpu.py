@@ -24,6 +24,7 @@ from .layout import (
     SP_UNDEF, U_COND_ADD, U_COND_MUL, U_DA, U_DM, U_EXTRA, U_FILES, U_FLAGS, U_FROM_A, U_IMM,
     U_KIND, U_OP_ADD, U_OP_MUL, U_PACK, U_PM, U_RADDR_A, U_RADDR_B, U_ROT, U_SA, U_SB, U_SC, U_SD,
     U_SIG, U_UNPACK, U_WADDR_ADD, U_WADDR_MUL,
+    G_UNEVEN, NO_FLAGS,
 )  # fmt: skip
 from .memory import fault
 
@@ -198,7 +199,7 @@ def _set_flags(Q, q, mask, zero, negative, carry):
     Q[q, Q_N] = Q[q, Q_N] & keep | negative & mask
     Q[q, Q_C] = Q[q, Q_C] & keep | carry & mask
     if mask == ALL:
-        Q[q, Q_UNDEF] &= ~(LOST_FLAGS | LOST_C)
+        Q[q, Q_UNDEF] &= ~(LOST_FLAGS | LOST_C | NO_FLAGS)
 
 
 @njit
@@ -312,14 +313,20 @@ def _taken(Q, q, code):
 
 
 @njit
+def _no_flags(Q, q):
+    """Why there are no flags to rely on."""
+    return FAULT.LOST if Q[q, Q_UNDEF] & LOST_FLAGS else FAULT.FLAGS_UNSET
+
+
+@njit
 def _branch(S, q, row):
     R, Q, U = S.R, S.Q, S.U
     base = q * QPU_WORDS
     strict = S.G[G_STRICT] != 0
     extra = U[row, U_EXTRA]
     code = extra & 15
-    if strict and code < 12 and Q[q, Q_UNDEF] & LOST_FLAGS:
-        return fault(S, q, FAULT.LOST, -1)
+    if strict and code < 12 and Q[q, Q_UNDEF] & (LOST_FLAGS | NO_FLAGS):
+        return fault(S, q, _no_flags(Q, q), -1)
     if strict and 8 <= code < 12 and Q[q, Q_UNDEF] & LOST_C:
         return fault(S, q, FAULT.CARRY, -1)
     taken = _taken(Q, q, code)
@@ -337,6 +344,9 @@ def _branch(S, q, row):
         if extra >> 5 & 1:
             # The chip takes element 15 (measured); the guide says element 0.
             place = 16 * (extra >> 6)
+            for e in range(15):
+                if R[base + place + e] != R[base + place + 15]:
+                    S.G[G_UNEVEN] |= 1 << q
             if strict and Q[q, Q_SPECIAL] & SP_THREADS and threads.is_others(Q, q, place):
                 return fault(S, q, FAULT.OTHER_THREAD, -1)
             if place == Q[q, Q_HAZ_A]:
@@ -426,8 +436,8 @@ def careful(S, q, row):
             status = late.check_operand(S, q, place, needed)
             if status != OK:
                 return status
-        if Q[q, Q_UNDEF] & LOST_FLAGS and (cond_add > 1 or cond_mul > 1):
-            return fault(S, q, FAULT.LOST, -1)
+        if Q[q, Q_UNDEF] & (LOST_FLAGS | NO_FLAGS) and (cond_add > 1 or cond_mul > 1):
+            return fault(S, q, _no_flags(Q, q), -1)
         if Q[q, Q_UNDEF] & LOST_C and (cond_add > 5 or cond_mul > 5):
             return fault(S, q, FAULT.CARRY, -1)
     if flags & F_READS_IO and not again:
@@ -546,6 +556,10 @@ def careful(S, q, row):
             if strict and doubtful & mask_mul:
                 Q[q, Q_UNDEF] |= LOST_C
                 Q[q, Q_SPECIAL] |= SP_UNDEF
+        elif strict and mask_mul:
+            # Of a nop, as which result the mul unit counts is unknown.
+            Q[q, Q_UNDEF] |= NO_FLAGS
+            Q[q, Q_SPECIAL] |= SP_UNDEF
     if kind == CLASS_SEMAPHORE:
         sync.semaphore_count(S, U[row, U_IMM])
     elif sig == LDTMU0 or sig == LDTMU1:

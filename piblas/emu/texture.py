@@ -161,8 +161,7 @@ class _Lookup:
         if self.strict:
             if not memory.live(s, address, min(size, 4)):
                 raise TextureFault(x.FAULT.TMU, address)
-            low, high = s.G[x.G_VDW_LOW], s.G[x.G_VDW_HIGH]
-            if s.G[x.G_VDW_OWNER] >= 0 and low < aligned + 4 and aligned < high:
+            if memory.in_store(s, aligned, aligned + 4):
                 raise TextureFault(x.FAULT.RACE_LOAD, address)
         if not memory.inside(s, aligned):
             return 0

@@ -17,13 +17,13 @@ from ..isa.texture import TYPES
 from . import lanes
 from .dma import settle
 from .layout import (
-    ACC, END_TEXTURE, FAULT, G_STRICT, G_TRAP, G_VDW_HIGH, G_VDW_LOW, G_VDW_OWNER, N_TMU,
+    ACC, END_TEXTURE, FAULT, G_STRICT, G_TRAP, G_VDW_OWNER, N_TMU,
     N_TMU_PEAK, OK, QPU_WORDS, Q_AGAIN, Q_CONFIGS, Q_COORDS0, Q_COORDS1, Q_COUNT, Q_EXTRA0,
     Q_EXTRA1, Q_FILL0, Q_FILL1, Q_HEAD0, Q_LOOKUP, Q_NOSWAP, Q_NOSWAP_AT, Q_NOSWAP_NEW, Q_OWNER0,
     Q_RESULTS, Q_SPECIAL, Q_THREAD, SLOT_COORDS, SLOT_TEXELS, SP_TEXTURE, SP_THREADS, WAIT_TMU,
     WAIT_TMU_FULL,
 )  # fmt: skip
-from .memory import fault, inside, live, next_uniform, poison, tmu_word
+from .memory import fault, in_store, inside, live, next_uniform, poison, tmu_word
 
 DEPTH = 8
 S_ALONE = 0
@@ -160,7 +160,7 @@ def request(S, q, tmu, source):
         address = np.int64(S.R[source + e]) & 0xFFFFFFFC
         if strict and not live(S, address, 4):
             return fault(S, q, FAULT.TMU, address)
-        if racing and G[G_VDW_LOW] <= address < G[G_VDW_HIGH]:
+        if racing and in_store(S, address, address + 4):
             return fault(S, q, FAULT.RACE_LOAD, address)
         word = tmu_word(S, q, unit, address) if inside(S, address) else 0
         if G[G_TRAP] and word == poison(address):
@@ -180,8 +180,6 @@ def texture(S, q, tmu, source):
     status = _configure(S, q, tmu)
     if status != OK:
         return status
-    if S.G[G_VDW_OWNER] >= 0:
-        settle(S)
     place = q * QPU_WORDS + 16 * (SLOT_COORDS + 3 * tmu)
     lanes.store(S.R, place, lanes.load(S.R, source))
     Q[q, Q_AGAIN] = 1 + tmu
@@ -206,6 +204,8 @@ def _texture_done(S, q, tmu):
 @njit
 def _configure(S, q, tmu):
     """Take a uniform as the next configuration word."""
+    if S.G[G_VDW_OWNER] >= 0:
+        settle(S)
     status, word = next_uniform(S, q)
     S.Q[q, Q_CONFIGS + 4 * tmu + _bits(S.Q[q, Q_COORDS0 + tmu])] = word
     return status

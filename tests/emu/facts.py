@@ -154,6 +154,8 @@ _TEXT = """
     flags_conditions:flags_of_a_load_that_the_add_unit_never_writes
 2.6-carry-mul  Flag C of mul24 beyond 24 bits, and of fmul with result +Inf. (undetermined)
     flags_conditions:carry_of_mul24 flags_conditions:carry_of_fmul
+2.6-nops  With a nop on both units flags have no source. (undetermined)
+    flags_conditions:flags_of_two_nops_are_undetermined
 2.6-branch  A taken branch with bit 45 set takes flags from the link value. (measured)
     flags_conditions:a_taken_branch_with_an_odd_register_field_sets_flags_from_its_link
     flags_conditions:a_branch_not_taken_with_an_odd_register_field_keeps_flags
@@ -283,6 +285,8 @@ _TEXT = """
     control_flow:a_relative_branch_to_a_register_adds_all_three
 5.2-element-15  The register counts in element 15. (measured)
     control_flow:the_branch_register_counts_in_element_15
+5.2-uneven  A register whose elements differ is worth a warning: sources differ. (measured)
+    control_flow:a_branch_register_whose_elements_differ_is_worth_a_warning
 5.2-link  The link is the bus address after the delay slots, in all elements. (p. 20; measured)
     control_flow:the_link_is_the_address_after_the_delay_slots
     control_flow:the_link_counts_from_the_start_of_the_program
@@ -292,6 +296,8 @@ _TEXT = """
     control_flow:no_link_without_the_branch
 5.2-flags  A plain branch leaves the flags alone. (p. 34)
     control_flow:flags_survive_a_branch
+5.3-start  Flags are undefined when a program starts. (p. 20; undetermined)
+    flags_conditions:flags_at_the_start_of_a_program_are_undefined
 5.3-end  The word with the end signal and two more execute. (p. 21)
     control_flow:two_words_after_the_end_signal_still_execute
     control_flow:the_third_word_after_the_end_signal_does_not_execute
@@ -428,6 +434,8 @@ _TEXT = """
     vpm:a_read_waits_for_its_data
 6-H17  A new read setup must not overtake unread vectors. (measured)
     hazard_outcomes:a_new_read_setup_over_unread_vectors_is_a_fault
+6-H17-queue  A new read setup may wait behind one last vector. (measured)
+    vpm:a_setup_queues_behind_the_last_vector_of_another
 6-H18  A program reads no more vectors than it set up. (p. 56; measured)
     hazard_outcomes:reading_more_vectors_than_were_set_up_is_a_fault
 6-H18-left  Vectors left unread are cancelled when the program ends. (p. 56; measured)
@@ -542,6 +550,8 @@ _TEXT = """
     dma_load:bytes_go_to_packed_sub_vectors
 8.4-select  Where a selected byte or half-word of a load goes. (undetermined)
     dma_load:the_place_of_a_selected_part_is_undetermined
+8.4-column  Where bytes and half-words go that are loaded into a column. (undetermined)
+    dma_load:the_place_of_bytes_in_a_column_is_undetermined
 8.4-dispatch  The top bits of a read setup tell its kind. (p. 57-59)
     dma_load:a_load_setup_and_a_store_setup_are_told_apart
 8.5-horizontal  A DMA store takes rows; STRIDE bytes from end to start. (p. 57-58)
@@ -560,6 +570,8 @@ _TEXT = """
     dma_load:horizontal_words dma_load:vertical_words
 8.5-block  Block mode takes units one after another. (p. 58)
     dma_store:block_mode_packs_units_one_after_another
+8.5-column  Which bytes and half-words a store takes from a column. (undetermined)
+    dma_store:the_place_of_bytes_in_a_column_is_undetermined
 8.5-16  16-bit stores take consecutive halves of a row. (p. 57)
     dma_store:halves dma_store:halves_may_start_at_any_even_address
 8.5-8  8-bit stores take consecutive bytes of a row. (p. 57)
@@ -575,6 +587,10 @@ _TEXT = """
     dma_load:busy_is_not_zero_while_a_load_runs dma_store:busy_is_not_zero_while_a_store_runs
 8.6-queue  A second load waits for the first. (measured)
     dma_load:four_loads_without_a_wait_between
+8.6-memory  Memory under a DMA belongs to it until the wait, gaps between its rows do not. (p. 56)
+    dma_races:a_load_beside_a_store dma_races:a_store_beside_a_load
+    dma_races:a_lookup_beside_a_store dma_races:a_uniform_beside_a_store
+    dma_races:rows_that_overlap_leave_no_gap
 8.6-overlap  A load and a store may run at once. (p. 56)
     dma_load:load_and_store_may_overlap
 9.1-accuracy  Special functions: rtol 1e-4, log2 1e-2. (measured)
@@ -586,8 +602,9 @@ _TEXT = """
     sfu_float:the_sign_of_the_operand_is_ignored
 9.2-arithmetic  Truncation, flushed denormals, +0, and infinities instead of NaN. (measured)
     sfu_float:float_arithmetic
-9.2-ftoi-range  ftoi of NaN, Inf and 2**97 gives 0. (measured)
+9.2-ftoi-range  ftoi of NaN, Inf and 2**97 gives 0; both ends of int32 are reached. (measured)
     alu_add:results_and_flags[ftoi] captured_vectors:captured_row
+    alu_add:ftoi_reaches_both_ends_of_int32
 9.2-unmeasured  Sums beyond the largest float, ftoi beyond int32: guesses. (undetermined)
     sfu_float:results_that_nobody_measured_are_guesses
 9.2-published  358.666... - 3.050... ends in d7, as on a board. (measured)

@@ -76,6 +76,12 @@ def test_ftoi_truncates_toward_zero(lab):
     assert got.view(np.int32).tolist() == [0, 0, 0, 0, 1, -1, 2, -2] * 2
 
 
+def test_ftoi_reaches_both_ends_of_int32(lab):
+    values = np.float32([2147483520.0, -(2.0**31), -2147483520.0, 0.0] * 4)
+    got = lab.vectors(["ftoi r2, r0"], {"r0": values}, ["r2"])["r2"][0]
+    assert got.view(np.int32).tolist() == [2147483520, -(2**31), -2147483520, 0] * 4
+
+
 def test_clz_of_zero_and_of_each_bit(lab):
     values = [0] + [1 << n for n in range(31)]
     got = lab.vectors(["clz r2, r0"], {"r0": values}, ["r2"])["r2"].ravel()

@@ -155,6 +155,14 @@ def test_the_branch_register_counts_in_element_15(loose):
     assert (loose.vectors(body, {"ra2": offsets}, ["r0"])["r0"] == 6).all()
 
 
+def test_a_branch_register_whose_elements_differ_is_worth_a_warning(both, caplog):
+    jump = ["nop", "br.always rel 0 + ra2", "nop", "nop", "nop", "nop", "nop", *END]
+    both.run(["mov ra2, 8", *jump])
+    assert not caplog.records
+    both.run(["ldi_unsigned ra2, -, [1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0]", *jump])
+    assert "QPU 0 branched by a register whose elements differ" in caplog.text
+
+
 def test_a_subroutine_returns_by_its_link(lab):
     body = ["ldi r0, -, 1", "br.always rel @sub, ra5, -", "nop", "nop", "nop"]
     body += ["br.always rel @sub, ra5, -", "nop", "nop", "nop", "br.always rel @end"]

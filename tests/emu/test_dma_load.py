@@ -141,6 +141,12 @@ def test_the_place_of_a_selected_part_is_undetermined(window, modew):
         loaded(window, vdr_load(1, 16, 4, modew=modew), 64, 0)
 
 
+@pytest.mark.parametrize("modew", [2, 4])
+def test_the_place_of_bytes_in_a_column_is_undetermined(window, modew):
+    with pytest.raises(EmulatorFault, match="into a column, whose place is undetermined"):
+        loaded(window, vdr_load(1, 16, 0, modew=modew, vertical=True), 64, 0)
+
+
 @pytest.mark.parametrize("sub", [0, 1])
 @pytest.mark.parametrize("nrows, rowlen, y, vpitch", [(1, 16, 4, 1), (4, 16, 2, 2), (3, 10, 9, 1)])
 def test_halves_go_to_packed_sub_vectors(window, guess, sub, nrows, rowlen, y, vpitch):

@@ -110,6 +110,12 @@ def test_a_field_of_0_means_128(window, units, depth):
     assert np.array_equal(got, want)
 
 
+@pytest.mark.parametrize("modew", [2, 4])
+def test_the_place_of_bytes_in_a_column_is_undetermined(window, modew):
+    with pytest.raises(EmulatorFault, match="out of a column, whose place is undetermined"):
+        stored(window, vdw_store(1, 16, 0, modew=modew, horizontal=False), 0, 0)
+
+
 @pytest.mark.parametrize("sub", [0, 1])
 @pytest.mark.parametrize("units, depth, y", [(1, 16, 4), (3, 30, 10), (4, 1, 0)])
 def test_halves(window, sub, units, depth, y):

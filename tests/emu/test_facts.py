@@ -16,7 +16,7 @@ from piblas.isa.hazards import BY_ID
 HERE = pathlib.Path(__file__).parent
 # Files that are no part of the conformance suite, and what only checks the tests themselves.
 OTHERS = {"test_facts.py", "test_smoke.py", "test_lanes.py"}
-HELPERS = {"test_patterns_of_the_harness"}
+HELPERS = {"test_patterns_of_the_harness", "test_the_places_are_what_they_are_called"}
 
 
 @pytest.fixture(scope="module")

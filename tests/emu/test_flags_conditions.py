@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference as ref
+from harness import END
 
 from piblas.errors import EmulatorFault
 from piblas.isa import modes
@@ -156,6 +157,26 @@ def test_flags_of_a_load_that_the_add_unit_never_writes(lab, loose):
         lab.vectors(body, INPUTS, ["rb1"])
     got = loose.vectors(body, INPUTS, ["rb1"], flags=True)
     assert (got["rb1"] == 0x80000000).all() and (got["n"] == 1).all() and (got["z"] == 0).all()
+
+
+def test_flags_at_the_start_of_a_program_are_undefined(lab):
+    for line in ("mov.zs r0, 1", "m_mov.cc r0, r1", "ldi r0.ns, -, 1", "br.any_nc rel +0"):
+        with pytest.raises(EmulatorFault, match="flags that no operation of the program has set"):
+            lab.run([line, "nop", "nop", "nop", *END])
+        lab.run(["mov.sf -, elem_num", line, "nop", "nop", "nop", *END])
+    # They become defined where an element's condition holds: here one, so the others are not.
+    with pytest.raises(EmulatorFault, match="flags that no operation"):
+        lab.run(["mov.sf.zs -, 0", *END])
+
+
+def test_flags_of_two_nops_are_undetermined(lab, loose):
+    body = [*SET, "nop.sf !cond_mul=1", "mov.zs r2, 1"]
+    with pytest.raises(EmulatorFault, match="flags that no operation"):
+        lab.vectors(body, {**INPUTS, "r2": 0}, ["r2"])
+    assert loose.vectors(body, {**INPUTS, "r2": 0}, ["r2"])["r2"][0].tolist() == Z
+    # Without a condition neither of them supplies flags.
+    plain = [*SET, "nop.sf", "mov.zs r2, 1"]
+    assert lab.vectors(plain, {**INPUTS, "r2": 0}, ["r2"])["r2"][0].tolist() == Z
 
 
 MUL24 = {

@@ -272,6 +272,7 @@ CASES = {
     "LOST": ["mov r0, r1; thrsw", "nop", "nop", "mov ra0, r0"],
     "STALE_MUL": ["m_nop.always r0"],
     "SAME_DESTINATION": ["mov r1, 1", "mov r0, r1; m_mov r0, r2"],
+    "FLAGS_UNSET": ["mov.zs r0, r1"],
     "CARRY": ["ldi r0, -, 0xffff", "mul24.sf r1, r0, r0", "mov.cs r2, r0"],
     "LOAD_FLAGS": ["ldi.sf -, rb0, 1 !cond_add=0"],
     "SWITCH_LAST": ["nop; lthrsw", "nop", "nop", "nop; thrsw"],
@@ -306,10 +307,12 @@ CASES = {
     "VDR_ALIGN": [LOAD[0], "mov r0, unif", "add vdr_addr, r0, 2"],
     "VDR_ROWS": [LOAD[0].replace("1000", "1008"), LOAD[1]],
     "VDR_SELECT": [LOAD[0].replace("0x83", "0xd3"), LOAD[1]],
+    "VDR_COLUMN": [LOAD[0].replace("0x83011000", "0xa3011800"), LOAD[1]],
     "VDR_SETUP": ["mov vdr_addr, unif"],
     "VDW": [DMA[0], "mov vdw_addr, 0"],
     "VDW_ALIGN": [DMA[0], "mov r0, unif", "add vdw_addr, r0, 2"],
     "VDW_ROWS": [DMA[0].replace("0x80904000", "0x80904008"), DMA[1]],
+    "VDW_COLUMN": [DMA[0].replace("0x80904000", "0x80900004"), DMA[1]],
     "VDW_SETUP": ["mov vdw_addr, unif"],
     "TLB": ["mov tlb_all, r0"],
     "VARYING": ["mov r0, vary"],
@@ -318,6 +321,7 @@ CASES = {
     "END_ACCESS": ["nop; thrend", "mov r0, unif"],
     "END_REGISTER": ["nop; thrend", "mov r0, rb14"],
     "RACE_LOAD": [*DMA, "mov r0, unif", "mov t0s, r0"],
+    "RACE_STORE": [*LOAD, DMA[0].replace("4000", "4400"), DMA[1]],
 }  # fmt: skip
 TEXTURES = {
     "TEX_TYPE": {"type": "etc1"},

@@ -101,6 +101,15 @@ def test_number_of_vectors_of_a_read(window, count):
         assert np.array_equal(got[name][0], window.rows[n])
 
 
+def test_a_setup_queues_behind_the_last_vector_of_another(window):
+    body = ["ldi vpm_rd_setup, -, 0x201a00", "nop", "nop", "nop", "mov r0, vpm"]
+    body += ["ldi vpm_rd_setup, -, 0x201a09", "nop", "nop", "nop"]
+    body += ["mov r1, vpm", "mov r2, vpm", "mov r3, vpm"]
+    got = window.vectors(body, ["r0", "r1", "r2", "r3"])
+    rows = [got[name][0] for name in ("r0", "r1", "r2", "r3")]
+    assert np.array_equal(rows, window.rows[[0, 1, 9, 10]])
+
+
 def test_a_read_waits_for_its_data(window):
     got = window.vectors(["ldi vpm_rd_setup, -, 0x101a05", "mov r0, vpm"], ["r0"])
     assert np.array_equal(got["r0"][0], window.rows[5])
