@@ -304,6 +304,24 @@ class _Checker:
                 found += [i for i in self._ends() if i in before and step(i, before[i])[0] > 0]
         return found
 
+    def texture_uniform(self) -> List[int]:
+        """Words that read a uniform beside an S that has T, R or B before it on every path."""
+        found = []
+        for number in (0, 1):
+            request, config = _E[f"request_tmu{number}"], mask(f"config_tmu{number}")
+            if not any(bits & config for bits in self.events):
+                continue
+
+            def step(i: int, pending: int) -> int:
+                if self.events[i] & request:
+                    return 0
+                return 1 if self.events[i] & config else pending
+
+            for i, pending in self._solve(0, 0, min, step).items():
+                if pending and self.events[i] & request and self.events[i] & _E["uniform"]:
+                    found.append(i)
+        return found
+
     def vpm(self, what: str) -> List[int]:
         wanted = _E["read_vpm"] | _E["rd_setup"]
         if not any(bits & wanted for bits in self.events):
@@ -411,6 +429,7 @@ _STRUCTURES: Dict[str, Callable[[_Checker], Sequence[int]]] = {
     "vpm_setup": lambda checker: checker.vpm("setup"),
     "vpm_reads": lambda checker: checker.vpm("reads"),
     "vpm_left": lambda checker: checker.vpm("left"),
+    "texture_uniform": _Checker.texture_uniform,
     "branch_register": _Checker.branch_register,
     "tmu_depth": lambda checker: checker.tmu("depth"),
     "tmu_pop": lambda checker: checker.tmu("pop"),

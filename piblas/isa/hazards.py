@@ -230,6 +230,10 @@ RULES: Tuple[Rule, ...] = (
         "guide, p. 23", Together("config_tmu0 config_tmu1", "uniform"),
     ),
     Rule(
+        "H10", ERROR, "the S of a texture lookup takes a uniform beside a read of one",
+        "guide, p. 23", Structure("texture_uniform"),
+    ),
+    Rule(
         "H11", ERROR, "both units write the same destination", "guide, p. 19",
         Word(_same_destination),
     ),

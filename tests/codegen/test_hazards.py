@@ -52,6 +52,10 @@ PROGRAMS = {
         ["mov t0s, r0; m_mov t1s, r0", "ldtmu0", "ldtmu1", "mov r0, r4"],
     ),
     ("H10", 0): (["mov t0t, r0", "mov r1, unif"], ["mov t0t, r0; m_mov r1, unif"]),
+    ("H10", 1): (
+        ["mov t0t, r0", "mov r1, unif", "mov t0s, r0", "ldtmu0", "mov r0, r4"],
+        ["mov t0t, r0", "mov t0s, unif", "ldtmu0", "mov r0, r4"],
+    ),
     ("H11", 0): (["mov.zs r0, r1; m_mov.zc r0, r2"], ["mov r0, r1; m_mov r0, r2"]),
     ("H12", 0): (["mov.zs host_int, r0"], ["mov.zs vpm, r0"]),
     ("H13", 0): (["fmul r0.8ac, r1, r2"], ["fmul vpm.8ac, r1, r2"]),
