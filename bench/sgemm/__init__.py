@@ -10,9 +10,8 @@ rates    1024^3 and 96 x 363 x 3072 under every timing set and reading: the kern
 trans    the four pairs of transposes against the aligned NN cube of about the same volume, packing
          by the QPUs included, and the kernel alone, to which all pairs are the same.
 rivals   py-videocore's and QMKL's strategies from :mod:`piblas.kernels.gemm_rivals`, as published
-         (rows without gaps, D shared out 2 x 6) and at their best (rows an odd number of lines
-         apart, so that they do not meet in the direct-mapped caches, 3 x 4); the bars are against
-         the better of both.
+         (rows without gaps, D shared out 2 x 6) and at their best (rows so far apart that they do
+         not meet in the direct-mapped caches, 3 x 4); the bars are against the better of both.
 shapes   clocks of a call's launches for sampled shapes against the next larger aligned one.
 
 Exit code 1 if a bar is missed.  ``--quick`` runs small sizes, whose bars are not judged.
