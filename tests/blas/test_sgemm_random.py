@@ -6,11 +6,14 @@ starts as noise and the emulator faults on any access outside the buffers.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import piblas
-from piblas.blas import level3
+from piblas.blas import level3, qpu
+from piblas.driver import Emulator
 from piblas.kernels import gemm_choice, reference
 from piblas.kernels.gemm_data import error_bound
 
@@ -123,6 +126,70 @@ def test_random_many(device, fresh, seed):
     with piblas.use(device):
         for _ in range(CASES_PER_SEED):
             one_case(rng)
+
+
+MEMBERS = [
+    dataclasses.replace(tile, edge=edge)
+    for tile in gemm_choice.FAMILY
+    for edge in range(tile.vectors)
+]
+"""All kernels that dispatch can choose, each with and without beta."""
+SETUPS = {
+    "coherent": dict(incoherent=False),
+    "incoherent": dict(incoherent=True),
+    "7 QPUs": dict(incoherent=True, n_qpus=7),
+}
+LAUNCHES = 48
+"""Of a member on a setup, 5184 in all."""
+
+
+@pytest.fixture(scope="module", params=SETUPS)
+def strict_device(request):
+    with Emulator(memory=32 << 20, strict=True, seed=11, **SETUPS[request.param]) as emulator:
+        yield emulator, list(SETUPS).index(request.param)
+
+
+def always(member):
+    """Instead of ``gemm_choice.choose_parts``: this member, k in as many parts as it allows."""
+
+    def choose_parts(m, n, k, beta):
+        counts = [count for count in gemm_choice.PARTS if k >= count * gemm_choice.DEPTH]
+        parts = counts[(m + n + k) % len(counts)] if counts else 1
+        return dataclasses.replace(member, beta=beta and parts == 1), parts
+
+    return choose_parts
+
+
+def test_members_are_those_of_the_choice():
+    for beta in (False, True):
+        chosen = set(gemm_choice._family(beta).options)
+        assert {dataclasses.replace(member, beta=beta) for member in MEMBERS} == chosen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "member", MEMBERS, ids=[f"{each.rows}x{each.columns}-{each.edge}" for each in MEMBERS]
+)
+def test_random_on_every_member(strict_device, fresh, monkeypatch, member):
+    """The member computes whatever does not go to gemv or to the CPU."""
+    monkeypatch.setattr(gemm_choice, "choose_parts", always(member))
+    emulator, setup = strict_device
+    rng = np.random.default_rng((setup, MEMBERS.index(member)))
+    launches, ran = 0, set()
+    load = qpu.loaded_program
+
+    def counted(device, spec, options):
+        ran.add((spec.name, options))
+        nonlocal launches
+        launches += spec.name == "gemm"
+        return load(device, spec, options)
+
+    monkeypatch.setattr(qpu, "loaded_program", counted)
+    with piblas.use(emulator):
+        while launches < LAUNCHES:
+            one_case(rng)
+    with_beta = {beta: dataclasses.replace(member, beta=beta) for beta in (False, True)}
+    assert {options for name, options in ran if name == "gemm"} == set(with_beta.values())
 
 
 def test_same_call_same_bits(device, fresh):
