@@ -60,7 +60,7 @@ def _rates(axes: Any, found: Dict[str, Rows]) -> None:
             _bar(axes, index + 0.1 + 0.2 * step, best, "rate", colour, f"{name}{NAMES[rival]}")
         bar = parts.TABLE.get(shape)
         if bar:
-            axes.plot([index - 0.42, index + 0.0], [bar[0]] * 2, color="#b2182b", lw=1.5, ls="--")
+            axes.plot([index - 0.42, index - 0.2], [bar[0]] * 2, color="#b2182b", lw=1.5, ls="--")
             axes.text(index - 0.44, bar[0], f"bar {bar[0]}", ha="right", va="center", fontsize=8)
     axes.axhline(PEAK, color="#444444", linewidth=1)
     axes.text(len(shapes) - 0.5, PEAK + 0.2, "peak 24", ha="right", fontsize=9)
