@@ -189,6 +189,10 @@ def compare(row, given, positional):
     mine, error = outcome(getattr(piblas, row.name), row, mine_given, positional)
     for name, value in theirs_given.items():
         assert bits(mine_given[name]) == bits(value), f"argument {name} afterwards"
+    if row.name[1:] in ("syr2k", "her2k") and error is not None and error.argument == "b":
+        # SciPy reads beyond the end of a b that is shorter than a, or refuses what follows from it.
+        assert np.shape(given["b"]) != np.shape(given["a"])
+        return False
     if refused is not None:
         assert isinstance(error, BlasError), (refused, error)
         assert error.routine == row.name

@@ -145,7 +145,7 @@ class Machine:
             return self.file[file][addr]
         if addr == 38:
             return lanes(np.arange(16)) if file == "A" else lanes(5)
-        if addr in (39, 50, 51):
+        if addr in (39, 48, 50, 51):
             if addr != 39:
                 self.sync(f"read {file}{addr}", 0)
             return lanes(0)

@@ -59,6 +59,7 @@ def test_dma_and_vpm_setups_in_order():
     with macros.holding_mutex(asm):
         macros.dma_load(asm, address, 2, 16, y=3, pitch=256)
         macros.vpm_read_setup(asm, 1, 3)
+        asm.read(asm.vpm)
         macros.vpm_write_setup(asm, 5)
         macros.dma_store(asm, address, 1, 9, y=5, gap=12)
     found = [(unit, values[0]) for unit, values in run(asm, [4096])]
@@ -72,6 +73,7 @@ def test_dma_and_vpm_setups_in_order():
             ("write A50", 4096),
             ("read A50", 0),
             ("write A49", setup_words.vpm_read(1, 3)),
+            ("read A48", 0),
             ("write B49", setup_words.vpm_write(5)),
             ("write B49", setup_words.vdw_stride(12)),
             ("write B49", setup_words.vdw_store(1, 9, 5)),
