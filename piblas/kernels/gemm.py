@@ -12,10 +12,10 @@ columns.  A step in k adds the outer product of ``rows`` scalars of P and ``vect
 How a step is laid out is the matter of :mod:`.gemm_plan`; the operands' layout and the streams that
 drive the program, of :mod:`.gemm_data`.
 
-Every TMU request is one aligned line of 64 bytes, asked for one step ahead, alternately of TMU0
-and TMU1.  P needs no requests: the address of the uniform stream is set to its panel for the length
-of a tile and then set back.  The last step of a tile asks for one step more than the panels have:
-that is the next panel's first, or the spare step at the end of the packed buffer.
+Every TMU request is one aligned line of 64 bytes, asked for one step ahead (three, if steps are
+short), alternately of TMU0 and TMU1.  P needs no requests: the address of the uniform stream is
+set to its panel for the length of a tile and then set back.  The last steps of a tile ask for lines
+beyond the panel: those of the next one, or the spare ones at the end of the packed buffer.
 
 The VPM and its DMA belong to the holder of the mutex while a tile is stored.  QPUs finish their
 tiles one after the other, so that each finds the mutex free; yet all of them are at the same step
@@ -167,8 +167,9 @@ class _Tile:
         total = len(products)
         self.begin()
         t = self.t[: 3 if total % 3 == 0 else 2]
-        for v, pointer in plan.advance:
-            self.advance(plan, 0, v, pointer)
+        for step in range(plan.ahead):
+            for v, pointer in plan.advance:
+                self.advance(plan, step, v, pointer)
         for row in plan.first_loads():
             asm.mov(self.s[0][row], asm.unif)
         asm.ldtmu(self.tmu(0, 0))
@@ -189,9 +190,9 @@ class _Tile:
             if index + 9 == total:
                 asm.sub(self.left, self.left, asm.r5, sf=True)
         asm.branch(label, cond="all_zc")
-        # The last iteration asked for a step that nobody uses.
-        for v in range(1, vectors):
-            asm.ldtmu(self.tmu(0, v))
+        # The last iteration asked for steps that nobody uses, and took the first line.
+        for line in range(1, plan.ahead * vectors):
+            asm.ldtmu(self.tmu(*divmod(line, vectors)))
         asm.mov(asm.unif_addr, self.left)
 
     def store(self, label: str) -> None:

@@ -89,8 +89,8 @@ class Packed:
 
     @property
     def words(self) -> int:
-        """Size of the buffer: the panels and what is fetched past the end, a step of this operand
-        and a line of the uniform stream."""
+        """Size of the buffer: the panels and what is fetched past the end, a step of this operand,
+        or three of one line, and a line of the uniform stream."""
         return self.steps * self.first(self.panels) + self.width + 2 * LANES
 
 

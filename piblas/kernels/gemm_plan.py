@@ -77,6 +77,11 @@ class KStep:
         return "B" if self.files[(row + 1) % self.rows] == "A" else "A"
 
     @property
+    def ahead(self) -> int:
+        """Steps between the request of a line and its use: one, but for steps that are too short."""
+        return 3 if self.vectors == 1 and self.rows <= 8 else 1
+
+    @property
     def double(self) -> int:
         """Rows whose scalars have two registers."""
         return self.rows - self.single
@@ -203,6 +208,6 @@ class KStep:
                 if beside:
                     at = beside[0]
                     free.remove(at)
-                placed.setdefault(at % total, []).append((step + 1, v, pointer))
+                placed.setdefault(at % total, []).append((step + self.ahead, v, pointer))
                 before = at
         return placed
