@@ -239,8 +239,9 @@ def test_small_results_are_computed_in_parts(device, fresh, shape, beta):
     with piblas.use(device), piblas.profile() as profile:
         got = piblas.sgemm(-1.5, a, b, beta, c)
     check_residual(got, -1.5, a, b, beta, c)
-    # Each part is stored in full.
-    assert profile.reports[0].bytes["vpm_dma_store"] == 4 * m * n * parts
+    if profile.reports[0].bytes is not None:  # a board does not count them
+        # Each part is stored in full.
+        assert profile.reports[0].bytes["vpm_dma_store"] == 4 * m * n * parts
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])
