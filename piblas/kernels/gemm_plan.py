@@ -78,7 +78,7 @@ class KStep:
 
     @property
     def ahead(self) -> int:
-        """Steps between the request of a line and its use: one, but for steps that are too short."""
+        """Steps between the request of a line and its use: one, or more where they are short."""
         return 3 if self.vectors == 1 and self.rows <= 8 else 1
 
     @property
