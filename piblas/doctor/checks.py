@@ -231,7 +231,7 @@ def _vcsm_cma(at: Examination) -> Outcome:
 
 
 def _dma_heap(at: Examination) -> Outcome:
-    slow = "without one, memory is uncached and copies are about 4 times slower"
+    slow = "without one, memory is uncached and copies take 3 to 5 times as long"
     paths = heaps()
     if not paths:
         where = f"no heap of contiguous memory in {HEAPS}"

@@ -19,7 +19,7 @@ beyond the panel: those of the next one, or the spare ones at the end of the pac
 
 The VPM and its DMA belong to the holder of the mutex while a tile is stored.  QPUs finish their
 tiles one after the other, so that each finds the mutex free; yet all of them are at the same step
-of k, so that a line of Q comes from memory once for all and from L2 once a slice, and once a tile
+of k, so that a line of Q comes from memory once for all and from L2 once a slice.  Every few tiles
 they wait for each other, or what the stores and the memory delay them would add up
 (:mod:`.gemm_data`).
 

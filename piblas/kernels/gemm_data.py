@@ -231,10 +231,9 @@ def grid(
     bounds = [part * (p.steps // unit) // parts * unit for part in range(parts + 1)]
     for part, (low, high) in enumerate(zip(bounds, bounds[1:])):
         base = d_addr + 4 * part * p.length * ldd
-        if places is None or parts > 1:
-            places = panels(p, q, low, high)
+        own = panels(p, q, low, high) if places is None else places
         yield from tiles(
-            options, p, q, p_addr, q_addr, lag, places,
+            options, p, q, p_addr, q_addr, lag, own,
             lambda i, j: (base + 4 * (p.first(i) * ldd + q.first(j)), ldd),
         )  # fmt: skip
 
