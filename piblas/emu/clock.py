@@ -30,7 +30,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from . import memory, ports, probe
+from . import lanes, memory, ports, probe
 from .clock_layout import (
     BY_CODE, BY_DMA, BY_MUTEX, BY_PORT, BY_SDRAM, BY_SEMAPHORE, BY_SFU, BY_TMU, BY_UNIFORM, BY_VPM,
     B_DOWN, B_MUTEX, B_NONE, B_TMU0, B_UNIFORM, B_UP, B_VDR, B_VDW, E_QPU, E_TMU, E_UNIFORM, E_VDR,
@@ -216,7 +216,7 @@ def enter_line(S, q, line):
 
 
 @njit
-def _request(S, q, tmu, source):
+def request(S, q, tmu, source):
     """A request of the addresses at ``source`` joins its TMU's queue."""
     X = S.X
     unit = which_tmu(S.Q, q, tmu)
@@ -225,14 +225,17 @@ def _request(S, q, tmu, source):
     X[X_RING_TAIL + ring] += 1
     now = S.Z[q, Z_CLOCK]
     X[entry + R_PUSHED] = now
-    count = 0
-    latest = -1
-    for e in range(16):
-        line = np.int64(S.R[source + e]) >> 6
-        if line != latest:
-            X[entry + R_LINES + count] = line << 4 | e
-            latest = line
-            count += 1
+    lines = lanes.shr(lanes.load(S.R, source), lanes.splat(6))
+    latest = lanes.first(lines)
+    X[entry + R_LINES] = latest << 4
+    count = 1
+    if lanes.mask_differ(lines, lanes.splat(latest)):
+        for e in range(1, 16):
+            line = np.int64(S.R[source + e]) >> 6
+            if line != latest:
+                X[entry + R_LINES + count] = line << 4 | e
+                latest = line
+                count += 1
     X[entry + R_COUNT] = count
     unit += q // PER_QPU * 2
     tmu_state = X_TMUS + unit * TM_WIDTH
@@ -306,7 +309,7 @@ def _serve(S, unit, now):
 
 
 @njit
-def _take(S, q, tmu):
+def take(S, q, tmu):
     """Wait for the oldest result of a TMU."""
     X, Z = S.X, S.Z
     ring = q * 2 + which_tmu(S.Q, q, tmu)
@@ -322,25 +325,9 @@ def _take(S, q, tmu):
 
 
 @njit
-def before_tmu(S, q, row):
-    """:func:`before` for an instruction that does nothing shared but use a TMU."""
-    sig = S.U[row, U_SIG]
-    S.X[X_ROW] = row
-    if sig == LDTMU0 or sig == LDTMU1:
-        return _take(S, q, sig - LDTMU0)
-    return OK
-
-
-@njit
-def after_tmu(S, q, row):
-    """:func:`after` for such an instruction; the addresses of a request are in SLOT_X."""
-    sig = S.U[row, U_SIG]
-    if sig == LDTMU0 or sig == LDTMU1:
-        S.X[X_RING_HEAD + q * 2 + which_tmu(S.Q, q, sig - LDTMU0)] += 1
-    else:
-        address = max(S.U[row, U_WADDR_ADD], S.U[row, U_WADDR_MUL])
-        tmu = 0 if address == ports.W_T0S else 1
-        _request(S, q, tmu, q * QPU_WORDS + 16 * SLOT_X)
+def taken(S, q, tmu):
+    """The oldest result of a TMU is gone."""
+    S.X[X_RING_HEAD + q * 2 + which_tmu(S.Q, q, tmu)] += 1
 
 
 # --- uniforms ------------------------------------------------------------------------------------
@@ -368,6 +355,12 @@ def _want_line(S, q, line):
     if line != Z[q, Z_OLD] and line != Z[q, Z_NEW] and Z[q, Z_FETCH] < 0:
         Z[q, Z_FETCH], Z[q, Z_FETCH_FIRST] = line, 0
         _plan(S, E_UNIFORM + q, max(Z[q, Z_CLOCK], Z[q, Z_FETCH_FREE]))
+
+
+@njit
+def want_next(S, q):
+    """A uniform was read: ask for the line of the one that the FIFO now has room for."""
+    _want_line(S, q, S.Q[q, Q_UNIF] - 4 + 4 * S.K[K_FIFO] >> 6)
 
 
 @njit
@@ -402,7 +395,7 @@ def _fetch_uniforms(S, q, now):
 
 
 @njit
-def _uniform(S, q):
+def uniform(S, q):
     """Wait for the line of the next uniform."""
     Z = S.Z
     line = memory.unif_address(S.Q, q) >> 6
@@ -594,11 +587,11 @@ def before(S, q, row):
             cause = BY_MUTEX
         _book(S, q, cause, S.E[E_QPU + q])
     if sig == LDTMU0 or sig == LDTMU1:
-        status = _take(S, q, sig - LDTMU0)
+        status = take(S, q, sig - LDTMU0)
         if status != OK:
             return status
     if read_a == ports.R_UNIF or read_b == ports.R_UNIF or _configures(S, q, add, mul):
-        status = _uniform(S, q)
+        status = uniform(S, q)
         if status != OK:
             return status
     reads_vpm = read_a == ports.R_VPM or read_b == ports.R_VPM
@@ -656,9 +649,9 @@ def _written(S, q, row, address, mul_unit):
         if address & 3 == 0:
             for _ in range(S.Q[q, Q_RESULTS]):
                 addresses = q * QPU_WORDS + S.Q[q, Q_LOOKUP]
-                _request(S, q, 0 if address == ports.W_T0S else 1, addresses)
+                request(S, q, 0 if address == ports.W_T0S else 1, addresses)
         if address & 3 or S.Q[q, Q_LOOKUP] == 16 * SLOT_TEXELS:
-            _want_line(S, q, S.Q[q, Q_UNIF] - 4 + 4 * S.K[K_FIFO] >> 6)
+            want_next(S, q)
     elif address == ports.W_UNIF:
         _begin_stream(S, q, np.int64(S.R[source]))
     elif address == ports.W_ADDR:
@@ -673,13 +666,13 @@ def _written(S, q, row, address, mul_unit):
 @njit
 def after(S, q, row):
     """The instruction has issued at Z_CLOCK."""
-    U, X, Z = S.U, S.X, S.Z
+    U, Z = S.U, S.Z
     read_a, read_b, sig = U[row, U_RADDR_A], U[row, U_RADDR_B], U[row, U_SIG]
     Z[q, Z_SINCE] = -1
     if sig == LDTMU0 or sig == LDTMU1:
-        X[X_RING_HEAD + q * 2 + which_tmu(S.Q, q, sig - LDTMU0)] += 1
+        taken(S, q, sig - LDTMU0)
     if read_a == ports.R_UNIF or read_b == ports.R_UNIF:
-        _want_line(S, q, S.Q[q, Q_UNIF] - 4 + 4 * S.K[K_FIFO] >> 6)
+        want_next(S, q)
     if read_a == ports.R_MUTEX or read_b == ports.R_MUTEX:
         Z[q, Z_HELD] = Z[q, Z_CLOCK]
         _book(S, q, BY_MUTEX, Z[q, Z_CLOCK] + S.K[K_MUTEX])

@@ -78,6 +78,7 @@ for _port in regs.WRITES:
     if _port.name_a != _port.name_b and _port.addr != _R5:
         _SHARED[_port.addr] = False
 
+_UNIFORM = regs.READ_ADDR["unif"][1]
 _REQUESTS = [regs.WRITE_ADDR[name][1] for name in ("t0s", "t1s")]
 _LDTMU = [modes.SIGNAL_BY_NAME[name].code for name in ("ldtmu0", "ldtmu1")]
 _TLB_LOADS = [modes.SIGNAL_BY_NAME[name].code for name in ("loadcv", "loadc", "ldcend", "loadam")]
@@ -267,23 +268,25 @@ def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
         never = active & ~branch & (cond == modes.COND_NEVER) & (io < 0)
         u[never, dest] = 16 * x.SLOT_TRASH
     quiet = (np.isin(f.sig, _QUIET) | is_ldtmu) & (kind == x.CLASS_ALU)
-    quiet &= (f.sf == 0) & (f.pack == 0) & ~any_unpacked & (read_a < 0) & (read_b < 0)
+    quiet &= (f.sf == 0) & (f.pack == 0) & ~any_unpacked
+    for read in (read_a, read_b):
+        quiet &= (read < 0) | (read == _UNIFORM)
     quiet &= (flags & ~(x.F_FLOAT_ADD | x.F_FLOAT_MUL | x.F_READS_IO)) == 0
-    uses_tmu = is_ldtmu
+    does_io = is_ldtmu | (read_a >= 0) | (read_b >= 0)
     for active, cond, waddr, io in (
         (adds, f.cond_add, f.waddr_add, io_add),
         (muls, f.cond_mul, f.waddr_mul, io_mul),
     ):
         unconditional = (cond == modes.COND_ALWAYS) | ((cond == modes.COND_NEVER) & (io < 0))
         requests = np.isin(io, _REQUESTS)
-        uses_tmu = uses_tmu | requests
+        does_io = does_io | requests
         quiet &= ~active | (unconditional & ((io < 0) | (io == _R5) | requests))
     quiet &= u[:, x.U_ROT] < 32
-    plain = quiet & (u[:, x.U_ROT] == 0) & (io_add < 0) & (io_mul < 0) & ~uses_tmu
-    moves = quiet & ~plain & ~uses_tmu
+    plain = quiet & (u[:, x.U_ROT] == 0) & (io_add < 0) & (io_mul < 0) & ~does_io
+    moves = quiet & ~plain & ~does_io
     # With a stale mul result about, every result has to be kept, which only the careful way does.
     fast = np.where(plain, x.CLASS_FAST, np.where(moves, x.CLASS_MOVE, kind))
-    fast = np.where(quiet & uses_tmu, x.CLASS_TMU, fast)
+    fast = np.where(quiet & does_io, x.CLASS_IO, fast)
 
     # Words that see the delayed write of the word before.
     write_a = np.where(f.ws == 0, u[:, x.U_DA], u[:, x.U_DM])

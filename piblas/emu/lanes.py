@@ -1,21 +1,26 @@
 """Vectors of 16 elements in compiled code, and the arithmetic of both ALUs on them.
 
 A :data:`V16` is one LLVM value ``<16 x i32>``, so an operation is a few SIMD instructions on any
-host.  Everything is exact on every host: no rounding mode is changed, no fast-math flag is set,
-and nothing relies on (or allows for) the host's flushing of denormals.
+host.  Everything is exact on every host, and no fast-math flag is set.
 
 Float rules (measured; the guide is silent): fadd, fsub and fmul round toward zero, take operands
 with exponent 0 as +0, return +0 for a result with exponent below 1, and treat exponent 255 as an
 infinity whatever the mantissa.  No NaN is ever produced.
 
-- fadd: the float32 sum ``s`` of the host, rounded to nearest, and its exact error ``e`` (Knuth's
-  TwoSum).  Where ``e`` points toward zero, ``s`` was rounded away from it and its pattern is one
-  too large.
+An x86-64 processor does all of that but the overflows and the sign of zero itself, in the mode that
+:func:`chip_mode` switches to (:data:`HAS_CHIP_MODE`): toward zero, denormals flushed.  Adding +0
+then leaves the right zero, and a second block sorts out what is as large as the largest number.
+On other processors:
+
+- fadd: the float32 sum ``s``, rounded to nearest, and its exact error ``e`` (Knuth's TwoSum).
+  Where ``e`` points toward zero, ``s`` was rounded away from it and its pattern is one too large.
 - fmul: the product is exact in float64; clearing the low 29 bits of the mantissa leaves 24.
 - Where an exponent is 255, a second block sorts out infinities.
 """
 
 from __future__ import annotations
+
+import platform
 
 from llvmlite import ir
 from numba import types
@@ -26,11 +31,12 @@ from numba.extending import intrinsic
 from .flat import Flat
 
 __all__ = [
-    "V16", "load", "store", "splat", "select", "first", "mask_zero", "mask_negative",
-    "mask_positive", "mask_below", "mask_differ", "mask_float_greater",
-    "fadd", "fsub", "fmul", "fmin", "fmax", "fminabs", "fmaxabs", "ftoi", "itof",
-    "add", "sub", "shr", "asr", "ror", "shl", "imin", "imax", "band", "bor", "bxor", "bnot", "clz",
-    "v8adds", "v8subs", "v8muld", "v8min", "v8max", "mul24",
+    "HAS_CHIP_MODE", "chip_mode", "nearest_mode", "set_mode", "V16", "load", "store", "splat",
+    "select", "first", "word_offsets", "mask_zero", "mask_negative", "mask_positive", "mask_below",
+    "mask_differ", "mask_float_greater", "fadd", "fsub", "fmul", "fadd_nearest", "fmul_nearest",
+    "fmin", "fmax", "fminabs", "fmaxabs", "ftoi", "itof", "add", "sub", "shr", "asr", "ror", "shl",
+    "imin", "imax", "band", "bor", "bxor", "bnot", "clz", "v8adds", "v8subs", "v8muld", "v8min",
+    "v8max", "mul24",
 ]  # fmt: skip
 
 _I1, _I8, _I16 = ir.IntType(1), ir.IntType(8), ir.IntType(16)
@@ -155,6 +161,16 @@ def first(typingctx, value):
     return types.int64(V16), codegen
 
 
+@intrinsic
+def word_offsets(typingctx):
+    """The addresses 0, 4, ..., 60 of 16 words in a row."""
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(_V32, [4 * lane for lane in range(_LANES)])
+
+    return V16(), codegen
+
+
 # --- element-wise functions from small builders --------------------------------------------------
 
 
@@ -231,13 +247,60 @@ mask_float_greater = _mask_function(
 )
 
 
+# --- the processor's rounding --------------------------------------------------------------------
+
+HAS_CHIP_MODE = platform.machine().lower() in ("x86_64", "amd64")
+"""Whether the processor can be told to round and flush as the chip does."""
+
+# MXCSR.  No exception traps; then: flush results, round toward zero, flush operands.
+_NEAREST = 0x1F80
+_CHIP = _NEAREST | 0x8000 | 0x6000 | 0x0040
+
+
+def _mode_function(mode, doc):
+    """An intrinsic that sets MXCSR, to its argument if ``mode`` is None, and returns the old."""
+
+    def codegen(context, builder, sig, args):
+        if not HAS_CHIP_MODE:
+            return ir.Constant(_I64, 0)
+        place = cgutils.alloca_once(builder, _I32)
+        pointer = builder.bitcast(place, _I8.as_pointer())
+        _call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer])
+        before = builder.load(place)
+        new = builder.trunc(args[0], _I32) if mode is None else ir.Constant(_I32, mode)
+        builder.store(new, place)
+        _call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer])
+        return builder.zext(before, _I64)
+
+    if mode is None:
+
+        def typer(typingctx, before):
+            return types.int64(types.int64), codegen
+
+    else:
+
+        def typer(typingctx):
+            return types.int64(), codegen
+
+    typer.__doc__ = doc
+    return intrinsic(typer)
+
+
+chip_mode = _mode_function(_CHIP, "Round and flush as the chip does; returns the mode before.")
+nearest_mode = _mode_function(_NEAREST, "Round to nearest; returns the mode before.")
+set_mode = _mode_function(None, "Back to a mode that one of these returned.")
+
+
 # --- float arithmetic ----------------------------------------------------------------------------
+
+
+def _exponent_0(builder, v):
+    return builder.icmp_unsigned("==", builder.and_(v, _const(_EXPONENT)), _const(0))
 
 
 def _flush(builder, v):
     """Patterns with exponent 0 become +0."""
-    tiny = builder.icmp_unsigned("==", builder.and_(v, _const(_EXPONENT)), _const(0))
-    return builder.select(tiny, _const(0), v)
+    return builder.select(_exponent_0(builder, v), _const(0), v)
 
 
 def _exponent_255(builder, v):
@@ -249,7 +312,7 @@ def _infinity(builder, v):
     return builder.or_(builder.and_(v, _const(_SIGN)), _const(_EXPONENT))
 
 
-def _fadd(builder, a, b):
+def _fadd_nearest(builder, a, b):
     a_bits, b_bits = _flush(builder, a), _flush(builder, b)
     x, y = builder.bitcast(a_bits, _VF32), builder.bitcast(b_bits, _VF32)
     total = builder.fadd(x, y)
@@ -280,18 +343,13 @@ def _fadd(builder, a, b):
     sign = builder.and_(total_bits, _const(_SIGN))
     limit = builder.select(fits, _const(_LARGEST), _const(_EXPONENT))
     result = builder.select(infinite, builder.or_(sign, limit), plain)
-    result = builder.select(_exponent_255(builder, a), _infinity(builder, a), result)
-    result = builder.select(_exponent_255(builder, b), _infinity(builder, b), result)
+    result = _add_infinities(builder, a, b, result)
     builder.branch(done)
     builder.position_at_end(done)
     phi = builder.phi(_V32)
     phi.add_incoming(plain, before)
     phi.add_incoming(result, rare)
     return phi
-
-
-def _fsub(builder, a, b):
-    return _fadd(builder, a, builder.xor(b, _const(_SIGN)))
 
 
 def _truncate_double(builder, wide):
@@ -303,7 +361,7 @@ def _truncate_double(builder, wide):
     return builder.select(tiny, _const(0), narrow)
 
 
-def _fmul(builder, a, b):
+def _fmul_nearest(builder, a, b):
     a_bits, b_bits = _flush(builder, a), _flush(builder, b)
     wide = builder.fmul(
         builder.fpext(builder.bitcast(a_bits, _VF32), _VF64),
@@ -316,19 +374,71 @@ def _fmul(builder, a, b):
     done = builder.append_basic_block("fmul.done")
     builder.cbranch(_any(builder, _exponent_255(builder, plain)), rare, done)
     builder.position_at_end(rare)
-    infinite = builder.or_(_exponent_255(builder, a), _exponent_255(builder, b))
-    result = builder.select(infinite, _infinity(builder, builder.xor(a, b)), plain)
-    zero = builder.or_(
-        builder.icmp_unsigned("==", a_bits, _const(0)),
-        builder.icmp_unsigned("==", b_bits, _const(0)),
-    )
-    result = builder.select(zero, _const(0), result)
+    result = _multiply_infinities(builder, a, b, plain)
     builder.branch(done)
     builder.position_at_end(done)
     phi = builder.phi(_V32)
     phi.add_incoming(plain, before)
     phi.add_incoming(result, rare)
     return phi
+
+
+def _in_chip_mode(name, compute, special):
+    """A float operation in chip mode.
+
+    ``compute`` is that of the processor; on float64 it says whether a result as large as the
+    largest number is truncated or an overflow.  ``special`` decides where an operand is infinite.
+    """
+
+    def build(builder, a, b):
+        x, y = builder.bitcast(a, _VF32), builder.bitcast(b, _VF32)
+        result = compute(builder, x, y)
+        plain = builder.bitcast(builder.fadd(result, _all(_VF32, 0.0)), _V32)
+        large = builder.icmp_signed(">=", _magnitude(builder, plain), _const(_LARGEST))
+        before = builder.block
+        rare = builder.append_basic_block(name + ".large")
+        done = builder.append_basic_block(name + ".done")
+        builder.cbranch(_any(builder, large), rare, done)
+        builder.position_at_end(rare)
+        exact = compute(builder, builder.fpext(x, _VF64), builder.fpext(y, _VF64))
+        size = builder.bitcast(
+            builder.and_(builder.bitcast(exact, _V64), _all(_V64, (1 << 63) - 1)), _VF64
+        )
+        fits = builder.fcmp_ordered("<", size, _all(_VF64, 2.0**128))
+        finite = builder.select(fits, plain, _infinity(builder, plain))
+        chosen = special(builder, a, b, builder.select(large, finite, plain))
+        builder.branch(done)
+        builder.position_at_end(done)
+        phi = builder.phi(_V32)
+        phi.add_incoming(plain, before)
+        phi.add_incoming(chosen, rare)
+        return phi
+
+    build.__name__ = name
+    return build
+
+
+def _add_infinities(builder, a, b, result):
+    result = builder.select(_exponent_255(builder, a), _infinity(builder, a), result)
+    return builder.select(_exponent_255(builder, b), _infinity(builder, b), result)
+
+
+def _multiply_infinities(builder, a, b, result):
+    infinite = builder.or_(_exponent_255(builder, a), _exponent_255(builder, b))
+    result = builder.select(infinite, _infinity(builder, builder.xor(a, b)), result)
+    zero = builder.or_(_exponent_0(builder, a), _exponent_0(builder, b))
+    return builder.select(zero, _const(0), result)
+
+
+if HAS_CHIP_MODE:
+    _fadd = _in_chip_mode("_fadd", ir.IRBuilder.fadd, _add_infinities)
+    _fmul = _in_chip_mode("_fmul", ir.IRBuilder.fmul, _multiply_infinities)
+else:
+    _fadd, _fmul = _fadd_nearest, _fmul_nearest
+
+
+def _fsub(builder, a, b):
+    return _fadd(builder, a, builder.xor(b, _const(_SIGN)))
 
 
 def _magnitude(builder, v):
@@ -367,9 +477,11 @@ def _itof(builder, a):
     return _truncate_double(builder, builder.sitofp(a, _VF64))
 
 
-fadd = _vector_function(2, _fadd, "a + b")
-fsub = _vector_function(2, _fsub, "a - b")
-fmul = _vector_function(2, _fmul, "a * b")
+fadd = _vector_function(2, _fadd, "a + b; in chip mode if the processor has it")
+fadd_nearest = _vector_function(2, _fadd_nearest, "a + b where the processor rounds to nearest")
+fmul_nearest = _vector_function(2, _fmul_nearest, "a * b where the processor rounds to nearest")
+fsub = _vector_function(2, _fsub, "a - b, like fadd")
+fmul = _vector_function(2, _fmul, "a * b, like fadd")
 fmin = _vector_function(2, _fmin, "The smaller of a and b; infinities and NaNs are patterns.")
 fmax = _vector_function(2, _fmax, "The larger of a and b; infinities and NaNs are patterns.")
 fminabs = _vector_function(2, _fminabs, "The smaller of |a| and |b|.")

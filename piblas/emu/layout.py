@@ -36,6 +36,7 @@ class State(NamedTuple):
     M8: Any  # the same memory in bytes
     L: Any  # int32[page]: how many bytes of a page, from its start, belong to a buffer
     U: Any  # int32[row, U_*]: decoded instructions
+    F: Any  # int64[row]: the same for the fast path; see F_* of the packed form
     W: Any  # uint32[row, 2]: the words that they were decoded from
     P: Any  # int32[table, page]: the row of a page's first instruction, or -1
     CT: Any  # int64: cache tags and ages; see C_*
@@ -252,7 +253,7 @@ G_WIDTH = G_SEMAPHORE + 16
     CLASS_NONE,  # not decoded
     CLASS_FAST,  # both units on registers, no condition, nothing else
     CLASS_MOVE,  # the same with a rotation or a write of r5
-    CLASS_TMU,  # one of these with a TMU request, or with a load of a TMU result
+    CLASS_IO,  # one of these that reads a uniform, requests from a TMU or takes its result
     CLASS_ALU,
     CLASS_LOAD,
     CLASS_SEMAPHORE,

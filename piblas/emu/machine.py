@@ -29,7 +29,7 @@ from ..isa.disasm import disassemble
 from ..isa.instr import decode
 from ..isa.modes import SMALL_IMMS
 from . import layout as x
-from . import accounts, memory, scheduler, texture, tmu
+from . import accounts, fast, memory, scheduler, texture, tmu
 from . import clock_layout as t
 from .decode import decode_rows
 
@@ -113,6 +113,7 @@ class Machine:
             M8=words.view(np.uint8),
             L=np.zeros(pages, dtype=np.int32),
             U=np.zeros((_ROWS_OF_PAGE, x.U_WIDTH), dtype=np.int32),
+            F=np.zeros(_ROWS_OF_PAGE, dtype=np.int64),
             W=np.zeros((_ROWS_OF_PAGE, 2), dtype=np.uint32),
             P=np.full(tables * pages, -1, dtype=np.int32),
             CT=np.zeros(x.C_WIDTH, dtype=np.int64),
@@ -249,9 +250,9 @@ class Machine:
                 bigger = 2 * len(s.U)
                 u, w = np.zeros((bigger, x.U_WIDTH), np.int32), np.zeros((bigger, 2), np.uint32)
                 u[:first], w[:first] = s.U[:first], s.W[:first]
-                h = np.zeros((bigger, t.H_WIDTH), np.int64)
-                h[:first] = s.H[:first]
-                self._state = s._replace(U=u, W=w, H=h)
+                f, h = np.zeros(bigger, np.int64), np.zeros((bigger, t.H_WIDTH), np.int64)
+                f[:first], h[:first] = s.F[:first], s.H[:first]
+                self._state = s._replace(U=u, F=f, W=w, H=h)
             self._blocks[key] = first
         return self._blocks[key]
 
@@ -264,7 +265,7 @@ class Machine:
         s = self._state
         if s.G[x.G_INCOHERENT]:
             if s.P[table * len(s.L) + page] < 0:
-                s.U[first : first + _ROWS_OF_PAGE, x.U_CLASS] = x.CLASS_NONE
+                s.F[first : first + _ROWS_OF_PAGE] = 0
             line = int(s.G[x.G_DECODE_ADDR]) >> 6
             entry = x.C_CODE + table * x.CODE_LINES
             entry += int(np.flatnonzero(s.CT[entry : entry + x.CODE_LINES] == line)[0])
@@ -277,6 +278,7 @@ class Machine:
             s.U[rows] = _line_rows(words.tobytes(), present.tobytes())
         else:
             s.U[rows] = decode_rows(words.view("<u8"), present)
+        s.F[rows] = fast.pack_rows(s.U[rows])
         s.W[rows] = words.reshape(-1, 2)
         s.P[table * len(s.L) + page] = first
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from . import lanes
 from .layout import (
     CODE_LINES, CODE_WAYS, C_AGE, C_CODE, C_L2, C_TMU, C_UNIF, FAULT, G_BASE, G_CLOCK, G_FAULT,
     G_FAULT_ADDR, G_FAULT_QPU, G_INCOHERENT, G_L2_LINES, G_SDRAM_LINES, G_SIZE, G_STRICT, G_TRAP,
     G_FRESH, G_NQPUS, G_VDR_ADDR, G_VDR_BYTES, G_VDR_COUNT, G_VDR_OWNER, G_VDR_PITCH, G_VDW_ADDR,
     G_VDW_BYTES, G_VDW_COUNT, G_VDW_OWNER, G_VDW_PITCH, L2_SETS, L2_WAYS, N_UNIFORMS, OK, PER_QPU,
-    Q_AHEAD, Q_AHEAD_2, Q_AHEAD_NEW, Q_AHEAD_NEW_2, Q_COUNT, Q_OTHER, Q_SUSPENDED, Q_UNIF,
-    Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES, UNIF_LINES,
+    Q_AHEAD, Q_AHEAD_2, Q_AHEAD_NEW, Q_AHEAD_NEW_2, Q_COUNT, Q_OTHER, Q_SUSPENDED,
+    Q_UNIF, Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES, UNIF_LINES,
 )  # fmt: skip
 
 
@@ -176,6 +177,21 @@ def tmu_word(S, q, tmu, address):
         cache = (q // PER_QPU * 2 + tmu) * TMU_LINES
         return _through(S, C_TMU + cache + (address >> 6 & (TMU_LINES - 1)), address)
     return np.int64(S.M[(address - S.G[G_BASE]) >> 2])
+
+
+@njit
+def tmu_line(S, q, tmu, address):
+    """The 16 words that a TMU returns for 16 addresses in a row, all in one line of a buffer.
+
+    Without caches the line need not be aligned.
+    """
+    if S.G[G_INCOHERENT]:
+        line = address >> 6
+        entry = C_TMU + (q // PER_QPU * 2 + tmu) * TMU_LINES + (line & (TMU_LINES - 1))
+        if S.CT[entry] != line:
+            _fill(S, entry, line)
+        return lanes.load(S.CD, 16 * entry)
+    return lanes.load(S.M, (address - S.G[G_BASE]) >> 2)
 
 
 # --- uniforms ------------------------------------------------------------------------------------

@@ -12,25 +12,22 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
 from numba import njit
 
-from . import alu, clock, lanes, memory, ports, qpu, tmu
+from . import clock, fast, lanes, memory, qpu
 from .clock_layout import (
     E_QPU, H_WIDTH, K_ISSUE, K_TIMED, NEVER, X_END, X_HORIZON, X_HOT, X_ROW, Z_CLOCK, Z_LINE,
     Z_WIDTH,
 )  # fmt: skip
 from .flat import pointer, rows
 from .layout import (
-    CLASS_FAST, CLASS_NONE, CLASS_TMU, END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE, END_LIMIT,
+    END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE, END_LIMIT,
     END_STEP, FAULT, FIRST_FAULT, F_READS_IO, G_BASE, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE,
     G_FRESH, G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE,
     LAST_WAIT, OK, PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_THREAD, Q_WAIT,
-    Q_WIDTH, R5, SLOT_X, SLOT_Y, State, U_CLASS, U_DA, U_DM, U_FILES, U_FLAGS, U_OP_ADD, U_OP_MUL,
-    U_ROT, U_SA, U_SB, U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
+    Q_WIDTH, State, U_FLAGS, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
 )  # fmt: skip
 
-_FADD, _FMUL = alu.FADD, alu.M_FMUL
 _q_rows, _u_rows, _w_rows = rows(Q_WIDTH), rows(U_WIDTH), rows(2)
 _z_rows, _h_rows = rows(Z_WIDTH), rows(H_WIDTH)
 
@@ -60,78 +57,25 @@ def _row(S, q, pc):
             if not same:
                 if first >= 0:
                     for i in range(8):
-                        S.U[first + (offset >> 3 & 504) + i, U_CLASS] = CLASS_NONE
+                        S.F[first + (offset >> 3 & 504) + i] = 0
                 G[G_DECODE_ADDR], G[G_DECODE_TABLE] = pc, table
                 return -1
     first = S.P[table * (G[G_SIZE] >> 12) + (offset >> 12)]
     if first >= 0:
         row = first + (offset >> 3 & 511)
-        if S.U[row, U_CLASS] != CLASS_NONE:
+        if fast.kind_of(S.F[row]) != fast.NONE:
             return row
     G[G_DECODE_ADDR], G[G_DECODE_TABLE] = pc, table
     return -1
 
 
 @njit
-def _move(S, base, row, x, y):
-    """Results of a word that may rotate or write r5; the mul unit's is returned."""
-    R, U = S.R, S.U
-    amount = U[row, U_ROT]
-    if amount:
-        if amount == 16:
-            amount = np.int64(R[base + 16 * R5]) & 15
-        y = alu.rotate(R, base, y, amount)
-    files = U[row, U_FILES]
-    lanes.store(R, base + U[row, U_DA], x)
-    lanes.store(R, base + U[row, U_DM], y)
-    if files & 16:
-        lanes.store(R, base + 16 * R5, lanes.splat(lanes.first(y)))
-    elif files > 1:
-        lanes.store(R, base + 16 * SLOT_X, x)
-        lanes.store(R, base + 16 * SLOT_Y, y)
-        if files & 6:
-            ports.write_r5(R, base, files & 2 != 0, base + 16 * SLOT_X, 0xFFFF)
-        if files & 8:
-            ports.write_r5(R, base, True, base + 16 * SLOT_Y, 0xFFFF)
-    return y
-
-
-@njit
-def _tmu_ready(S, q, row):
-    """Whether the TMU has the result, or room for the request, of a word."""
-    U = S.U
-    sig = U[row, U_SIG]
-    if sig == qpu.LDTMU0 or sig == qpu.LDTMU1:
-        return tmu.pop_wait(S, q, sig - qpu.LDTMU0)
-    address = max(U[row, U_WADDR_ADD], U[row, U_WADDR_MUL])
-    return tmu.request_wait(S, q, 0 if address == ports.W_T0S else 1, tmu.S_ALONE)
-
-
-@njit
-def _tmu_access(S, q, row, x, y):
-    """The TMU's part of a word: a request with one of the results, or a result into r4."""
-    R, U = S.R, S.U
-    sig = U[row, U_SIG]
-    if sig == qpu.LDTMU0 or sig == qpu.LDTMU1:
-        tmu.pop(S, q, sig - qpu.LDTMU0)
-        return OK
-    place = q * QPU_WORDS + 16 * SLOT_X
-    address = U[row, U_WADDR_ADD]
-    if address == ports.W_T0S or address == ports.W_T1S:
-        lanes.store(R, place, x)
-    else:
-        address = U[row, U_WADDR_MUL]
-        lanes.store(R, place, y)
-    return tmu.request(S, q, 0 if address == ports.W_T0S else 1, place)
-
-
-@njit
 def _turn(S, q, limit, timed):
     """Up to ``limit`` instructions of one QPU: (number issued, OK or why it stopped)."""
-    R, Q, U, P = S.R, S.Q, S.U, S.P
+    Q, U, P = S.Q, S.U, S.P
     incoherent = S.G[G_INCOHERENT] != 0
     base = q * QPU_WORDS
-    pages = S.G[G_SIZE] >> 12
+    size = S.G[G_SIZE]
     pc, br, bottom = Q[q, Q_PC], Q[q, Q_BR], S.G[G_BASE]
     special = Q[q, Q_SPECIAL]
     X, Z, H = S.X, S.Z, S.H
@@ -142,11 +86,11 @@ def _turn(S, q, limit, timed):
     while done < limit:
         row = -1
         offset = pc - bottom
-        if not incoherent and 0 <= offset >> 12 < pages and offset & 7 == 0:
+        if not incoherent and 0 <= offset < size and offset & 7 == 0:
             row = P[offset >> 12]
             if row >= 0:
                 row += offset >> 3 & 511
-                if U[row, U_CLASS] == CLASS_NONE:
+                if fast.kind_of(S.F[row]) == fast.NONE:
                     row = -1
         if row < 0:
             Q[q, Q_PC] = pc
@@ -163,48 +107,33 @@ def _turn(S, q, limit, timed):
             if status != OK:
                 return done, status
             now, line = Z[q, Z_CLOCK], pc >> 6
-        kind = U[row, U_CLASS]
-        if kind <= CLASS_TMU and special == 0 and br != 1:
-            if kind == CLASS_TMU:
-                Q[q, Q_PC], Q[q, Q_BR] = pc, br
-                status = _tmu_ready(S, q, row)
-                if timed:
-                    Z[q, Z_CLOCK] = now
-                    if status == OK:
-                        status = clock.before_tmu(S, q, row)
-                    now = Z[q, Z_CLOCK]
+        kind = fast.kind_of(S.F[row])
+        if kind != fast.CAREFUL and special == 0 and br != 1:
+            count = 1
+            if kind == fast.REGISTERS:
+                if not incoherent:  # there every word is looked up in the instruction cache
+                    # To the end of the page, or of the line, whose fetch takes time.
+                    count = 8 - (pc >> 3 & 7) if timed else 512 - (offset >> 3 & 511)
+                    count = min(count, limit - done)
+                    if br > 0:
+                        count = min(count, br - 1)
+            elif kind != fast.MOVE:
+                Q[q, Q_PC], Q[q, Q_BR], Z[q, Z_CLOCK] = pc, br, now
+                status = fast.begin(S, q, row, timed)
                 if status != OK:
                     return done, status
-            op_add, op_mul = U[row, U_OP_ADD], U[row, U_OP_MUL]
-            a, b = lanes.load(R, base + U[row, U_SA]), lanes.load(R, base + U[row, U_SB])
-            c, d = lanes.load(R, base + U[row, U_SC]), lanes.load(R, base + U[row, U_SD])
-            if op_add == _FADD:
-                x = lanes.fadd(a, b)
-            else:
-                x = alu.add_result(op_add, a, b)
-            if op_mul == _FMUL:
-                y = lanes.fmul(c, d)
-            else:
-                y = alu.mul_result(op_mul, c, d)
-            if kind == CLASS_FAST:
-                lanes.store(R, base + U[row, U_DA], x)
-                lanes.store(R, base + U[row, U_DM], y)
-            else:
-                y = _move(S, base, row, x, y)
-            if kind == CLASS_TMU:
-                status = _tmu_access(S, q, row, x, y)
+                now = Z[q, Z_CLOCK]
+            count, x, y = fast.execute(S, base, row, count, hot)
+            if kind > fast.MOVE:
+                status = fast.end(S, q, row, x, y, timed)
                 if status != OK:
                     return done, status
-                if timed:
-                    clock.after_tmu(S, q, row)
-            pc += 8
+            pc += 8 * count
             if br > 0:
-                br -= 1
-            done += 1
-            now += clk
-            Q[q, Q_COUNT] += 1
-            if hot:
-                H[row, 0] += 1
+                br -= count
+            done += count
+            now += clk * count
+            Q[q, Q_COUNT] += count
             continue
         Q[q, Q_PC], Q[q, Q_BR], Z[q, Z_CLOCK] = pc, br, now
         io = U[row, U_FLAGS] & F_READS_IO or U[row, U_WADDR_ADD] >= 0 or U[row, U_WADDR_MUL] >= 0
@@ -248,7 +177,7 @@ def _earliest(E, count):
     return who, when, then
 
 
-@njit
+@njit(inline="always")
 def _by_time(S, budget):
     """Units and QPUs act in the order of time, for about ``budget`` instructions."""
     G, Q, E, X, Z = S.G, S.Q, S.E, S.X, S.Z
@@ -298,6 +227,47 @@ def _quantum(G):
     return 1 + (G[G_NOISE] >> 16) % (2 * G[G_QUANTUM])
 
 
+@njit(inline="always")
+def _by_turns(S, budget):
+    """QPUs take turns, for about ``budget`` instructions."""
+    G, Q = S.G, S.Q
+    spent = 0
+    while True:
+        q = G[G_CURRENT]
+        if q >= G[G_NQPUS]:
+            alive = False
+            for i in range(G[G_NQPUS]):
+                alive = alive or Q[i, Q_STATE] != 0
+            if not alive:
+                return END_ALL
+            if G[G_MOVED] == 0:
+                return END_DEADLOCK
+            G[G_CURRENT], G[G_LEFT], G[G_MOVED] = 0, 0, 0
+            if spent >= budget:
+                return END_BUDGET
+            continue
+        if Q[q, Q_STATE] != 0:
+            if G[G_LEFT] == 0:
+                G[G_LEFT] = _quantum(G)
+            room = G[G_LIMIT] - Q[q, Q_COUNT]
+            if room <= 0:
+                return END_LIMIT
+            done, status = _turn(S, q, min(G[G_LEFT], room), False)
+            spent += done
+            G[G_LEFT] -= done
+            if done:
+                G[G_MOVED] = 1
+            if FIRST_FAULT <= status or LAST_WAIT < status:
+                return status
+            Q[q, Q_WAIT] = status
+            if status == OK and Q[q, Q_STATE] != 0 and G[G_LEFT] > 0:
+                continue  # only the limit stopped it
+            if Q[q, Q_STATE] == 0:
+                G[G_MOVED] = 1
+        G[G_CURRENT] = q + 1
+        G[G_LEFT] = 0
+
+
 def _make_run(stamp):
     @njit(cache=True, nogil=True)
     def run(arrays, budget, only):
@@ -305,63 +275,33 @@ def _make_run(stamp):
         S = State(
             pointer(arrays.R), _q_rows(arrays.Q), pointer(arrays.G), pointer(arrays.T),
             pointer(arrays.V), pointer(arrays.M), pointer(arrays.M8), pointer(arrays.L),
-            _u_rows(arrays.U), _w_rows(arrays.W), pointer(arrays.P), pointer(arrays.CT),
-            pointer(arrays.CD), pointer(arrays.E), pointer(arrays.K), pointer(arrays.X),
-            _z_rows(arrays.Z), _h_rows(arrays.H), pointer(arrays.TB), pointer(arrays.TS),
+            _u_rows(arrays.U), pointer(arrays.F), _w_rows(arrays.W), pointer(arrays.P),
+            pointer(arrays.CT), pointer(arrays.CD), pointer(arrays.E), pointer(arrays.K),
+            pointer(arrays.X), _z_rows(arrays.Z), _h_rows(arrays.H), pointer(arrays.TB),
+            pointer(arrays.TS),
         )  # fmt: skip
-        G, Q = S.G, S.Q
-        spent = -len(stamp) * 0
-        if G[G_FRESH]:
+        budget -= len(stamp) * 0
+        if S.G[G_FRESH]:
             memory.begin_uniforms(S)
-        if only >= 0:
-            if Q[only, Q_STATE] == 0:
-                return END_ALL
-            done, status = _turn(S, only, 1, False)
-            return END_STEP if status == OK else status
-        if S.K[K_TIMED]:
-            return _by_time(S, budget)
-        while True:
-            q = G[G_CURRENT]
-            if q >= G[G_NQPUS]:
-                alive = False
-                for i in range(G[G_NQPUS]):
-                    alive = alive or Q[i, Q_STATE] != 0
-                if not alive:
-                    return END_ALL
-                if G[G_MOVED] == 0:
-                    return END_DEADLOCK
-                G[G_CURRENT], G[G_LEFT], G[G_MOVED] = 0, 0, 0
-                if spent >= budget:
-                    return END_BUDGET
-                continue
-            if Q[q, Q_STATE] != 0:
-                if G[G_LEFT] == 0:
-                    G[G_LEFT] = _quantum(G)
-                room = G[G_LIMIT] - Q[q, Q_COUNT]
-                if room <= 0:
-                    return END_LIMIT
-                done, status = _turn(S, q, min(G[G_LEFT], room), False)
-                spent += done
-                G[G_LEFT] -= done
-                if done:
-                    G[G_MOVED] = 1
-                if FIRST_FAULT <= status or LAST_WAIT < status:
-                    return status
-                Q[q, Q_WAIT] = status
-                if status == OK and Q[q, Q_STATE] != 0 and G[G_LEFT] > 0:
-                    continue  # only the limit stopped it
-                if Q[q, Q_STATE] == 0:
-                    G[G_MOVED] = 1
-            G[G_CURRENT] = q + 1
-            G[G_LEFT] = 0
+        mode = lanes.chip_mode()
+        if only < 0:
+            status = _by_time(S, budget) if S.K[K_TIMED] else _by_turns(S, budget)
+        elif S.Q[only, Q_STATE] == 0:
+            status = END_ALL
+        else:
+            done, status = _turn(S, only, budget, False)
+            if status == OK:
+                status = END_STEP
+        lanes.set_mode(mode)
+        return status
 
     return run
 
 
 SOURCES = (
     *(f"emu/{name}.py" for name in (
-        "alu clock clock_layout dma fields flat lanes late layout memory ports probe qpu scheduler "
-        "sfu sync threads tmu vpm"
+        "alu clock clock_layout dma fast fields flat lanes late layout memory ports probe qpu "
+        "scheduler sfu sync threads tmu vpm"
     ).split()),
     *(f"isa/{name}.py" for name in "modes ops regs setup_words texture".split()),
 )  # fmt: skip

@@ -13,6 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
+from . import lanes
+
 _INF = 0x7F800000
 _LOG2_E = 1.4426950408889634
 
@@ -77,6 +79,8 @@ def evaluate(function, word):
 
 @njit
 def apply(R, function, source, target):
-    """Evaluate all 16 elements."""
+    """Evaluate all 16 elements; the host's functions expect its own rounding."""
+    mode = lanes.nearest_mode()
     for e in range(16):
         R[target + e] = evaluate(function, np.int64(R[source + e]))
+    lanes.set_mode(mode)

@@ -17,13 +17,13 @@ from ..isa.texture import TYPES
 from . import lanes
 from .dma import settle
 from .layout import (
-    ACC, END_TEXTURE, FAULT, G_STRICT, G_TRAP, G_VDW_OWNER, N_TMU,
+    ACC, END_TEXTURE, FAULT, G_INCOHERENT, G_STRICT, G_TRAP, G_VDW_OWNER, N_TMU,
     N_TMU_PEAK, OK, QPU_WORDS, Q_AGAIN, Q_CONFIGS, Q_COORDS0, Q_COORDS1, Q_COUNT, Q_EXTRA0,
     Q_EXTRA1, Q_FILL0, Q_FILL1, Q_HEAD0, Q_LOOKUP, Q_NOSWAP, Q_NOSWAP_AT, Q_NOSWAP_NEW, Q_OWNER0,
     Q_RESULTS, Q_SPECIAL, Q_THREAD, SLOT_COORDS, SLOT_TEXELS, SP_TEXTURE, SP_THREADS, WAIT_TMU,
     WAIT_TMU_FULL,
 )  # fmt: skip
-from .memory import fault, in_store, inside, live, next_uniform, poison, tmu_word
+from .memory import fault, in_store, inside, live, next_uniform, poison, tmu_line, tmu_word
 
 DEPTH = 8
 S_ALONE = 0
@@ -145,6 +145,24 @@ def _swap_early(S, q):
 
 
 @njit
+def _one_by_one(S, q, unit, source, target, racing):
+    """The words at any 16 addresses."""
+    G = S.G
+    strict = G[G_STRICT] != 0
+    for e in range(16):
+        address = np.int64(S.R[source + e]) & 0xFFFFFFFC
+        if strict and not live(S, address, 4):
+            return fault(S, q, FAULT.TMU, address)
+        if racing and in_store(S, address, address + 4):
+            return fault(S, q, FAULT.RACE_LOAD, address)
+        word = tmu_word(S, q, unit, address) if inside(S, address) else 0
+        if G[G_TRAP] and word == poison(address):
+            return fault(S, q, FAULT.UNINITIALISED, address)
+        S.T[target + e] = word
+    return OK
+
+
+@njit
 def request(S, q, tmu, source):
     """Look up the 16 addresses at ``source`` of ``S.R``."""
     Q, G = S.Q, S.G
@@ -156,16 +174,16 @@ def request(S, q, tmu, source):
         settle(S)
     racing = strict and G[G_VDW_OWNER] >= 0
     target = _target(Q, q, unit)
-    for e in range(16):
-        address = np.int64(S.R[source + e]) & 0xFFFFFFFC
-        if strict and not live(S, address, 4):
-            return fault(S, q, FAULT.TMU, address)
-        if racing and in_store(S, address, address + 4):
-            return fault(S, q, FAULT.RACE_LOAD, address)
-        word = tmu_word(S, q, unit, address) if inside(S, address) else 0
-        if G[G_TRAP] and word == poison(address):
-            return fault(S, q, FAULT.UNINITIALISED, address)
-        S.T[target + e] = word
+    addresses = lanes.band(lanes.load(S.R, source), lanes.splat(0xFFFFFFFC))
+    start = lanes.first(addresses)
+    in_a_row = lanes.add(lanes.splat(start), lanes.word_offsets())
+    scattered = lanes.mask_differ(addresses, in_a_row) != 0 or G[G_INCOHERENT] and start & 63
+    if scattered or racing or G[G_TRAP] or not live(S, start, 64):
+        status = _one_by_one(S, q, unit, source, target, racing)
+        if status != OK:
+            return status
+    else:
+        lanes.store(S.T, target, tmu_line(S, q, unit, start))
     _push(Q, q, unit)
     Q[q, N_TMU] += 1
     return OK

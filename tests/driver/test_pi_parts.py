@@ -312,7 +312,15 @@ def test_a_fork_leaves_the_lock_with_the_parent(place):
 # --- signals --------------------------------------------------------------------------------------
 
 
-def test_an_interrupt_waits_for_the_end_of_the_block():
+@pytest.fixture
+def raising():
+    """Python's own handler of SIGINT, which a process started in the background has not got."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block(raising):
     steps = []
     with pytest.raises(KeyboardInterrupt):
         with interrupts.Deferred() as outer:

@@ -73,24 +73,33 @@ def itof(a, _):
     return toward_zero(Fraction(a - ((a & 0x80000000) << 1)))
 
 
-MODELS = {"fadd": fadd, "fsub": fsub, "fmul": fmul, "itof": itof}
+MODELS = {
+    "fadd": fadd, "fsub": fsub, "fmul": fmul, "itof": itof,
+    "fadd_nearest": fadd, "fmul_nearest": fmul,
+}  # fmt: skip
 
 
 def compiled(name):
+    """A loop over a function, in chip mode unless the name says that the host rounds to nearest."""
     function = getattr(lanes, name)
+    chip = not name.endswith("nearest")
     if name in ("itof", "ftoi", "clz", "bnot"):
 
         @numba.njit
         def run(a, b, out):
+            before = lanes.chip_mode() if chip else lanes.nearest_mode()
             for i in range(0, len(a), 16):
                 lanes.store(out, i, function(lanes.load(a, i)))
+            lanes.set_mode(before)
 
     else:
 
         @numba.njit
         def run(a, b, out):
+            before = lanes.chip_mode() if chip else lanes.nearest_mode()
             for i in range(0, len(a), 16):
                 lanes.store(out, i, function(lanes.load(a, i), lanes.load(b, i)))
+            lanes.set_mode(before)
 
     return run
 
@@ -136,7 +145,7 @@ def test_a_special_element_leaves_the_others_alone():
     """One infinity sends all 16 elements through the rare block."""
     rng = np.random.default_rng(3)
     plain = rng.integers(0x20000000, 0x60000000, (2, 16), dtype=np.uint32)
-    for name in ("fadd", "fsub", "fmul"):
+    for name in ("fadd", "fsub", "fmul", "fadd_nearest", "fmul_nearest"):
         run, out, mixed = compiled(name), np.zeros(16, np.uint32), np.zeros(16, np.uint32)
         run(plain[0], plain[1], out)
         for place in range(16):
@@ -195,3 +204,12 @@ def test_selection_and_masks():
     assert [positive >> e & 1 for e in bits] == [int(0 < x < 1 << 31) for x in a]
     assert [below >> e & 1 for e in bits] == [int(x < y) for x, y in zip(a, b)]
     assert [differ >> e & 1 for e in bits] == [int(x != y) for x, y in zip(a, b)]
+
+
+def test_the_mode_of_the_processor_is_as_before():
+    """What computes in chip mode leaves the thread's mode alone."""
+    tiny = np.full(1, 1.2e-38, dtype=np.float32)
+    third = np.float32(1) / np.float32(3)
+    compiled("fadd")(EDGES, EDGES, np.zeros(len(EDGES), np.uint32))
+    assert (tiny * np.float32(0.25))[0] != 0
+    assert np.float32(1) / np.float32(3) == third and third.view(np.uint32) == 0x3EAAAAAB
