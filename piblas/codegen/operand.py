@@ -13,6 +13,7 @@ import struct
 from typing import Dict, Optional, Tuple, Union
 
 from ..isa import modes, regs
+from ..isa.events import MUX_BITS, READ_BITS, WRITE_BITS
 
 __all__ = [
     "Operand",
@@ -50,6 +51,8 @@ class Operand:
     """Anything that an instruction reads or writes."""
 
     name = "?"
+    reads = writes = 0
+    """What a word does that reads or writes it (:mod:`piblas.isa.events`)."""
 
     def pack(self, mode: str) -> "Modified":
         """This destination with a pack mode ("16a", "8ds", "8888c", ...)."""
@@ -72,10 +75,15 @@ class Operand:
 class Loc(Operand):
     """A physical register; ``index`` is its bit in a mask of places."""
 
-    __slots__ = ("index", "file", "addr", "name")
+    __slots__ = ("index", "file", "addr", "name", "reads", "writes")
 
     def __init__(self, index: int, file: str, addr: int, name: str) -> None:
         self.index, self.file, self.addr, self.name = index, file, addr, name
+        if file != "acc":
+            self.reads, self.writes = READ_BITS[file, addr], WRITE_BITS[file, addr]
+        else:
+            self.reads = MUX_BITS[addr]
+            self.writes = WRITE_BITS["A", 32 + addr] if addr < 4 else 0
 
     def __reduce__(self) -> Tuple:
         return _loc, (self.index,)
@@ -97,13 +105,14 @@ class Port(Operand):
     """A peripheral: for each direction its address and the files ("A", "B" or "AB") that reach
     it, or None."""
 
-    __slots__ = ("name", "read", "write", "effect")
+    __slots__ = ("name", "read", "write", "effect", "reads", "writes")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.read: Optional[Tuple[int, str]] = None
         self.write: Optional[Tuple[int, str]] = None
         self.effect: Optional[str] = None
+        self.reads = self.writes = 0
 
 
 class Const(Operand):
@@ -186,6 +195,12 @@ def _named() -> Dict[str, Operand]:
         for file, name in (("A", row.name_a), ("B", row.name_b)):
             if name and not name.endswith("_b"):  # the uniforms address is set through file A
                 port(name, row.effect).write = (row.addr, file)
+    for operand in table.values():
+        if isinstance(operand, Port):
+            if operand.read:
+                operand.reads = READ_BITS[operand.read[1][0], operand.read[0]]
+            if operand.write:
+                operand.writes = WRITE_BITS[operand.write[1][0], operand.write[0]]
     return table
 
 

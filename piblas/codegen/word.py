@@ -11,13 +11,19 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from ..isa import hazards, modes, ops, regs
+from ..isa.events import SIGNAL_BITS, rotation
 from ..isa.instr import NOP, Instr
 from .code import ALU, BRANCH, END, LOAD, RAW, SIGNAL, Operation
 from .operand import Const, Loc, Port
 
-__all__ = ["Need", "Word", "need_of"]
+__all__ = ["Need", "Word", "ADD_SLOT", "MUL_SLOT", "SIGNAL_SLOT"]
 
+ADD_SLOT, MUL_SLOT, SIGNAL_SLOT = 1, 2, 4
+"""What a word has one of, as bits of ``Need.slots`` and ``Word.free``."""
+_ANY_SLOT = ADD_SLOT | MUL_SLOT | SIGNAL_SLOT
+_SLOT = {ops.ADD: ADD_SLOT, ops.MUL: MUL_SLOT}
 _NULL = regs.NOP_ADDR
+_READ_FLAGS, _WRITE_FLAGS = hazards.mask("read_flags"), hazards.mask("write_flags")
 
 
 class Need:
@@ -29,6 +35,7 @@ class Need:
     __slots__ = (
         "op",
         "units",
+        "slots",
         "a",
         "b",
         "imm",
@@ -47,7 +54,12 @@ class Need:
 
     def __init__(self, op: Operation) -> None:
         self.op = op
-        self.units: Tuple[str, ...] = tuple(row.unit for row in op.choices)
+        self.units: Tuple[str, ...] = tuple([row.unit for row in op.choices])
+        self.slots = 0  # one of which it takes
+        for unit in self.units:
+            self.slots |= _SLOT[unit]
+        if not self.units:
+            self.slots = SIGNAL_SLOT if op.kind == SIGNAL else _ANY_SLOT
         self.a = self.b = self.imm = -1
         self.flex: Tuple[int, ...] = ()
         self.muxes: List[int] = []  # 0..7; -1 - address for a read through either file
@@ -56,15 +68,17 @@ class Need:
         self.pack = 0
         self.file = ""
         self.addr = _NULL
-        self.is_float = any(row.float_in for row in op.choices)
+        self.is_float = any([row.float_in for row in op.choices])
         self.whole = op.kind not in (ALU, SIGNAL)
+        self.events = 0  # of a whole word, or what the operation adds to those of its word
         if op.kind == ALU:
             self._sources()
         if op.kind in (ALU, LOAD, BRANCH):
             self._destination()
-        word = Word()
-        word.add(self, self.units[0] if self.units else "")
-        self.events = hazards.events(word.instr())
+        if self.whole:
+            self.events = hazards.events(self.instr())
+        else:
+            self.events |= SIGNAL_BITS[op.signal]
 
     def _port(self, file: str, addr: int) -> None:
         if file == "AB":
@@ -79,9 +93,11 @@ class Need:
 
     def _sources(self) -> None:
         op = self.op
+        reads = 0
         if op.rotate:
             self.imm = op.rotate
         for src, unpack in zip(op.srcs, op.unpacks):
+            reads |= src.reads
             if isinstance(src, Loc):
                 if src.index >= 64:
                     self.muxes.append(src.addr)
@@ -107,9 +123,16 @@ class Need:
                 self._port(src.read[1], src.read[0])
                 if src.read[1] == "A":
                     self.unpack_a = 0
+        self.events = reads | rotation(reads, op.rotate) if op.rotate else reads
+        if op.sf:
+            self.events |= _WRITE_FLAGS
+        if op.cond > modes.COND_ALWAYS:
+            self.events |= _READ_FLAGS
 
     def _destination(self) -> None:
         op = self.op
+        if op.dst is not None:
+            self.events |= op.dst.writes
         if isinstance(op.dst, Loc):
             if op.dst.index < 64:
                 self.file, self.addr = op.dst.file, op.dst.addr
@@ -124,9 +147,37 @@ class Need:
             assert self.pm in (None, pm), op
             self.pm = pm
 
-
-def need_of(op: Operation) -> Need:
-    return Need(op)
+    def instr(self) -> Instr:
+        """The instruction of an operation that takes a whole word."""
+        op = self.op
+        if op.kind == RAW:
+            assert op.instr is not None
+            return op.instr
+        if op.kind == END:
+            return NOP.but(sig=3)
+        ws = int(self.file == "B")
+        if op.kind == BRANCH:
+            reg = op.srcs[0] if op.srcs else None
+            return Instr.branch(
+                cond_br=op.cond_br,
+                rel=int(op.rel),
+                reg=int(reg is not None),
+                raddr_a=reg.addr if isinstance(reg, Loc) else 0,
+                ws=ws,
+                waddr_add=self.addr,
+                imm=op.imm,
+            )
+        silent = op.dst is None
+        return Instr.load(
+            op.imm,
+            load_kind=op.load_kind,
+            ws=ws,
+            waddr_add=self.addr,
+            cond_add=modes.COND_NEVER if silent else op.cond,
+            sf=int(op.sf),
+            pm=self.pm or 0,
+            pack=self.pack,
+        )
 
 
 class Word:
@@ -134,6 +185,7 @@ class Word:
 
     __slots__ = (
         "parts",
+        "free",
         "adding",
         "muling",
         "signal",
@@ -151,6 +203,7 @@ class Word:
 
     def __init__(self) -> None:
         self.parts: List[Need] = []
+        self.free = _ANY_SLOT
         self.adding: Optional[Need] = None
         self.muling: Optional[Need] = None
         self.signal = modes.SIG_NONE
@@ -167,7 +220,7 @@ class Word:
         if need.whole or self.whole:
             if self.parts:
                 return False
-            self.whole = True
+            self.whole, self.free = True, 0
             self.parts.append(need)
             return True
         op = need.op
@@ -175,6 +228,7 @@ class Word:
             if self.signal != modes.SIG_NONE or self.imm >= 0:
                 return False
             self.signal = op.signal
+            self.free &= ~SIGNAL_SLOT
             self.parts.append(need)
             return True
         if not unit:  # a nop
@@ -236,6 +290,7 @@ class Word:
             self.adding = need
         else:
             self.muling = need
+        self.free &= ~_SLOT[unit]
         self.a, self.b, self.imm, self.flex = a, b, imm, flex
         self.unpack_a, self.unpack_r4, self.pm, self.ws = unpack_a, unpack_r4, pm, ws
         self.pack = self.pack or need.pack
@@ -254,7 +309,7 @@ class Word:
     def instr(self) -> Instr:
         """The instruction; the offset of a branch to a label is left to the linker."""
         if self.whole:
-            return self._whole(self.parts[0])
+            return self.parts[0].instr()
         if not self.parts:
             return NOP
         values = {"sig": modes.SIG_SMALL_IMM if self.imm >= 0 else self.signal}
@@ -279,7 +334,7 @@ class Word:
         for unit, need in ((ops.ADD, self.adding), (ops.MUL, self.muling)):
             if need is None:
                 continue
-            row = next(row for row in need.op.choices if row.unit == unit)
+            row = need.op.choices[need.units.index(unit)]
             muxes = [mux if mux >= 0 else where[-1 - mux] for mux in need.muxes]
             values[f"op_{unit}"] = row.code
             values[f"waddr_{unit}"] = need.addr
@@ -288,35 +343,3 @@ class Word:
             if need.op.sf:
                 values["sf"] = 1
         return Instr(**values)
-
-    @staticmethod
-    def _whole(need: Need) -> Instr:
-        op = need.op
-        if op.kind == RAW:
-            assert op.instr is not None
-            return op.instr
-        if op.kind == END:
-            return NOP.but(sig=3)
-        ws = int(need.file == "B")
-        if op.kind == BRANCH:
-            reg = op.srcs[0] if op.srcs else None
-            return Instr.branch(
-                cond_br=op.cond_br,
-                rel=int(op.rel),
-                reg=int(reg is not None),
-                raddr_a=reg.addr if isinstance(reg, Loc) else 0,
-                ws=ws,
-                waddr_add=need.addr,
-                imm=op.imm,
-            )
-        silent = op.dst is None
-        return Instr.load(
-            op.imm,
-            load_kind=op.load_kind,
-            ws=ws,
-            waddr_add=need.addr,
-            cond_add=modes.COND_NEVER if silent else op.cond,
-            sf=int(op.sf),
-            pm=need.pm or 0,
-            pack=need.pack,
-        )
