@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from .code import ALU, BRANCH, Bundle, Code, fail
+from .code import ALU, Bundle, Code, fail
 from .lower import move, places
 from .operand import MASK_A, MASK_ACC, MASK_B, Const, Loc, Operand, Port, Reg
 
@@ -19,12 +19,7 @@ Placement = Dict[Operand, Loc]
 
 def sources_of(bundle: Bundle) -> List[Operand]:
     """The distinct operands that take a read port of the word, rotations' immediate included."""
-    found: Dict[Operand, None] = {}
-    for op in bundle.ops:
-        if op.kind in (ALU, BRANCH):
-            for src in op.srcs:
-                found[src] = None
-    return list(found)
+    return list(dict.fromkeys([src for op in bundle.ops for src in op.srcs]))
 
 
 def side_of(operand: Operand, placement: Placement) -> int:
@@ -38,7 +33,8 @@ def side_of(operand: Operand, placement: Placement) -> int:
 def _clash(bundle: Bundle, placement: Placement) -> Optional[Tuple[Operand, int]]:
     """An operand that must be copied, and where the copy must not be; None if all fit."""
     if len(bundle.ops) == 1 and not bundle.ops[0].rotate:
-        if sum(1 for src in bundle.ops[0].srcs if side_of(src, placement)) < 2:
+        srcs = bundle.ops[0].srcs
+        if len(srcs) < 2 or not (side_of(srcs[0], placement) and side_of(srcs[1], placement)):
             return None
     taken: Dict[int, List[Operand]] = {MASK_A: [], MASK_B: [], MASK_A | MASK_B: []}
     addresses: Dict[int, set] = {MASK_A: set(), MASK_B: set()}
@@ -94,7 +90,8 @@ def resolve(code: Code, placement: Placement) -> Tuple[Code, int]:
                     count += 1
                     copy, bundle = _copied(bundle, *clash)
                     bundles.append(copy)
-                _check_destinations(bundle, placement)
+                if len(bundle.ops) > 1:
+                    _check_destinations(bundle, placement)
             bundles.append(bundle)
         block.bundles = bundles
     return code, count

@@ -50,9 +50,12 @@ MASK_ANY = MASK_A | MASK_B | MASK_ACC
 class Operand:
     """Anything that an instruction reads or writes."""
 
+    __slots__ = ()
     name = "?"
     reads = writes = 0
     """What a word does that reads or writes it (:mod:`piblas.isa.events`)."""
+    is_register = False
+    """Whether it is a virtual register or one that those may get."""
 
     def pack(self, mode: str) -> "Modified":
         """This destination with a pack mode ("16a", "8ds", "8888c", ...)."""
@@ -75,10 +78,11 @@ class Operand:
 class Loc(Operand):
     """A physical register; ``index`` is its bit in a mask of places."""
 
-    __slots__ = ("index", "file", "addr", "name", "reads", "writes")
+    __slots__ = ("index", "file", "addr", "name", "reads", "writes", "is_register")
 
     def __init__(self, index: int, file: str, addr: int, name: str) -> None:
         self.index, self.file, self.addr, self.name = index, file, addr, name
+        self.is_register = index < 68
         if file != "acc":
             self.reads, self.writes = READ_BITS[file, addr], WRITE_BITS[file, addr]
         else:
@@ -128,7 +132,8 @@ class Const(Operand):
 class Reg(Operand):
     """A virtual register; ``allowed`` is the mask of places that it may get."""
 
-    __slots__ = ("name", "file", "allowed", "undefined", "where", "origin", "soft")
+    __slots__ = ("name", "allowed", "undefined", "where", "origin", "soft")
+    is_register = True
 
     def __init__(
         self, name: str, allowed: int = MASK_ANY, undefined: bool = False, where: Where = None
