@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ..isa import hazards, modes
-from .code import RAW, Block, Bundle, Code, Operation, fail
-from .operand import LOCS, Loc, Operand, Reg
+from .code import RAW, Bundle, Code, Operation, fail
+from .operand import LOCS, Operand, Reg
 
 __all__ = ["Liveness", "split_values", "bits_in"]
 

@@ -7,9 +7,9 @@ until its lookup can be done, as long as there is other work (:mod:`.lookups`). 
 uniform stream keep a distance and the places that the generator gave them: the queue behind them
 holds two words, and a line of the stream that is asked for late stalls the QPU.
 
-The body of a loop is scheduled a second time, in the order that the generator wrote, and the
-shorter result is taken: where every word is full, as in matrix products, a generator can know a
-rhythm that no greedy order finds.
+The body of a loop is scheduled first in the order that the generator wrote, and the other way only
+as long as that may still take no more words: where every word is full, as in matrix products, a
+generator can know a rhythm that no greedy order finds.
 """
 
 from __future__ import annotations
@@ -77,15 +77,18 @@ class _Region:
         self.events: List[int] = []
         self.slots: List[int] = []  # of which a word needs one or more for the bundle
         self.leaning: List[int] = []  # operations that the mul unit must do, less the add unit's
+        self.size: List[int] = []  # halves of a word: an operation of a unit is one
         for row in self.needs:
-            bits = slots = leaning = 0
+            bits = slots = leaning = size = 0
             for need in row:
                 bits |= need.events
                 slots |= need.slots
                 leaning += (need.slots == MUL_SLOT) - (need.slots == ADD_SLOT)
+                size += 2 if need.whole else 1 if need.units else 0
             self.events.append(bits)
             self.slots.append(slots)
             self.leaning.append(leaning)
+            self.size.append(size)
         self.pace = _PACE
         if loop:  # one that wants them faster will have to wait, but need not be longer for it
             reads = sum(1 for bits in self.events if bits & _UNIFORM)
@@ -98,6 +101,8 @@ class _Region:
         for edges in self.follow:
             for k in edges:
                 self.waiting[k] += 1
+        # Those behind each that may stand in the same word.
+        self.beside = [[k for k, wait in edges.items() if not wait] for edges in self.follow]
         requests = requests_of_pops(bundles, lookups)
         self.pops = {request: pop for pop, request in requests.items()}
         self.heights = _heights(self.events, uses, self.follow, leave, self.pops)
@@ -109,7 +114,8 @@ class _List:
     def __init__(self, region: _Region, as_written: bool) -> None:
         count = len(region.bundles)
         self.needs, self.events, self.follow = region.needs, region.events, region.follow
-        self.slots, self.pops, self.pace = region.slots, region.pops, region.pace
+        self.beside, self.slots = region.beside, region.slots
+        self.pops, self.pace = region.pops, region.pace
         heights = range(count, 0, -1) if as_written else region.heights
         self.urgency = [(-height, i) for i, height in enumerate(heights)]
         self.patient = [0] * count  # the time from which on a pop need not stall
@@ -121,6 +127,8 @@ class _List:
         self.left = count
         self.leaning = region.leaning
         self.lean = sum(self.leaning)
+        self.size = region.size
+        self.halves = sum(self.size)
 
     def word(self, clock: int, ban: int, without: int, swap: bool) -> "_Choice":
         """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
@@ -129,7 +137,7 @@ class _List:
         next_uniform, hurry, full = self.next_uniform, False, False
         ready, events, earliest, patient = self.ready, self.events, self.earliest, self.patient
         slots = self.slots
-        freed: Dict[int, int] = {}  # edges into bundles that this word's bundles took away
+        freed: Dict[int, int] = {}  # edges into bundles that may still come into this word
         again = True
         while again and not word.whole and not full:
             again = False
@@ -155,16 +163,13 @@ class _List:
                 if own & _UNIFORM:
                     next_uniform = clock + self.pace
                 stalled = max(stalled, patient[i] - clock)
-                for k, wait in self.follow[i].items():
+                for k in self.beside[i]:
                     freed[k] = freed.get(k, 0) + 1
-                    if not wait and freed[k] == self.waiting[k] and self.earliest[k] <= clock:
-                        if all(
-                            not self.follow[other].get(k, 0) for other in placed
-                        ):
-                            if ready is self.ready:
-                                ready = list(ready)
-                            insort(ready, self.urgency[k])
-                            again = True
+                    if freed[k] == self.waiting[k] and earliest[k] <= clock:
+                        if ready is self.ready:
+                            ready = list(ready)
+                        insort(ready, self.urgency[k])
+                        again = True
                 full = not word.free or word.free == SIGNAL_SLOT and word.imm >= 0
                 if again or full or word.whole:
                     break  # what became ready may be more urgent than what comes next
@@ -183,6 +188,7 @@ class _List:
                 self.ready.remove(self.urgency[i])
             self.left -= 1
             self.lean -= self.leaning[i]
+            self.halves -= self.size[i]
             for k, wait in self.follow[i].items():
                 if earliest[k] < clock + wait:
                     earliest[k] = clock + wait
@@ -201,6 +207,8 @@ class _List:
             return choice
         first = choice.placed[0]
         for without, swap in ((-1, True), (first, False)):
+            if swap and self.slots[first] != ADD_SLOT | MUL_SLOT:
+                continue  # there is no other unit for it
             other = self.word(clock, ban, without, swap)
             if other.units > choice.units and not other.word.whole:
                 return other
@@ -238,17 +246,23 @@ def pack(
     if not loop:
         words = _packed(_List(region, False), window, _List.first)
     else:
-        ways = [_packed(_List(region, order), window, _List.best) for order in (False, True)]
-        words = min(ways, key=len)
+        written = _packed(_List(region, True), window, _List.best)
+        words = _packed(_List(region, False), window, _List.best, len(written)) or written
     return [line_of(word.word, [bundles[i] for i in sorted(word.placed)]) for word in words]
 
 
 def _packed(
-    todo: _List, window: Window, pick: Callable[[_List, int, int], _Choice]
+    todo: _List,
+    window: Window,
+    pick: Callable[[_List, int, int], _Choice],
+    limit: Optional[int] = None,
 ) -> List[_Choice]:
+    """The words of a region; none if they are bound to be more than ``limit``."""
     words: List[_Choice] = []
     most = 5 * todo.left + 16
     while todo.left:
+        if limit is not None and len(words) + (todo.halves + 1) // 2 > limit:
+            return []
         choice = pick(todo, len(words), window[0])
         todo.take(choice, len(words))
         words.append(choice)
