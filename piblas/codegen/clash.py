@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Tuple
 
 from .code import ALU, Bundle, Code, fail
-from .lower import move, places
+from .lower import move
 from .operand import MASK_A, MASK_ACC, MASK_B, Const, Loc, Operand, Port, Reg
 
 __all__ = ["Placement", "clashes_of", "resolve", "side_of", "sources_of"]
@@ -27,7 +27,7 @@ def side_of(operand: Operand, placement: Placement) -> int:
     operand = placement.get(operand, operand)
     if isinstance(operand, Loc):
         return 0 if operand.index >= 64 else MASK_A if operand.index < 32 else MASK_B
-    return places(operand)
+    return operand.allowed
 
 
 def _clash(bundle: Bundle, placement: Placement) -> Optional[Tuple[Operand, int]]:

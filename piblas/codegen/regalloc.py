@@ -17,7 +17,6 @@ from typing import Dict, List, Tuple
 from .clash import Placement, clashes_of, resolve, side_of, sources_of
 from .code import Code, fail
 from .liveness import Liveness, split_values
-from .lower import places
 from .operand import LOCS, MASK_A, MASK_ACC, MASK_B, Loc, Operand, Port, Reg, mask_text
 
 __all__ = ["allocate"]
@@ -104,7 +103,7 @@ def _meet(srcs: List[Operand], settled: int, weight: int, live: Liveness, table:
                 if other.index < 64:
                     row.append((-1, MASK_A if other.file == "A" else MASK_B, weight))
             else:
-                side = places(other) if not isinstance(other, Port) or other.read else 0
+                side = other.allowed
                 if isinstance(other, Port) and other.write and not other.read:
                     side = {"A": MASK_A, "B": MASK_B}.get(other.write[1], 0)
                 if side in (MASK_A, MASK_B):
@@ -173,7 +172,7 @@ def _try(
                 if where is not None:
                     settled = 0 if where >= 64 else MASK_A if where < 32 else MASK_B
                 else:
-                    allowed = live.registers[other].allowed  # type: ignore[attr-defined]
+                    allowed = live.registers[other].allowed
                     settled = allowed if allowed in (MASK_A, MASK_B) else 0
             if settled == MASK_A:
                 cost[_A] += 2 * weight

@@ -7,6 +7,7 @@ word means for other words is written down here and nowhere else (guide, p. 28-3
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
@@ -35,7 +36,7 @@ class Event:
     offset: int
     count: int
 
-    @property
+    @functools.cached_property
     def mask(self) -> int:
         return ((1 << self.count) - 1) << self.offset
 
