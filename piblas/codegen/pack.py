@@ -162,7 +162,8 @@ class _List:
                 hurry = False
                 if own & _UNIFORM:
                     next_uniform = clock + self.pace
-                stalled = max(stalled, patient[i] - clock)
+                if stalled < patient[i] - clock:
+                    stalled = patient[i] - clock
                 for k in self.beside[i]:
                     freed[k] = freed.get(k, 0) + 1
                     if freed[k] == self.waiting[k] and earliest[k] <= clock:

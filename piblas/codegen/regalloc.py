@@ -25,7 +25,7 @@ SHORT = 24
 """Points (two a word) that a value may span to count as a temporary."""
 
 _ACC, _A, _B = 0, 1, 2
-_GROUPS = (range(64, 68), range(32), range(32, 64))
+_GROUPS = ((MASK_ACC, range(64, 68)), (MASK_A, range(32)), (MASK_B, range(32, 64)))
 _ROUNDS = 40
 
 _SWAPS = 12
@@ -65,10 +65,9 @@ def _meetings(code: Code, live: Liveness) -> Meetings:
     table: Meetings = {}
     for weight, block in zip(code.weights(), code.blocks):
         for bundle in block.bundles:
-            srcs = sources_of(bundle)
             settled = MASK_B if any([op.rotate for op in bundle.ops]) else 0
-            if len(srcs) > 1 or settled:
-                _meet(srcs, settled, weight, live, table)
+            if len(bundle.ops) > 1 or len(bundle.ops[0].srcs) > 1 or settled:
+                _meet(sources_of(bundle), settled, weight, live, table)
             if len(bundle.ops) > 1:
                 dsts = [op.dst for op in bundle.ops if op.dst is not None]
                 _meet(dsts, 0, _FIRM, live, table)
@@ -201,7 +200,9 @@ def _try(
 
 def _free(reg: Reg, kind: int, busy: List[int], span: int) -> List[int]:
     """The places of one kind that a register may get for its interval."""
-    return [i for i in _GROUPS[kind] if reg.allowed >> i & 1 and not busy[i] & span]
+    mask, group = _GROUPS[kind]
+    allowed = reg.allowed & mask
+    return [i for i in group if allowed >> i & 1 and not busy[i] & span] if allowed else []
 
 
 def _out_of_registers(
