@@ -69,7 +69,12 @@ def _meetings(code: Code, live: Liveness) -> Meetings:
             if len(bundle.ops) > 1 or len(bundle.ops[0].srcs) > 1 or settled:
                 _meet(sources_of(bundle), settled, weight, live, table)
             if len(bundle.ops) > 1:
-                dsts = [op.dst for op in bundle.ops if op.dst is not None]
+                # A register that is only written under the condition "never" is not live.
+                dsts = [
+                    op.dst
+                    for op in bundle.ops
+                    if op.dst is not None and (op.dst in live.number or isinstance(op.dst, Port))
+                ]
                 _meet(dsts, 0, _FIRM, live, table)
     return table
 
