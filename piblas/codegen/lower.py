@@ -200,7 +200,8 @@ class _Lowering:
         first: List[Bundle] = []
         for op in self.before:
             first += _Lowering(Bundle((op,))).run()
-        return first + [Bundle(done, fixed, self.bundle.comments)]
+        self.bundle.ops = tuple(done)
+        return first + [self.bundle]
 
 
 def lower(code: Code) -> Code:

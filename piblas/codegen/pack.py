@@ -101,7 +101,7 @@ class _Region:
         for edges in self.follow:
             for k in edges:
                 self.waiting[k] += 1
-        # Those behind each that may stand in the same word.
+        # The followers of each that may stand in the same word.
         self.beside = [[k for k, wait in edges.items() if not wait] for edges in self.follow]
         requests = requests_of_pops(bundles, lookups)
         self.pops = {request: pop for pop, request in requests.items()}
@@ -112,10 +112,7 @@ class _List:
     """The bundles of a region that are still to be placed, and the state that they have left."""
 
     def __init__(self, region: _Region, as_written: bool) -> None:
-        count = len(region.bundles)
-        self.needs, self.events, self.follow = region.needs, region.events, region.follow
-        self.beside, self.slots = region.beside, region.slots
-        self.pops, self.pace = region.pops, region.pace
+        self.region, count = region, len(region.bundles)
         heights = range(count, 0, -1) if as_written else region.heights
         self.urgency = [(-height, i) for i, height in enumerate(heights)]
         self.patient = [0] * count  # the time from which on a pop need not stall
@@ -125,18 +122,16 @@ class _List:
         self.earliest = [0] * count
         self.ready = sorted(self.urgency[i] for i in range(count) if not self.waiting[i])
         self.left = count
-        self.leaning = region.leaning
-        self.lean = sum(self.leaning)
-        self.size = region.size
-        self.halves = sum(self.size)
+        self.lean = sum(region.leaning)
+        self.halves = sum(region.size)
 
     def word(self, clock: int, ban: int, without: int, swap: bool) -> "_Choice":
         """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
         which unit the first bundle takes."""
         word, placed, bits, stalled = Word(), [], 0, self.stalled
         next_uniform, hurry, full = self.next_uniform, False, False
-        ready, events, earliest, patient = self.ready, self.events, self.earliest, self.patient
-        slots = self.slots
+        region, ready, earliest, patient = self.region, self.ready, self.earliest, self.patient
+        events, slots = region.events, region.slots
         freed: Dict[int, int] = {}  # edges into bundles that may still come into this word
         again = True
         while again and not word.whole and not full:
@@ -153,7 +148,7 @@ class _List:
                         continue
                     if own & _UNIFORM and clock < next_uniform:
                         continue
-                grown = _fit(word, self.needs[i], self.lean, bits | own, swap and not placed)
+                grown = _fit(word, region.needs[i], self.lean, bits | own, swap and not placed)
                 if grown is None:
                     continue
                 word = grown
@@ -161,10 +156,10 @@ class _List:
                 placed.append(i)
                 hurry = False
                 if own & _UNIFORM:
-                    next_uniform = clock + self.pace
+                    next_uniform = clock + region.pace
                 if stalled < patient[i] - clock:
                     stalled = patient[i] - clock
-                for k in self.beside[i]:
+                for k in region.beside[i]:
                     freed[k] = freed.get(k, 0) + 1
                     if freed[k] == self.waiting[k] and earliest[k] <= clock:
                         if ready is self.ready:
@@ -181,16 +176,16 @@ class _List:
     def take(self, choice: "_Choice", clock: int) -> None:
         """Strike out what a word holds."""
         self.stalled, self.next_uniform = choice.stalled, choice.next_uniform
-        earliest, waiting = self.earliest, self.waiting
+        region, earliest, waiting = self.region, self.earliest, self.waiting
         for i in choice.placed:
-            if i in self.pops:
-                self.patient[self.pops[i]] = clock + self.stalled + LATENCY
+            if i in region.pops:
+                self.patient[region.pops[i]] = clock + self.stalled + LATENCY
             if self.urgency[i] in self.ready:
                 self.ready.remove(self.urgency[i])
             self.left -= 1
-            self.lean -= self.leaning[i]
-            self.halves -= self.size[i]
-            for k, wait in self.follow[i].items():
+            self.lean -= region.leaning[i]
+            self.halves -= region.size[i]
+            for k, wait in region.follow[i].items():
                 if earliest[k] < clock + wait:
                     earliest[k] = clock + wait
                 waiting[k] -= 1
@@ -208,7 +203,7 @@ class _List:
             return choice
         first = choice.placed[0]
         for without, swap in ((-1, True), (first, False)):
-            if swap and self.slots[first] != ADD_SLOT | MUL_SLOT:
+            if swap and self.region.slots[first] != ADD_SLOT | MUL_SLOT:
                 continue  # there is no other unit for it
             other = self.word(clock, ban, without, swap)
             if other.units > choice.units and not other.word.whole:

@@ -72,7 +72,7 @@ class Need:
         self.file = ""
         self.addr = _NULL
         self.whole = op.kind not in (ALU, SIGNAL)
-        self.events = 0  # of a whole word, or what the operation adds to those of its word
+        self.events = 0  # those of its word that the operation is the cause of
         if op.kind == ALU:
             self._sources()
         if op.kind in (ALU, LOAD, BRANCH):
