@@ -136,10 +136,9 @@ def _same_destination(i: Instr) -> bool:
 def _conditional_io(i: Instr) -> bool:
     if i.sig == modes.SIG_BRANCH:
         return False
-    return any(
-        _is_io(addr) and addr != 37 and cond != modes.COND_ALWAYS
-        for addr, cond in ((i.waddr_add, i.cond_add), (i.waddr_mul, i.cond_mul))
-    )
+    add = i.cond_add != modes.COND_ALWAYS and i.waddr_add != 37 and _is_io(i.waddr_add)
+    mul = i.cond_mul != modes.COND_ALWAYS and i.waddr_mul != 37 and _is_io(i.waddr_mul)
+    return add or mul
 
 
 def _colour_pack_to_io(i: Instr) -> bool:
