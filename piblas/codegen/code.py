@@ -48,25 +48,9 @@ class Operation:
     """
 
     __slots__ = (
-        "kind",
-        "name",
-        "where",
-        "choices",
-        "dst",
-        "pack",
-        "srcs",
-        "unpacks",
-        "cond",
-        "sf",
-        "rotate",
-        "signal",
-        "load_kind",
-        "imm",
-        "cond_br",
-        "rel",
-        "targets",
-        "instr",
-    )
+        "kind", "name", "where", "choices", "dst", "pack", "srcs", "unpacks", "cond", "sf",
+        "rotate", "signal", "load_kind", "imm", "cond_br", "rel", "targets", "instr",
+    )  # fmt: skip
 
     def __init__(
         self,
