@@ -11,6 +11,8 @@ count they let pass.
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
@@ -109,6 +111,8 @@ class _Checker:
                 self.instrs.append(NOP)
         self.events = [hazards.events(instr) for instr in self.instrs]
         self.follow, self.roots = self._flow(labels)
+        count = len(self.instrs)
+        self.next = [[k for k in row if 0 <= k < count] for row in self.follow]
         self.reached = self._reach()
         for i, (reason, text) in self.bad.items():
             level = ERROR if i in self.reached else WARN
@@ -175,25 +179,32 @@ class _Checker:
             stack += self.follow[i]
         return sorted(seen)
 
-    def _next(self, i: int) -> List[int]:
-        return [k for k in self.follow[i] if 0 <= k < len(self.instrs)]
-
     def _solve(
-        self, start: Any, unknown: Any, join: Callable[[Any, Any], Any], step: Callable[..., Any]
+        self,
+        touching: int,
+        start: Any,
+        unknown: Any,
+        join: Callable[[Any, Any], Any],
+        step: Callable[..., Any],
     ) -> Dict[int, Any]:
-        """The state before each word that can be reached."""
+        """The state before each word that can be reached.  Words without one of the events
+        ``touching`` leave it as it is."""
         before: Dict[int, Any] = {root: unknown for root in self.roots}
         if self.instrs:
             before[0] = join(before[0], start) if 0 in before else start
         work = sorted(before, reverse=True)
         while work:
             i = work.pop()
-            after = step(i, before[i])
-            for k in self._next(i):
-                merged = after if k not in before else join(before[k], after)
-                if k not in before or merged != before[k]:
+            after = step(i, before[i]) if self.events[i] & touching else before[i]
+            for k in self.next[i]:
+                if k in before:
+                    merged = join(before[k], after)
+                    if merged == before[k]:
+                        continue
                     before[k] = merged
-                    work.append(k)
+                else:
+                    before[k] = after
+                work.append(k)
         return before
 
     # --- rules about words and distances -------------------------------------------------------
@@ -213,11 +224,11 @@ class _Checker:
         for i in self.reached:
             bits = self.events[i]
             ban = forbidden(bits)
-            if not any(ban) and not bits & warn_first:
-                continue
             near = [i]
             for distance in range(1, MAX_DISTANCE + 1):
-                near = [k for n in near for k in self._next(n)]
+                if not any(ban[distance:]) and not bits & warn_first:
+                    break
+                near = [k for n in near for k in self.next[n]]
                 for k in near:
                     if self.events[k] & ban[distance] or bits & warn_first:
                         self._name_distance(i, k, distance)
@@ -251,7 +262,10 @@ class _Checker:
                     state |= 1 << n
             return state
 
-        before = self._solve(0, 0, lambda one, two: one | two, step)
+        touching = 0
+        for _, sets, clears, _ in rules:
+            touching |= sets | clears
+        before = self._solve(touching, 0, 0, operator.or_, step)
         for i, state in before.items():
             for n, (rule, _, clears, fault) in enumerate(rules):
                 if state >> n & 1 and self.events[i] & fault and not self.events[i] & clears:
@@ -270,8 +284,10 @@ class _Checker:
         last = len(self.instrs) - 1
         return [min(i + 2, last) for i in self.reached if self.events[i] & _E["thrend"]]
 
-    def tmu(self, what: str) -> List[int]:
-        found = []
+    @functools.cached_property
+    def _lookups(self) -> Dict[str, List[int]]:
+        """Words that break a rule about the queues of the TMUs, by the name of its check."""
+        found: Dict[str, List[int]] = {"depth": [], "pop": [], "left": []}
         for number in (0, 1):
             request, pop = _E[f"request_tmu{number}"], _E[f"pop_tmu{number}"]
             config = mask(f"config_tmu{number}")
@@ -293,15 +309,15 @@ class _Checker:
             def join(one: _Lookups, two: _Lookups) -> _Lookups:
                 return (*_widest(one[:2], two[:2]), one[2] | two[2])
 
-            before = self._solve((0, 0, 0), (0, 9, 1), join, step)
+            before = self._solve(request | pop | config, (0, 0, 0), (0, 9, 1), join, step)
             for i, span in before.items():
                 bits = self.events[i]
-                if what == "depth" and bits & request and step(i, span)[0] > 4:
-                    found.append(i)
-                if what == "pop" and bits & pop and span[1] == 0:
-                    found.append(i)
-            if what == "left":
-                found += [i for i in self._ends() if i in before and step(i, before[i])[0] > 0]
+                if bits & request and step(i, span)[0] > 4:
+                    found["depth"].append(i)
+                if bits & pop and span[1] == 0:
+                    found["pop"].append(i)
+            ends = [i for i in self._ends() if i in before]
+            found["left"] += [i for i in ends if step(i, before[i])[0] > 0]
         return found
 
     def texture_uniform(self) -> List[int]:
@@ -317,15 +333,18 @@ class _Checker:
                     return 0
                 return 1 if self.events[i] & config else pending
 
-            for i, pending in self._solve(0, 0, min, step).items():
+            for i, pending in self._solve(request | config, 0, 0, min, step).items():
                 if pending and self.events[i] & request and self.events[i] & _E["uniform"]:
                     found.append(i)
         return found
 
-    def vpm(self, what: str) -> List[int]:
+    @functools.cached_property
+    def _vectors(self) -> Dict[str, List[int]]:
+        """Words that break a rule about reads of the VPM, by the name of its check."""
+        found: Dict[str, List[int]] = {"setup": [], "reads": [], "left": []}
         wanted = _E["read_vpm"] | _E["rd_setup"]
         if not any(bits & wanted for bits in self.events):
-            return []
+            return found
 
         def step(i: int, span: Optional[_Span]) -> Optional[_Span]:
             bits = self.events[i]
@@ -343,18 +362,16 @@ class _Checker:
         def join(one: Optional[_Span], two: Optional[_Span]) -> Optional[_Span]:
             return None if one is None or two is None else _widest(one, two)
 
-        found = []
-        before = self._solve((0, 0), None, join, step)
+        before = self._solve(wanted, (0, 0), None, join, step)
         for i, span in before.items():
             if span is None:
                 continue
-            if what == "setup" and self.events[i] & _E["vpm_read_setup"] and span[0] > 1:
-                found.append(i)
-            if what == "reads" and self.events[i] & _E["read_vpm"] and span[1] == 0:
-                found.append(i)
-        if what == "left":
-            after = {i: step(i, before[i]) for i in self._ends() if i in before}
-            found += [i for i, span in after.items() if span is not None and span[0] > 0]
+            if self.events[i] & _E["vpm_read_setup"] and span[0] > 1:
+                found["setup"].append(i)
+            if self.events[i] & _E["read_vpm"] and span[1] == 0:
+                found["reads"].append(i)
+        after = {i: step(i, before[i]) for i in self._ends() if i in before}
+        found["left"] = [i for i, span in after.items() if span is not None and span[0] > 0]
         return found
 
     def branch_register(self) -> List[int]:
@@ -377,7 +394,7 @@ class _Checker:
                 return doubt | written
             return doubt & ~written
 
-        before = self._solve(0, 0, lambda one, two: one | two, step)
+        before = self._solve(_E["write_file"], 0, 0, operator.or_, step)
         return [
             i
             for i, doubt in before.items()
@@ -396,7 +413,7 @@ class _Checker:
         wanted: Set[int] = set()  # words before which r4 holds something that is still read
         before: Dict[int, List[int]] = {}
         for i in self.reached:
-            for k in self._next(i):
+            for k in self.next[i]:
                 before.setdefault(k, []).append(i)
         work = [i for i in self.reached if self.events[i] & _E["read_r4"]]
         while work:
@@ -408,7 +425,7 @@ class _Checker:
         return [
             i
             for i in self.reached
-            if self.events[i] & defines and not any(k in wanted for k in self._next(i))
+            if self.events[i] & defines and not any(k in wanted for k in self.next[i])
         ]
 
     def padding(self) -> List[int]:
@@ -426,14 +443,14 @@ def _widest(one: _Span, two: _Span) -> _Span:
 
 
 _STRUCTURES: Dict[str, Callable[[_Checker], Sequence[int]]] = {
-    "vpm_setup": lambda checker: checker.vpm("setup"),
-    "vpm_reads": lambda checker: checker.vpm("reads"),
-    "vpm_left": lambda checker: checker.vpm("left"),
+    "vpm_setup": lambda checker: checker._vectors["setup"],
+    "vpm_reads": lambda checker: checker._vectors["reads"],
+    "vpm_left": lambda checker: checker._vectors["left"],
     "texture_uniform": _Checker.texture_uniform,
     "branch_register": _Checker.branch_register,
-    "tmu_depth": lambda checker: checker.tmu("depth"),
-    "tmu_pop": lambda checker: checker.tmu("pop"),
-    "tmu_left": lambda checker: checker.tmu("left"),
+    "tmu_depth": lambda checker: checker._lookups["depth"],
+    "tmu_pop": lambda checker: checker._lookups["pop"],
+    "tmu_left": lambda checker: checker._lookups["left"],
     "scoreboard_start": _Checker.scoreboard_start,
     "r4_unread": _Checker.r4_unread,
     "padding": _Checker.padding,

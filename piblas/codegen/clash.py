@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from .code import ALU, BRANCH, Bundle, Code, fail
-from .lower import move, places
+from .code import ALU, Bundle, Code, fail
+from .lower import move
 from .operand import MASK_A, MASK_ACC, MASK_B, Const, Loc, Operand, Port, Reg
 
 __all__ = ["Placement", "clashes_of", "resolve", "side_of", "sources_of"]
@@ -19,12 +19,7 @@ Placement = Dict[Operand, Loc]
 
 def sources_of(bundle: Bundle) -> List[Operand]:
     """The distinct operands that take a read port of the word, rotations' immediate included."""
-    found: Dict[Operand, None] = {}
-    for op in bundle.ops:
-        if op.kind in (ALU, BRANCH):
-            for src in op.srcs:
-                found[src] = None
-    return list(found)
+    return list(dict.fromkeys([src for op in bundle.ops for src in op.srcs]))
 
 
 def side_of(operand: Operand, placement: Placement) -> int:
@@ -32,13 +27,14 @@ def side_of(operand: Operand, placement: Placement) -> int:
     operand = placement.get(operand, operand)
     if isinstance(operand, Loc):
         return 0 if operand.index >= 64 else MASK_A if operand.index < 32 else MASK_B
-    return places(operand)
+    return operand.allowed
 
 
 def _clash(bundle: Bundle, placement: Placement) -> Optional[Tuple[Operand, int]]:
     """An operand that must be copied, and where the copy must not be; None if all fit."""
     if len(bundle.ops) == 1 and not bundle.ops[0].rotate:
-        if sum(1 for src in bundle.ops[0].srcs if side_of(src, placement)) < 2:
+        srcs = bundle.ops[0].srcs
+        if len(srcs) < 2 or not (side_of(srcs[0], placement) and side_of(srcs[1], placement)):
             return None
     taken: Dict[int, List[Operand]] = {MASK_A: [], MASK_B: [], MASK_A | MASK_B: []}
     addresses: Dict[int, set] = {MASK_A: set(), MASK_B: set()}
@@ -94,7 +90,8 @@ def resolve(code: Code, placement: Placement) -> Tuple[Code, int]:
                     count += 1
                     copy, bundle = _copied(bundle, *clash)
                     bundles.append(copy)
-                _check_destinations(bundle, placement)
+                if len(bundle.ops) > 1:
+                    _check_destinations(bundle, placement)
             bundles.append(bundle)
         block.bundles = bundles
     return code, count

@@ -9,6 +9,7 @@ the program.  Every stage takes ``Code`` and returns ``Code``; only :mod:`.sched
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Union
 
@@ -46,6 +47,11 @@ class Operation:
     register, ``dst`` the link register, ``targets`` where it may go.
     """
 
+    __slots__ = (
+        "kind", "name", "where", "choices", "dst", "pack", "srcs", "unpacks", "cond", "sf",
+        "rotate", "signal", "load_kind", "imm", "cond_br", "rel", "targets", "instr",
+    )  # fmt: skip
+
     def __init__(
         self,
         kind: str,
@@ -77,9 +83,10 @@ class Operation:
 
     def but(self, **changes: Any) -> "Operation":
         """A copy with some fields changed."""
-        copy = Operation.__new__(Operation)
-        copy.__dict__.update(self.__dict__, **changes)
-        return copy
+        twin = copy.copy(self)
+        for name, value in changes.items():
+            setattr(twin, name, value)
+        return twin
 
     @property
     def partial(self) -> bool:

@@ -8,6 +8,7 @@ writer may stand in the word of the last reader, since a word reads before it wr
 
 from __future__ import annotations
 
+import functools
 from typing import Dict, List, Sequence, Tuple
 
 from ..isa import hazards
@@ -64,12 +65,20 @@ def resources(events: int) -> Tuple[int, int]:
     reads = (events & _RF.mask) >> _RF.offset | (events & _RACC.mask) >> _RACC.offset << 64
     writes = (events & _WF.mask) >> _WF.offset | (events & _WACC.mask) >> _WACC.offset << 64
     if events & _PERIPHERALS:
-        for bits, resource in _READS:
-            if events & bits:
-                reads |= 1 << resource
-        for bits, resource in _WRITES:
-            if events & bits:
-                writes |= 1 << resource
+        more_reads, more_writes = _peripherals(events & _PERIPHERALS)
+        return reads | more_reads, writes | more_writes
+    return reads, writes
+
+
+@functools.lru_cache(maxsize=256)
+def _peripherals(events: int) -> Tuple[int, int]:
+    reads = writes = 0
+    for bits, resource in _READS:
+        if events & bits:
+            reads |= 1 << resource
+    for bits, resource in _WRITES:
+        if events & bits:
+            writes |= 1 << resource
     return reads, writes
 
 
@@ -82,8 +91,11 @@ def _bits(value: int) -> List[int]:
     return found
 
 
-def graph(events: Sequence[int]) -> List[Dict[int, int]]:
-    """For each bundle its successors, with the least distance in words (0: same word or later)."""
+def graph(events: Sequence[int], uses: Sequence[Tuple[int, int]]) -> List[Dict[int, int]]:
+    """For each bundle its successors, with the least distance in words (0: same word or later).
+
+    ``uses`` are the :func:`resources` of the events.
+    """
     follow: List[Dict[int, int]] = [{} for _ in events]
     writer: Dict[int, int] = {}
     readers: Dict[int, List[int]] = {}
@@ -96,7 +108,7 @@ def graph(events: Sequence[int]) -> List[Dict[int, int]]:
         return 4 if bits & ban[3] else 3 if bits & ban[2] else 2 if bits & ban[1] else 1
 
     for i, bits in enumerate(events):
-        reads, writes = resources(bits)
+        reads, writes = uses[i]
         if bits & _COORDINATES:
             textures |= bits & _COORDINATES
         elif textures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import List, Sequence
 
-from ..isa import hazards
 from ..isa.hazards import excluded
 from .code import Bundle, Line, fail
 from .word import Need, Word
@@ -13,10 +12,13 @@ __all__ = ["grown_with", "line_of", "whole_word"]
 
 
 def line_of(word: Word, bundles: Sequence[Bundle]) -> Line:
-    instr = word.instr()
-    wheres = dict.fromkeys(need.op.where for need in word.parts)
-    comments = tuple(text for bundle in bundles for text in bundle.comments)
-    return Line(instr, hazards.events(instr), tuple(wheres), comments)
+    events = 0
+    wheres = {}
+    for need in word.parts:
+        events |= need.events
+        wheres[need.op.where] = None
+    comments = tuple([text for bundle in bundles for text in bundle.comments])
+    return Line(word.instr(), events, tuple(wheres), comments)
 
 
 def whole_word(bundle: Bundle) -> Word:

@@ -12,11 +12,11 @@ value gets a place of its own.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ..isa import hazards, modes
-from .code import RAW, Block, Bundle, Code, Operation, fail
-from .operand import LOCS, Loc, Operand, Reg
+from .code import RAW, Bundle, Code, Operation, fail
+from .operand import LOCS, Operand, Reg
 
 __all__ = ["Liveness", "split_values", "bits_in"]
 
@@ -35,11 +35,15 @@ def bits_in(mask: int) -> Iterator[int]:
         mask ^= low
 
 
-def _is_register(operand: object) -> bool:
-    return isinstance(operand, Reg) or (isinstance(operand, Loc) and operand.index < _PHYSICAL)
+def _mask(numbers: Iterable[int]) -> int:
+    mask = 0
+    for number in numbers:
+        mask |= 1 << number
+    return mask
 
 
-def _raw_accesses(op: Operation) -> Tuple[List[Operand], List[Tuple[Operand, bool]]]:
+def _raw_accesses(op: Operation) -> Tuple[List[Operand], List[Operand], bool]:
+    """The registers that a hand-placed word reads and writes, and "only in part"."""
     assert op.instr is not None
     bits = hazards.events(op.instr)
     reads = [LOCS[i] for i in bits_in((bits & _READ_FILE.mask) >> _READ_FILE.offset)]
@@ -47,52 +51,59 @@ def _raw_accesses(op: Operation) -> Tuple[List[Operand], List[Tuple[Operand, boo
     writes = [LOCS[i] for i in bits_in((bits & _WRITE_FILE.mask) >> _WRITE_FILE.offset)]
     writes += [LOCS[64 + i] for i in bits_in((bits & _WRITE_ACC.mask) >> _WRITE_ACC.offset)]
     partial = bool(op.instr.pack) or op.instr.cond_add > 1 or op.instr.cond_mul > 1
-    return list(reads), [(loc, partial) for loc in writes]
+    return reads, writes, partial
 
 
-Accesses = Tuple[List[Operand], List[Tuple[Operand, bool]]]
+_Table = List[Tuple[List[int], List[Tuple[int, bool]]]]
+"""For each bundle the numbers of the registers that it reads, and of those that it writes with
+"only in part"."""
 
 
-def accesses(bundle: Bundle) -> Accesses:
-    """The registers that a bundle reads, and those it writes with "only in part"."""
-    reads: List[Operand] = []
-    writes: List[Tuple[Operand, bool]] = []
-    for op in bundle.ops:
-        if op.kind == RAW:
-            more_reads, more_writes = _raw_accesses(op)
-            reads += more_reads
-            writes += more_writes
-            continue
-        reads += [src for src in op.srcs if _is_register(src)]
-        if op.dst is not None and _is_register(op.dst) and op.cond != modes.COND_NEVER:
-            writes.append((op.dst, op.partial))
-    return reads, writes
+def _accesses(bundles: Sequence[Bundle], number: Dict[Operand, int]) -> _Table:
+    """What the bundles read and write; registers that have no number yet get the next one."""
+    table: _Table = []
+    for bundle in bundles:
+        reads: List[int] = []
+        writes: List[Tuple[int, bool]] = []
+        for op in bundle.ops:
+            if op.kind == RAW:
+                srcs, dsts, partial = _raw_accesses(op)
+                reads += [number.setdefault(src, len(number)) for src in srcs]
+                writes += [(number.setdefault(dst, len(number)), partial) for dst in dsts]
+                continue
+            for src in op.srcs:
+                if src.is_register:
+                    reads.append(number.setdefault(src, len(number)))
+        for op in bundle.ops:
+            dst = op.dst
+            if dst is not None and dst.is_register and op.cond != modes.COND_NEVER:
+                writes.append((number.setdefault(dst, len(number)), op.partial))
+        table.append((reads, writes))
+    return table
 
 
-def _completed(
-    bundles: Sequence[Bundle], touched: Sequence[Accesses]
-) -> Dict[int, List[Operand]]:
-    """Conditional writes that the inverse condition completes, by bundle: they end intervals."""
-    pending: Dict[Operand, Tuple[int, int, int]] = {}
-    found: Dict[int, List[Operand]] = {}
+def _complete(bundles: Sequence[Bundle], table: _Table, number: Dict[Operand, int]) -> None:
+    """Make conditional writes whole that the inverse condition completes: they end intervals."""
+    pending: Dict[int, Tuple[int, int, int]] = {}
     flags = 0
-    if not any(partial for _, writes in touched for _, partial in writes):
-        return found
+    if not any([partial for _, writes in table for _, partial in writes]):
+        return
     for i, bundle in enumerate(bundles):
-        for src in touched[i][0]:
+        for src in table[i][0]:
             pending.pop(src, None)
         for op in bundle.ops:
-            if op.dst is None or not _is_register(op.dst):
+            if op.dst is None or op.dst not in number:
                 continue
+            dst = number[op.dst]
             if op.cond < 2 or op.pack:
-                pending.pop(op.dst, None)
-            elif pending.get(op.dst, (0, 0, 0))[1:] == (op.cond ^ 1, flags):
-                found.setdefault(pending.pop(op.dst)[0], []).append(op.dst)
+                pending.pop(dst, None)
+            elif pending.get(dst, (0, 0, 0))[1:] == (op.cond ^ 1, flags):
+                writes = table[pending.pop(dst)[0]][1]
+                writes[:] = [(reg, part and reg != dst) for reg, part in writes]
             else:
-                pending[op.dst] = (i, op.cond, flags)
-        if any(op.sf or op.kind == RAW or op.srcs and op.kind == "branch" for op in bundle.ops):
+                pending[dst] = (i, op.cond, flags)
+        if any([op.sf or op.kind == RAW or op.srcs and op.kind == "branch" for op in bundle.ops]):
             flags += 1
-    return found
 
 
 class Liveness:
@@ -100,38 +111,22 @@ class Liveness:
 
     def __init__(self, code: Code) -> None:
         self.code = code
-        self.registers: List[Operand] = list(LOCS[:_PHYSICAL])
-        self.number: Dict[Operand, int] = {loc: i for i, loc in enumerate(self.registers)}
-        self._tables = [self._table(block) for block in code.blocks]
+        self.number: Dict[Operand, int] = {loc: i for i, loc in enumerate(LOCS[:_PHYSICAL])}
+        self.tables = [_accesses(block.bundles, self.number) for block in code.blocks]
+        self.registers: List[Operand] = list(self.number)
+        for block, table in zip(code.blocks, self.tables):
+            _complete(block.bundles, table, self.number)
+        self._written = [
+            _mask([number for _, writes in table for number, _ in writes]) for table in self.tables
+        ]
         self._follow = code.successors()
         self.live_out = self._backward()
         self._maybe, self._surely = self._forward()
 
-    def _id(self, operand: Operand) -> int:
-        number = self.number.get(operand)
-        if number is None:
-            number = self.number[operand] = len(self.registers)
-            self.registers.append(operand)
-        return number
-
-    def _table(self, block: Block) -> List[Tuple[List[int], List[Tuple[int, bool]]]]:
-        table = []
-        touched = [accesses(bundle) for bundle in block.bundles]
-        whole = _completed(block.bundles, touched)
-        for i, (reads, writes) in enumerate(touched):
-            completed = whole.get(i, ())
-            table.append(
-                (
-                    [self._id(reg) for reg in reads],
-                    [(self._id(reg), part and reg not in completed) for reg, part in writes],
-                )
-            )
-        return table
-
     def _backward(self) -> List[int]:
         """Registers live at the end of each block."""
         use, kill = [], []
-        for table in self._tables:
+        for table in self.tables:
             used = killed = 0
             for reads, writes in reversed(table):
                 for number, partial in writes:
@@ -142,7 +137,7 @@ class Liveness:
                     used |= 1 << number
             use.append(used)
             kill.append(killed)
-        count = len(self._tables)
+        count = len(self.tables)
         live_in, live_out = [0] * count, [0] * count
         changed = True
         while changed:
@@ -158,18 +153,12 @@ class Liveness:
 
     def _forward(self) -> Tuple[List[int], List[int]]:
         """Registers written on some path, and on every path, to the top of each block."""
-        written = []
-        for table in self._tables:
-            bits = 0
-            for _, writes in table:
-                for number, _ in writes:
-                    bits |= 1 << number
-            written.append(bits)
+        written = self._written
         start = (1 << _PHYSICAL) - 1
         for number, reg in enumerate(self.registers):
             if isinstance(reg, Reg) and reg.undefined:
                 start |= 1 << number
-        count = len(self._tables)
+        count = len(self.tables)
         maybe = [0] * count
         surely = [-1] * count
         maybe[0], surely[0] = start, start
@@ -190,7 +179,7 @@ class Liveness:
 
     def check_defined(self) -> None:
         """Refuse registers that some path reads before it writes them."""
-        for i, (block, table) in enumerate(zip(self.code.blocks, self._tables)):
+        for i, (block, table) in enumerate(zip(self.code.blocks, self.tables)):
             known = self._surely[i]
             for bundle, (reads, writes) in zip(block.bundles, table):
                 for number in reads:
@@ -208,12 +197,13 @@ class Liveness:
         """The points at which each register is live, by number."""
         result: Dict[int, int] = {}
         base = 0
-        for i, table in enumerate(self._tables):
+        for i, table in enumerate(self.tables):
             top, bottom = 2 * base, 2 * (base + len(table)) - 1
             base += len(table)
             if not table:
                 continue
-            end = {number: bottom for number in bits_in(self.live_out[i] & self._reached(i))}
+            live = self.live_out[i] & (self._maybe[i] | self._written[i])
+            end = dict.fromkeys(bits_in(live), bottom)
             first: Dict[int, int] = {}
             for k in reversed(range(len(table))):
                 reads, writes = table[k]
@@ -231,27 +221,13 @@ class Liveness:
                 result[number] = result.get(number, 0) | (2 << last) - (1 << start)
         return result
 
-    def _reached(self, i: int) -> int:
-        bits = self._maybe[i]
-        for _, writes in self._tables[i]:
-            for number, _ in writes:
-                bits |= 1 << number
-        return bits
 
-
-def _renamed(op: Operation, before: Dict[Operand, Reg], after: Dict[Operand, Reg]) -> Operation:
-    """The operation on the registers that its sources and its destination have become."""
-    srcs: Tuple[Operand, ...] = tuple([before.get(src, src) for src in op.srcs])
-    dst = op.dst and after.get(op.dst, op.dst)
-    return op if srcs == op.srcs and dst is op.dst else op.but(srcs=srcs, dst=dst)
-
-
-def split_values(code: Code) -> Code:
-    """Code in which values that live inside one block have registers of their own."""
+def split_values(code: Code) -> None:
+    """Give values that live inside one block registers of their own."""
     live = Liveness(code)
     live.check_defined()
     whole_writes: Dict[int, int] = {}
-    for table in live._tables:
+    for table in live.tables:
         for _, writes in table:
             for number, partial in writes:
                 if not partial:
@@ -262,21 +238,21 @@ def split_values(code: Code) -> Code:
         if count > 1 and isinstance(live.registers[number], Reg)
     }
     if not candidates:
-        return code
+        return
     parts: Dict[Operand, int] = {}
-    blocks = []
     for i, block in enumerate(code.blocks):
-        table = live._tables[i]
+        table = live.tables[i]
         last_write = {
             number: k
             for k, (_, writes) in enumerate(table)
             for number, partial in writes
             if not partial and number in candidates
         }
-        name: Dict[Operand, Reg] = {}
-        bundles = []
+        name: Dict[Operand, Operand] = {}
         for k, bundle in enumerate(block.bundles):
-            before = dict(name) if name else {}
+            if name:
+                for op in bundle.ops:
+                    op.srcs = tuple([name.get(src, src) for src in op.srcs])
             for number, partial in table[k][1]:
                 if partial or number not in candidates:
                     continue
@@ -287,10 +263,6 @@ def split_values(code: Code) -> Code:
                 else:
                     parts[reg] = parts.get(reg, 0) + 1
                     name[reg] = reg.split(parts[reg])
-            if before or name:
-                bundle = Bundle(
-                    [_renamed(op, before, name) for op in bundle.ops], bundle.fixed, bundle.comments
-                )
-            bundles.append(bundle)
-        blocks.append(Block(block.labels, bundles))
-    return Code(code.name, blocks)
+            if name:
+                for op in bundle.ops:
+                    op.dst = op.dst and name.get(op.dst, op.dst)

@@ -12,37 +12,41 @@ from typing import Dict, List, Sequence, Tuple
 
 from ..isa import hazards
 from .code import RAW, Block, Bundle, Code
-from .operand import Port
 
 __all__ = ["LATENCY", "under_way", "requests_of_pops"]
 
 LATENCY = 20
 """Words from a request until its result is there, if it comes from memory."""
 
-_REQUEST = {56: 0, 60: 1}
+_REQUESTS = (hazards.mask("request_tmu0"), hazards.mask("request_tmu1"))
+_EITHER = _REQUESTS[0] | _REQUESTS[1]
 _POP = {10: 0, 11: 1}
 _DEPTH = 8
 
+_Traffic = List[Tuple[int, List[int], List[int]]]
 
-def _accesses(bundle: Bundle) -> Tuple[List[int], List[int]]:
-    """The TMUs that a bundle asks, and those that it pops."""
-    asked, popped = [], []
-    for op in bundle.ops:
-        if op.kind == RAW:
-            assert op.instr is not None
-            bits = hazards.events(op.instr)
-            asked += [unit for unit in (0, 1) if bits & hazards.mask(f"request_tmu{unit}")]
-        elif isinstance(op.dst, Port) and op.dst.write and op.dst.write[0] in _REQUEST:
-            asked.append(_REQUEST[op.dst.write[0]])
-        if op.signal in _POP:
-            popped.append(_POP[op.signal])
-    return asked, popped
+
+def _traffic(bundles: Sequence[Bundle]) -> _Traffic:
+    """The bundles that use a TMU: number, TMUs that they ask, and those that they pop."""
+    found: _Traffic = []
+    for i, bundle in enumerate(bundles):
+        requests, popped = 0, []
+        for op in bundle.ops:
+            if op.kind == RAW:
+                assert op.instr is not None
+                requests |= hazards.events(op.instr)
+            elif op.dst is not None:
+                requests |= op.dst.writes
+            if op.signal in _POP:
+                popped.append(_POP[op.signal])
+        if requests & _EITHER or popped:
+            found.append((i, [unit for unit in (0, 1) if requests & _REQUESTS[unit]], popped))
+    return found
 
 
 def _after(block: Block, counts: Tuple[int, int]) -> Tuple[int, int]:
     left = list(counts)
-    for bundle in block.bundles:
-        asked, popped = _accesses(bundle)
+    for _, asked, popped in _traffic(block.bundles):
         for unit in asked:
             left[unit] = min(left[unit] + 1, _DEPTH)
         for unit in popped:
@@ -70,8 +74,7 @@ def requests_of_pops(bundles: Sequence[Bundle], counts: Tuple[int, int]) -> Dict
     """Pop to request, by bundle, for lookups that begin and end in one block."""
     queues: Tuple[List[int], List[int]] = ([-1] * counts[0], [-1] * counts[1])
     found = {}
-    for i, bundle in enumerate(bundles):
-        asked, popped = _accesses(bundle)
+    for i, asked, popped in _traffic(bundles):
         for unit in popped:
             if queues[unit]:
                 request = queues[unit].pop(0)

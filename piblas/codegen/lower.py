@@ -16,7 +16,7 @@ from .code import ALU, LOAD, SIGNAL, Block, Bundle, Code, Operation, fail
 from .operand import MASK_A, MASK_ACC, MASK_ANY, MASK_B, R4, R5, Const, Loc, Operand
 from .operand import Port, Reg, mask_text
 
-__all__ = ["lower", "move", "places"]
+__all__ = ["lower", "move"]
 
 _MOVE = (ops.BY_NAME[ops.ADD, "or"], ops.BY_NAME[ops.MUL, "v8min"])
 _FLOAT_MOVE = (ops.BY_NAME[ops.ADD, "fmin"],)
@@ -25,18 +25,6 @@ _FLOAT_MOVE = (ops.BY_NAME[ops.ADD, "fmin"],)
 def move(dst: Operand, src: Operand, like: Operation) -> Operation:
     """A copy on either unit, at the place of another operation."""
     return Operation(ALU, "mov", like.where, choices=_MOVE, dst=dst, srcs=(src,))
-
-
-def places(src: Operand) -> int:
-    """Where a source may be read from: a mask with file A, file B and accumulator bits."""
-    if isinstance(src, Reg):
-        return src.allowed
-    if isinstance(src, Loc):
-        return MASK_ACC if src.index >= 64 else 1 << src.index
-    if isinstance(src, Const):
-        return MASK_B
-    assert isinstance(src, Port) and src.read
-    return {"A": MASK_A, "B": MASK_B, "AB": MASK_A | MASK_B}[src.read[1]]
 
 
 def _temp(name: str, allowed: int, like: Operation) -> Reg:
@@ -108,12 +96,12 @@ class _Lowering:
                         srcs[k] = srcs[i]
             else:
                 self.code = src.code
-        return op.but(srcs=tuple(srcs)) if tuple(srcs) != op.srcs else op
+        if tuple(srcs) == op.srcs:
+            return op
+        return op.but(srcs=tuple(srcs))
 
     def packs(self, op: Operation) -> Operation:
-        if not op.pack:
-            return op
-        assert op.dst is not None
+        assert op.dst is not None and op.pack
         pm, code = op.pack
         if pm:
             rows = tuple(row for row in op.choices if row.unit == ops.MUL)
@@ -128,11 +116,9 @@ class _Lowering:
         return op
 
     def unpacks(self, op: Operation) -> Operation:
-        if not any(op.unpacks):
-            return op
         srcs, codes = list(op.srcs), list(op.unpacks)
         for i, src in enumerate(srcs):
-            if codes[i] and src is not R4 and not places(src) & MASK_A:
+            if codes[i] and src is not R4 and not src.allowed & MASK_A:
                 srcs[i] = self.copy(op, src, 0, MASK_A)
             elif codes[i] and isinstance(src, Port):
                 srcs[i] = self.copy(op, src, 0, MASK_A)
@@ -163,25 +149,22 @@ class _Lowering:
         return op.but(srcs=tuple(srcs), unpacks=tuple(codes))
 
     def rotation(self, op: Operation) -> Operation:
-        if not op.rotate:
-            return op
         srcs = list(op.srcs)
         for i, src in enumerate(srcs):
             if i and srcs[0] is not src and op.srcs[0] is src:
                 srcs[i] = srcs[0]
-            elif not places(src) & MASK_ACC or src is R4 or src is R5:
+            elif not src.allowed & MASK_ACC or src is R4 or src is R5:
                 srcs[i] = self.copy(op, src, 0, MASK_ACC)
         return op.but(srcs=tuple(srcs))
 
     def ports(self, op: Operation) -> Operation:
         """Two sources that both need file A, or both file B or the immediate."""
-        if len(op.srcs) != 2 or op.srcs[0] is op.srcs[1]:
+        if op.srcs[0] is op.srcs[1]:
             return op
         srcs = list(op.srcs)
         for side in (MASK_A, MASK_B):
-            stuck = [not places(src) & ~side for src in srcs]
-            same = all(isinstance(src, Const) for src in srcs)
-            if all(stuck) and not same:
+            stuck = not (srcs[0].allowed | srcs[1].allowed) & ~side
+            if stuck and not (isinstance(srcs[0], Const) and isinstance(srcs[1], Const)):
                 i = 0 if isinstance(srcs[0], Port) or isinstance(srcs[1], Const) else 1
                 if op.unpacks[i]:
                     i = 1 - i
@@ -194,12 +177,15 @@ class _Lowering:
         done = []
         for op in self.bundle.ops:
             if op.kind == ALU and op.choices:
-                for step in (self.packs, self.constants, self.unpacks, self.rotation, self.ports):
-                    op = step(op)
+                op = self.packs(op) if op.pack else op
+                op = self.constants(op)
+                op = self.unpacks(op) if any(op.unpacks) else op
+                op = self.rotation(op) if op.rotate else op
+                op = self.ports(op) if len(op.srcs) == 2 else op
             elif op.kind == LOAD:
                 if op.pack and op.pack[0]:
                     fail("a load cannot be packed as a colour", op.where, op)
-                op = self.packs(op)
+                op = self.packs(op) if op.pack else op
             elif op.kind == ALU and not fixed and len(self.bundle.ops) == 1:
                 return []  # a nop outside hand-placed code
             done.append(op)
@@ -214,7 +200,8 @@ class _Lowering:
         first: List[Bundle] = []
         for op in self.before:
             first += _Lowering(Bundle((op,))).run()
-        return first + [Bundle(done, fixed, self.bundle.comments)]
+        self.bundle.ops = tuple(done)
+        return first + [self.bundle]
 
 
 def lower(code: Code) -> Code:

@@ -13,6 +13,7 @@ import struct
 from typing import Dict, Optional, Tuple, Union
 
 from ..isa import modes, regs
+from ..isa.events import MUX_BITS, READ_BITS, WRITE_BITS
 
 __all__ = [
     "Operand",
@@ -44,12 +45,20 @@ MASK_A_EVEN = 0x55555555
 MASK_B = MASK_A << 32
 MASK_ACC = 15 << 64
 MASK_ANY = MASK_A | MASK_B | MASK_ACC
+_MASKS = {"A": MASK_A, "B": MASK_B, "AB": MASK_A | MASK_B, "acc": MASK_ACC, "any": MASK_ANY}
 
 
 class Operand:
     """Anything that an instruction reads or writes."""
 
+    __slots__ = ()
     name = "?"
+    reads = writes = 0
+    """What a word does that reads or writes it (:mod:`piblas.isa.events`)."""
+    is_register = False
+    """Whether it is a virtual register or one that those may get."""
+    allowed = 0
+    """Where a word may read it: a mask of places."""
 
     def pack(self, mode: str) -> "Modified":
         """This destination with a pack mode ("16a", "8ds", "8888c", ...)."""
@@ -72,10 +81,17 @@ class Operand:
 class Loc(Operand):
     """A physical register; ``index`` is its bit in a mask of places."""
 
-    __slots__ = ("index", "file", "addr", "name")
+    __slots__ = ("index", "file", "addr", "name", "reads", "writes", "is_register", "allowed")
 
     def __init__(self, index: int, file: str, addr: int, name: str) -> None:
         self.index, self.file, self.addr, self.name = index, file, addr, name
+        self.is_register = index < 68
+        self.allowed = MASK_ACC if file == "acc" else 1 << index
+        if file != "acc":
+            self.reads, self.writes = READ_BITS[file, addr], WRITE_BITS[file, addr]
+        else:
+            self.reads = MUX_BITS[addr]
+            self.writes = WRITE_BITS["A", 32 + addr] if addr < 4 else 0
 
     def __reduce__(self) -> Tuple:
         return _loc, (self.index,)
@@ -97,19 +113,21 @@ class Port(Operand):
     """A peripheral: for each direction its address and the files ("A", "B" or "AB") that reach
     it, or None."""
 
-    __slots__ = ("name", "read", "write", "effect")
+    __slots__ = ("name", "read", "write", "effect", "reads", "writes", "allowed")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.read: Optional[Tuple[int, str]] = None
         self.write: Optional[Tuple[int, str]] = None
         self.effect: Optional[str] = None
+        self.reads = self.writes = self.allowed = 0
 
 
 class Const(Operand):
     """A 32-bit constant; ``code`` is its small immediate, or None."""
 
     __slots__ = ("bits", "name", "code")
+    allowed = MASK_B  # the small immediate
 
     def __init__(self, bits: int, name: str) -> None:
         self.bits, self.name = bits, name
@@ -119,7 +137,8 @@ class Const(Operand):
 class Reg(Operand):
     """A virtual register; ``allowed`` is the mask of places that it may get."""
 
-    __slots__ = ("name", "file", "allowed", "undefined", "where", "origin", "soft")
+    __slots__ = ("name", "allowed", "undefined", "where", "origin", "soft")
+    is_register = True
 
     def __init__(
         self, name: str, allowed: int = MASK_ANY, undefined: bool = False, where: Where = None
@@ -186,6 +205,13 @@ def _named() -> Dict[str, Operand]:
         for file, name in (("A", row.name_a), ("B", row.name_b)):
             if name and not name.endswith("_b"):  # the uniforms address is set through file A
                 port(name, row.effect).write = (row.addr, file)
+    for operand in table.values():
+        if isinstance(operand, Port):
+            if operand.read:
+                operand.reads = READ_BITS[operand.read[1][0], operand.read[0]]
+                operand.allowed = _MASKS[operand.read[1]]
+            if operand.write:
+                operand.writes = WRITE_BITS[operand.write[1][0], operand.write[0]]
     return table
 
 
@@ -194,9 +220,8 @@ NAMED: Dict[str, Operand] = _named()
 
 def allowed_mask(file: str) -> int:
     """The places that a constraint names: "A", "B", "AB", "acc", "any" or a physical register."""
-    named = {"A": MASK_A, "B": MASK_B, "AB": MASK_A | MASK_B, "acc": MASK_ACC, "any": MASK_ANY}
-    if file in named:
-        return named[file]
+    if file in _MASKS:
+        return _MASKS[file]
     loc = NAMED.get(file)
     if isinstance(loc, Loc) and loc.index < 68:
         return 1 << loc.index

@@ -7,9 +7,9 @@ until its lookup can be done, as long as there is other work (:mod:`.lookups`). 
 uniform stream keep a distance and the places that the generator gave them: the queue behind them
 holds two words, and a line of the stream that is asked for late stalls the QPU.
 
-The body of a loop is scheduled a second time, in the order that the generator wrote, and the
-shorter result is taken: where every word is full, as in matrix products, a generator can know a
-rhythm that no greedy order finds.
+The body of a loop is scheduled first in the order that the generator wrote, and the other way only
+as long as that may still take no more words: where every word is full, as in matrix products, a
+generator can know a rhythm that no greedy order finds.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from __future__ import annotations
 from bisect import insort
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..isa import modes, ops
+from ..isa import ops
 from ..isa.hazards import excluded, mask
 from .code import BRANCH, Bundle, Line
 from .depend import graph, resources
 from .fitting import grown_with, line_of, whole_word
 from .lookups import LATENCY, requests_of_pops
 from .window import Window, step
-from .word import Need, Word
+from .word import ADD_SLOT, MUL_SLOT, SIGNAL_SLOT, Need, Word
 
 __all__ = ["SLOTS", "pack"]
 
@@ -37,12 +37,12 @@ _UNIFORM = mask("uniform")
 
 def _heights(
     events: Sequence[int],
+    uses: Sequence[Tuple[int, int]],
     follow: Sequence[Dict[int, int]],
     leave: Optional[Bundle],
-    requests: Dict[int, int],
+    pops: Dict[int, int],
 ) -> List[int]:
     """Words from each bundle to the end of the block along its longest path."""
-    pops = {request: pop for pop, request in requests.items()}
     reads = writes = 0
     if leave is not None and leave.ops[0].kind == BRANCH:
         reads, writes = resources(Need(leave.ops[0]).events)
@@ -50,13 +50,12 @@ def _heights(
     for i in reversed(range(len(events))):
         height = 0
         for k, wait in follow[i].items():
-            height = max(height, heights[k] + wait)
+            if heights[k] + wait > height:
+                height = heights[k] + wait
         if i in pops:
             height = max(height, heights[pops[i]] + LATENCY)
-        if reads | writes:
-            before_reads, before_writes = resources(events[i])
-            if before_writes & (reads | writes) or before_reads & writes:
-                height = max(height, 1 + SLOTS)
+        if uses[i][1] & (reads | writes) or uses[i][0] & writes:
+            height = max(height, 1 + SLOTS)
         if events[i] & _UNIFORM and i + 1 < len(events):
             height = max(height, heights[i + 1])
         heights[i] = height
@@ -75,75 +74,81 @@ class _Region:
     ) -> None:
         self.bundles = bundles
         self.needs = [[Need(op) for op in bundle.ops] for bundle in bundles]
-        self.events = []
+        self.events: List[int] = []
+        self.slots: List[int] = []  # of which a word needs one or more for the bundle
+        self.leaning: List[int] = []  # operations that the mul unit must do, less the add unit's
+        self.size: List[int] = []  # halves of a word: an operation of a unit is one
         for row in self.needs:
-            bits = 0
+            bits = slots = leaning = size = 0
             for need in row:
                 bits |= need.events
+                slots |= need.slots
+                leaning += (need.slots == MUL_SLOT) - (need.slots == ADD_SLOT)
+                size += 2 if need.whole else 1 if need.units else 0
             self.events.append(bits)
+            self.slots.append(slots)
+            self.leaning.append(leaning)
+            self.size.append(size)
         self.pace = _PACE
         if loop:  # one that wants them faster will have to wait, but need not be longer for it
             reads = sum(1 for bits in self.events if bits & _UNIFORM)
             work = sum(1 for row in self.needs for need in row if need.units)
             words = 0.51 * work  # of two units; a few stay idle
             self.pace = min(_PACE, int(words / max(reads, 1)))
-        self.follow = graph(self.events)
+        uses = [resources(bits) for bits in self.events]
+        self.follow = graph(self.events, uses)
+        self.waiting = [0] * len(bundles)  # for how many others
+        for edges in self.follow:
+            for k in edges:
+                self.waiting[k] += 1
+        # The followers of each that may stand in the same word.
+        self.beside = [[k for k, wait in edges.items() if not wait] for edges in self.follow]
         requests = requests_of_pops(bundles, lookups)
         self.pops = {request: pop for pop, request in requests.items()}
-        self.heights = _heights(self.events, self.follow, leave, requests)
+        self.heights = _heights(self.events, uses, self.follow, leave, self.pops)
 
 
 class _List:
     """The bundles of a region that are still to be placed, and the state that they have left."""
 
     def __init__(self, region: _Region, as_written: bool) -> None:
-        count = len(region.bundles)
-        self.needs, self.events, self.follow = region.needs, region.events, region.follow
-        self.pops, self.pace = region.pops, region.pace
-        self.heights = list(range(count, 0, -1)) if as_written else region.heights
+        self.region, count = region, len(region.bundles)
+        heights = range(count, 0, -1) if as_written else region.heights
+        self.urgency = [(-height, i) for i, height in enumerate(heights)]
         self.patient = [0] * count  # the time from which on a pop need not stall
         self.stalled = 0  # words that the QPU is bound to spend waiting
         self.next_uniform = 0
-        self.waiting = [0] * count
-        for edges in self.follow:
-            for k in edges:
-                self.waiting[k] += 1
+        self.waiting = list(region.waiting)
         self.earliest = [0] * count
-        self.ready: List[Tuple[int, int]] = sorted(
-            (-self.heights[i], i) for i in range(count) if not self.waiting[i]
-        )
+        self.ready = sorted(self.urgency[i] for i in range(count) if not self.waiting[i])
         self.left = count
-        self.demand = {ops.ADD: 0, ops.MUL: 0}
-        for row in self.needs:
-            self._demand(row, 1)
-
-    def _demand(self, needs: Sequence[Need], change: int) -> None:
-        for need in needs:
-            if len(need.units) == 1:
-                self.demand[need.units[0]] += change
+        self.lean = sum(region.leaning)
+        self.halves = sum(region.size)
 
     def word(self, clock: int, ban: int, without: int, swap: bool) -> "_Choice":
         """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
         which unit the first bundle takes."""
         word, placed, bits, stalled = Word(), [], 0, self.stalled
         next_uniform, hurry, full = self.next_uniform, False, False
-        ready, events, earliest, patient = self.ready, self.events, self.earliest, self.patient
-        freed: Dict[int, int] = {}  # edges into bundles that this word's bundles took away
+        region, ready, earliest, patient = self.region, self.ready, self.earliest, self.patient
+        events, slots = region.events, region.slots
+        freed: Dict[int, int] = {}  # edges into bundles that may still come into this word
         again = True
         while again and not word.whole and not full:
             again = False
             for item in ready:
                 i = item[1]
                 own = events[i]
-                if earliest[i] > clock or own & ban or i == without or i in placed:
+                if not slots[i] & word.free or earliest[i] > clock or own & ban:
+                    continue
+                if i == without or i in placed:
                     continue
                 if not hurry:
                     if patient[i] > clock + stalled:
                         continue
                     if own & _UNIFORM and clock < next_uniform:
                         continue
-                first = swap and not placed
-                grown = _fit(word, self.needs[i], self.demand, bits | own, first)
+                grown = _fit(word, region.needs[i], self.lean, bits | own, swap and not placed)
                 if grown is None:
                     continue
                 word = grown
@@ -151,20 +156,17 @@ class _List:
                 placed.append(i)
                 hurry = False
                 if own & _UNIFORM:
-                    next_uniform = clock + self.pace
-                stalled = max(stalled, patient[i] - clock)
-                for k, wait in self.follow[i].items():
+                    next_uniform = clock + region.pace
+                if stalled < patient[i] - clock:
+                    stalled = patient[i] - clock
+                for k in region.beside[i]:
                     freed[k] = freed.get(k, 0) + 1
-                    if not wait and freed[k] == self.waiting[k] and self.earliest[k] <= clock:
-                        if all(
-                            not self.follow[other].get(k, 0) for other in placed
-                        ):
-                            if ready is self.ready:
-                                ready = list(ready)
-                            insort(ready, (-self.heights[k], k))
-                            again = True
-                full = word.adding is not None and word.muling is not None
-                full = full and (word.imm >= 0 or word.signal != modes.SIG_NONE)
+                    if freed[k] == self.waiting[k] and earliest[k] <= clock:
+                        if ready is self.ready:
+                            ready = list(ready)
+                        insort(ready, self.urgency[k])
+                        again = True
+                full = not word.free or word.free == SIGNAL_SLOT and word.imm >= 0
                 if again or full or word.whole:
                     break  # what became ready may be more urgent than what comes next
             if not placed and not hurry:
@@ -174,18 +176,21 @@ class _List:
     def take(self, choice: "_Choice", clock: int) -> None:
         """Strike out what a word holds."""
         self.stalled, self.next_uniform = choice.stalled, choice.next_uniform
+        region, earliest, waiting = self.region, self.earliest, self.waiting
         for i in choice.placed:
-            if i in self.pops:
-                self.patient[self.pops[i]] = clock + self.stalled + LATENCY
-            if (-self.heights[i], i) in self.ready:
-                self.ready.remove((-self.heights[i], i))
+            if i in region.pops:
+                self.patient[region.pops[i]] = clock + self.stalled + LATENCY
+            if self.urgency[i] in self.ready:
+                self.ready.remove(self.urgency[i])
             self.left -= 1
-            self._demand(self.needs[i], -1)
-            for k, wait in self.follow[i].items():
-                self.earliest[k] = max(self.earliest[k], clock + wait)
-                self.waiting[k] -= 1
-                if not self.waiting[k] and k not in choice.placed:
-                    insort(self.ready, (-self.heights[k], k))
+            self.lean -= region.leaning[i]
+            self.halves -= region.size[i]
+            for k, wait in region.follow[i].items():
+                if earliest[k] < clock + wait:
+                    earliest[k] = clock + wait
+                waiting[k] -= 1
+                if not waiting[k] and k not in choice.placed:
+                    insort(self.ready, self.urgency[k])
 
     def first(self, clock: int, ban: int) -> "_Choice":
         """The word that begins with the most urgent bundle."""
@@ -198,6 +203,8 @@ class _List:
             return choice
         first = choice.placed[0]
         for without, swap in ((-1, True), (first, False)):
+            if swap and self.region.slots[first] != ADD_SLOT | MUL_SLOT:
+                continue  # there is no other unit for it
             other = self.word(clock, ban, without, swap)
             if other.units > choice.units and not other.word.whole:
                 return other
@@ -235,17 +242,23 @@ def pack(
     if not loop:
         words = _packed(_List(region, False), window, _List.first)
     else:
-        ways = [_packed(_List(region, order), window, _List.best) for order in (False, True)]
-        words = min(ways, key=len)
+        written = _packed(_List(region, True), window, _List.best)
+        words = _packed(_List(region, False), window, _List.best, len(written)) or written
     return [line_of(word.word, [bundles[i] for i in sorted(word.placed)]) for word in words]
 
 
 def _packed(
-    todo: _List, window: Window, pick: Callable[[_List, int, int], _Choice]
+    todo: _List,
+    window: Window,
+    pick: Callable[[_List, int, int], _Choice],
+    limit: Optional[int] = None,
 ) -> List[_Choice]:
+    """The words of a region; none if they are bound to be more than ``limit``."""
     words: List[_Choice] = []
     most = 5 * todo.left + 16
     while todo.left:
+        if limit is not None and len(words) + (todo.halves + 1) // 2 > limit:
+            return []
         choice = pick(todo, len(words), window[0])
         todo.take(choice, len(words))
         words.append(choice)
@@ -255,14 +268,15 @@ def _packed(
 
 
 def _fit(
-    word: Word, needs: Sequence[Need], demand: Dict[str, int], events: int, swap: bool
+    word: Word, needs: Sequence[Need], lean: int, events: int, swap: bool
 ) -> Optional[Word]:
     """The word with a bundle's operations added, or None.  An operation with a choice takes the
-    unit that fewer others need, or with ``swap`` the other."""
+    unit that fewer others need (the mul unit where ``lean`` is below 0), or with ``swap`` the
+    other."""
     if len(needs) == 1:
         need = needs[0]
         units: Sequence[str] = need.units or ("",)
-        if len(units) > 1 and (demand[ops.MUL] < demand[ops.ADD]) != swap:
+        if len(units) > 1 and (lean < 0) != swap:
             units = (ops.MUL, ops.ADD)
         if excluded(events):
             return None

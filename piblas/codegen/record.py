@@ -72,6 +72,8 @@ class Recorder:
         return _CONDS[cond]
 
     def _destination(self, dst: Operand) -> Tuple[Operand, Optional[Tuple[int, int]]]:
+        if isinstance(dst, Reg):
+            return dst, None
         pack = None
         if isinstance(dst, Modified):
             if dst.unpacking:
@@ -86,6 +88,8 @@ class Recorder:
         return dst, pack
 
     def _source(self, src: Source) -> Tuple[Operand, int]:
+        if isinstance(src, (Reg, Loc)):
+            return src, 0
         if not isinstance(src, Operand):
             return self._const(src), 0
         unpack = 0
@@ -127,7 +131,7 @@ class Recorder:
             if not choices:
                 fail(f"{name}: only the mul unit rotates", where)
         target, pack = self._destination(dst)
-        pairs = [self._source(src) for src in srcs]
+        operands, unpacks = zip(*[self._source(src) for src in srcs])
         self._emit(
             Operation(
                 ALU,
@@ -136,8 +140,8 @@ class Recorder:
                 choices=choices,
                 dst=target,
                 pack=pack,
-                srcs=tuple(pair[0] for pair in pairs),
-                unpacks=tuple(pair[1] for pair in pairs),
+                srcs=operands,
+                unpacks=unpacks,
                 cond=self._cond(cond),
                 sf=sf,
                 rotate=code,

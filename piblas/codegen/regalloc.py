@@ -12,12 +12,11 @@ allocation starts again.  There is no spilling.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Tuple
 
 from .clash import Placement, clashes_of, resolve, side_of, sources_of
-from .code import ALU, BRANCH, LOAD, Code, Operation, fail
-from .liveness import Liveness, bits_in, split_values
-from .lower import places
+from .code import Code, fail
+from .liveness import Liveness, split_values
 from .operand import LOCS, MASK_A, MASK_ACC, MASK_B, Loc, Operand, Port, Reg, mask_text
 
 __all__ = ["allocate"]
@@ -26,7 +25,7 @@ SHORT = 24
 """Points (two a word) that a value may span to count as a temporary."""
 
 _ACC, _A, _B = 0, 1, 2
-_GROUPS = (MASK_ACC, MASK_A, MASK_B)
+_GROUPS = ((MASK_ACC, range(64, 68)), (MASK_A, range(32)), (MASK_B, range(32, 64)))
 _ROUNDS = 40
 
 _SWAPS = 12
@@ -41,7 +40,7 @@ Hints = Dict[Operand, int]
 
 def allocate(code: Code) -> Tuple[Code, Dict[str, str]]:
     """Code on physical registers, and the places of each declared register."""
-    code = split_values(code)
+    split_values(code)
     hints: Hints = {}
     for attempt in range(_ROUNDS):
         placement = _place(code, hints)
@@ -51,7 +50,8 @@ def allocate(code: Code) -> Tuple[Code, Dict[str, str]]:
         if not clashes:
             break
     assert not clashes, f"{code.name}: operands keep clashing"
-    return _substitute(code, placement), _names(placement)
+    _substitute(code, placement)
+    return code, _names(placement)
 
 
 # --- placement ---------------------------------------------------------------------------------
@@ -65,12 +65,16 @@ def _meetings(code: Code, live: Liveness) -> Meetings:
     table: Meetings = {}
     for weight, block in zip(code.weights(), code.blocks):
         for bundle in block.bundles:
-            srcs = sources_of(bundle)
-            settled = MASK_B if any(op.rotate for op in bundle.ops) else 0
-            if len(srcs) > 1 or settled:
-                _meet(srcs, settled, weight, live, table)
+            settled = MASK_B if any([op.rotate for op in bundle.ops]) else 0
+            if len(bundle.ops) > 1 or len(bundle.ops[0].srcs) > 1 or settled:
+                _meet(sources_of(bundle), settled, weight, live, table)
             if len(bundle.ops) > 1:
-                dsts = [op.dst for op in bundle.ops if op.dst is not None]
+                # A register that is only written under the condition "never" is not live.
+                dsts = [
+                    op.dst
+                    for op in bundle.ops
+                    if op.dst is not None and (op.dst in live.number or isinstance(op.dst, Port))
+                ]
                 _meet(dsts, 0, _FIRM, live, table)
     return table
 
@@ -103,7 +107,7 @@ def _meet(srcs: List[Operand], settled: int, weight: int, live: Liveness, table:
                 if other.index < 64:
                     row.append((-1, MASK_A if other.file == "A" else MASK_B, weight))
             else:
-                side = places(other) if not isinstance(other, Port) or other.read else 0
+                side = other.allowed
                 if isinstance(other, Port) and other.write and not other.read:
                     side = {"A": MASK_A, "B": MASK_B}.get(other.write[1], 0)
                 if side in (MASK_A, MASK_B):
@@ -172,32 +176,38 @@ def _try(
                 if where is not None:
                     settled = 0 if where >= 64 else MASK_A if where < 32 else MASK_B
                 else:
-                    allowed = live.registers[other].allowed  # type: ignore[attr-defined]
+                    allowed = live.registers[other].allowed
                     settled = allowed if allowed in (MASK_A, MASK_B) else 0
             if settled == MASK_A:
                 cost[_A] += 2 * weight
             elif settled == MASK_B:
                 cost[_B] += 2 * weight
-        free: List[List[int]] = []
-        for group in _GROUPS:
-            free.append([i for i in bits_in(reg.allowed & group) if not busy[i] & span])
-        if cost[_A] == cost[_B] and len(free[_A]) > len(free[_B]):
-            cost[_B] += 1
-        chosen: Optional[int] = None
-        for kind in sorted((_ACC, _B, _A), key=lambda k: cost[k]):
-            if free[kind]:
-                chosen = free[kind][0]
-                if short and not tight:
-                    later = [i for i in free[kind] if i >= turn[kind]]
-                    chosen = later[0] if later else free[kind][0]
-                    turn[kind] = chosen + 1
+        free: List[int] = []
+        for kind in sorted((_ACC, _B, _A), key=cost.__getitem__):
+            free = _free(reg, kind, busy, span)
+            if free:
                 break
-        if chosen is None:
+        if kind == _B and cost[_A] == cost[_B]:
+            twin = _free(reg, _A, busy, span)
+            if len(twin) > len(free):
+                kind, free = _A, twin
+        if not free:
             return number
+        chosen = free[0]
+        if short and not tight:
+            chosen = next((i for i in free if i >= turn[kind]), chosen)
+            turn[kind] = chosen + 1
         busy[chosen] |= span
         placed[number] = chosen
         result[reg] = LOCS[chosen]
     return result
+
+
+def _free(reg: Reg, kind: int, busy: List[int], span: int) -> List[int]:
+    """The places of one kind that a register may get for its interval."""
+    mask, group = _GROUPS[kind]
+    allowed = reg.allowed & mask
+    return [i for i in group if allowed >> i & 1 and not busy[i] & span] if allowed else []
 
 
 def _out_of_registers(
@@ -251,21 +261,14 @@ def _swap(code: Code, placement: Placement, hints: Hints) -> Placement:
 # --- result ------------------------------------------------------------------------------------
 
 
-def _substitute(code: Code, placement: Placement) -> Code:
+def _substitute(code: Code, placement: Placement) -> None:
     for block in code.blocks:
         for bundle in block.bundles:
-            bundle.ops = tuple(_on_place(op, placement) for op in bundle.ops)
-    return code
-
-
-def _on_place(op: Operation, placement: Placement) -> Operation:
-    if op.kind not in (ALU, LOAD, BRANCH):
-        return op
-    srcs = tuple(placement.get(src, src) for src in op.srcs)
-    dst = None if op.dst is None else placement.get(op.dst, op.dst)
-    if isinstance(dst, Reg):  # never live: a write under the condition "never"
-        dst = None
-    return op.but(srcs=srcs, dst=dst)
+            for op in bundle.ops:
+                op.srcs = tuple([placement.get(src, src) for src in op.srcs])
+                op.dst = op.dst and placement.get(op.dst, op.dst)
+                if isinstance(op.dst, Reg):  # never live: a write under the condition "never"
+                    op.dst = None
 
 
 def _names(placement: Placement) -> Dict[str, str]:

@@ -148,10 +148,11 @@ def _leave(leave: Bundle, lines: List[Line], entry: Window, reorder: bool) -> Li
         last.target = op.targets[0]
     position = max(0, len(lines) - SLOTS) if reorder else len(lines)
     reads, writes = resources(last.events)
-    for i, line in enumerate(lines):
-        before_reads, before_writes = resources(line.events)
+    for i in range(len(lines) - 1, position - 1, -1):
+        before_reads, before_writes = resources(lines[i].events)
         if before_writes & (reads | writes) or before_reads & writes:
-            position = max(position, i + 1)
+            position = i + 1
+            break
     while position <= len(lines) and last.events & after(entry, lines[:position])[0]:
         position += 1
         if position > len(lines):

@@ -24,7 +24,7 @@ def step(window: Window, events: int) -> Window:
 
 
 def after(window: Window, lines: Sequence[Line]) -> Window:
-    for line in lines:
+    for line in lines[-MAX_DISTANCE:]:
         window = step(window, line.events)
     return window
 

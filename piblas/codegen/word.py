@@ -8,16 +8,22 @@ which unit writes which file (guide, p. 26-32).  ``Need`` is what an operation a
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from ..isa import hazards, modes, ops, regs
+from ..isa.events import SIGNAL_BITS, rotation
 from ..isa.instr import NOP, Instr
 from .code import ALU, BRANCH, END, LOAD, RAW, SIGNAL, Operation
 from .operand import Const, Loc, Port
 
-__all__ = ["Need", "Word", "need_of"]
+__all__ = ["Need", "Word", "ADD_SLOT", "MUL_SLOT", "SIGNAL_SLOT"]
 
+ADD_SLOT, MUL_SLOT, SIGNAL_SLOT = 1, 2, 4
+"""What a word has one of, as bits of ``Need.slots`` and ``Word.free``."""
+_ANY_SLOT = ADD_SLOT | MUL_SLOT | SIGNAL_SLOT
+_SLOT = {ops.ADD: ADD_SLOT, ops.MUL: MUL_SLOT}
 _NULL = regs.NOP_ADDR
+_READ_FLAGS, _WRITE_FLAGS = hazards.mask("read_flags"), hazards.mask("write_flags")
 
 
 class Need:
@@ -29,6 +35,7 @@ class Need:
     __slots__ = (
         "op",
         "units",
+        "slots",
         "a",
         "b",
         "imm",
@@ -47,7 +54,15 @@ class Need:
 
     def __init__(self, op: Operation) -> None:
         self.op = op
-        self.units: Tuple[str, ...] = tuple(row.unit for row in op.choices)
+        self.units: Tuple[str, ...] = ()
+        self.slots = 0  # one of which it takes
+        self.is_float = False
+        for row in op.choices:
+            self.units += (row.unit,)
+            self.slots |= _SLOT[row.unit]
+            self.is_float |= row.float_in
+        if not self.slots:
+            self.slots = SIGNAL_SLOT if op.kind == SIGNAL else _ANY_SLOT
         self.a = self.b = self.imm = -1
         self.flex: Tuple[int, ...] = ()
         self.muxes: List[int] = []  # 0..7; -1 - address for a read through either file
@@ -56,60 +71,66 @@ class Need:
         self.pack = 0
         self.file = ""
         self.addr = _NULL
-        self.is_float = any(row.float_in for row in op.choices)
         self.whole = op.kind not in (ALU, SIGNAL)
+        self.events = 0  # those of its word that the operation is the cause of
         if op.kind == ALU:
             self._sources()
         if op.kind in (ALU, LOAD, BRANCH):
             self._destination()
-        word = Word()
-        word.add(self, self.units[0] if self.units else "")
-        self.events = hazards.events(word.instr())
-
-    def _port(self, file: str, addr: int) -> None:
-        if file == "AB":
-            if addr not in self.flex:
-                self.flex += (addr,)
-            self.muxes.append(-1 - addr)
-            return
-        name = "a" if file == "A" else "b"
-        assert getattr(self, name) in (-1, addr) and not (file == "B" and self.imm >= 0), self.op
-        setattr(self, name, addr)
-        self.muxes.append(regs.MUX_A if file == "A" else regs.MUX_B)
+        if self.whole:
+            self.events = hazards.events(self.instr())
+        else:
+            self.events |= SIGNAL_BITS[op.signal]
 
     def _sources(self) -> None:
         op = self.op
+        reads = 0
         if op.rotate:
             self.imm = op.rotate
         for src, unpack in zip(op.srcs, op.unpacks):
-            if isinstance(src, Loc):
-                if src.index >= 64:
-                    self.muxes.append(src.addr)
-                    if src.addr == 4:
-                        assert self.unpack_r4 in (-1, unpack), op
-                        self.unpack_r4 = unpack
-                        if unpack:
-                            self.pm = 1
-                    continue
-                self._port(src.file, src.addr)
-                if src.file == "A":
-                    assert self.unpack_a in (-1, unpack), op
-                    self.unpack_a = unpack
-                    if unpack:
-                        self.pm = 0
-            elif isinstance(src, Const):
+            reads |= src.reads
+            if isinstance(src, Const):
                 assert src.code is not None
                 assert self.b < 0 and self.imm in (-1, src.code), op
                 self.imm = src.code
                 self.muxes.append(regs.MUX_B)
+                continue
+            if isinstance(src, Loc):
+                file, addr = src.file, src.addr
             else:
                 assert isinstance(src, Port) and src.read
-                self._port(src.read[1], src.read[0])
-                if src.read[1] == "A":
-                    self.unpack_a = 0
+                addr, file = src.read
+            if file == "A":
+                assert self.a in (-1, addr) and self.unpack_a in (-1, unpack), op
+                self.a, self.unpack_a = addr, unpack
+                self.muxes.append(regs.MUX_A)
+                if unpack:
+                    self.pm = 0
+            elif file == "B":
+                assert self.b in (-1, addr) and self.imm < 0, op
+                self.b = addr
+                self.muxes.append(regs.MUX_B)
+            elif file == "AB":
+                if addr not in self.flex:
+                    self.flex += (addr,)
+                self.muxes.append(-1 - addr)
+            else:
+                self.muxes.append(addr)
+                if addr == regs.MUX_R4:
+                    assert self.unpack_r4 in (-1, unpack), op
+                    self.unpack_r4 = unpack
+                    if unpack:
+                        self.pm = 1
+        self.events = reads | rotation(reads, op.rotate) if op.rotate else reads
+        if op.sf:
+            self.events |= _WRITE_FLAGS
+        if op.cond > modes.COND_ALWAYS:
+            self.events |= _READ_FLAGS
 
     def _destination(self) -> None:
         op = self.op
+        if op.dst is not None:
+            self.events |= op.dst.writes
         if isinstance(op.dst, Loc):
             if op.dst.index < 64:
                 self.file, self.addr = op.dst.file, op.dst.addr
@@ -124,9 +145,37 @@ class Need:
             assert self.pm in (None, pm), op
             self.pm = pm
 
-
-def need_of(op: Operation) -> Need:
-    return Need(op)
+    def instr(self) -> Instr:
+        """The instruction of an operation that takes a whole word."""
+        op = self.op
+        if op.kind == RAW:
+            assert op.instr is not None
+            return op.instr
+        if op.kind == END:
+            return NOP.but(sig=3)
+        ws = int(self.file == "B")
+        if op.kind == BRANCH:
+            reg = op.srcs[0] if op.srcs else None
+            return Instr.branch(
+                cond_br=op.cond_br,
+                rel=int(op.rel),
+                reg=int(reg is not None),
+                raddr_a=reg.addr if isinstance(reg, Loc) else 0,
+                ws=ws,
+                waddr_add=self.addr,
+                imm=op.imm,
+            )
+        silent = op.dst is None
+        return Instr.load(
+            op.imm,
+            load_kind=op.load_kind,
+            ws=ws,
+            waddr_add=self.addr,
+            cond_add=modes.COND_NEVER if silent else op.cond,
+            sf=int(op.sf),
+            pm=self.pm or 0,
+            pack=self.pack,
+        )
 
 
 class Word:
@@ -134,6 +183,7 @@ class Word:
 
     __slots__ = (
         "parts",
+        "free",
         "adding",
         "muling",
         "signal",
@@ -151,6 +201,7 @@ class Word:
 
     def __init__(self) -> None:
         self.parts: List[Need] = []
+        self.free = _ANY_SLOT
         self.adding: Optional[Need] = None
         self.muling: Optional[Need] = None
         self.signal = modes.SIG_NONE
@@ -167,7 +218,7 @@ class Word:
         if need.whole or self.whole:
             if self.parts:
                 return False
-            self.whole = True
+            self.whole, self.free = True, 0
             self.parts.append(need)
             return True
         op = need.op
@@ -175,6 +226,7 @@ class Word:
             if self.signal != modes.SIG_NONE or self.imm >= 0:
                 return False
             self.signal = op.signal
+            self.free &= ~SIGNAL_SLOT
             self.parts.append(need)
             return True
         if not unit:  # a nop
@@ -236,6 +288,7 @@ class Word:
             self.adding = need
         else:
             self.muling = need
+        self.free &= ~_SLOT[unit]
         self.a, self.b, self.imm, self.flex = a, b, imm, flex
         self.unpack_a, self.unpack_r4, self.pm, self.ws = unpack_a, unpack_r4, pm, ws
         self.pack = self.pack or need.pack
@@ -254,10 +307,9 @@ class Word:
     def instr(self) -> Instr:
         """The instruction; the offset of a branch to a label is left to the linker."""
         if self.whole:
-            return self._whole(self.parts[0])
+            return self.parts[0].instr()
         if not self.parts:
             return NOP
-        values = {"sig": modes.SIG_SMALL_IMM if self.imm >= 0 else self.signal}
         a, b = self.a, self.b
         where = {}
         for addr in self.flex:
@@ -265,58 +317,38 @@ class Word:
                 a, where[addr] = addr, regs.MUX_A
             else:
                 b, where[addr] = addr, regs.MUX_B
-        if a >= 0:
-            values["raddr_a"] = a
-        if self.imm >= 0:
-            values["small_imm"] = self.imm
-        elif b >= 0:
-            values["raddr_b"] = b
-        if self.pm is not None:
-            values["pm"] = self.pm
-            values["pack"] = self.pack
-            values["unpack"] = max(self.unpack_r4 if self.pm else self.unpack_a, 0)
-        values["ws"] = max(self.ws, 0)
-        for unit, need in ((ops.ADD, self.adding), (ops.MUL, self.muling)):
-            if need is None:
-                continue
-            row = next(row for row in need.op.choices if row.unit == unit)
-            muxes = [mux if mux >= 0 else where[-1 - mux] for mux in need.muxes]
-            values[f"op_{unit}"] = row.code
-            values[f"waddr_{unit}"] = need.addr
-            values[f"cond_{unit}"] = need.op.cond
-            values[f"{unit}_a"], values[f"{unit}_b"] = muxes[0], muxes[-1]
-            if need.op.sf:
-                values["sf"] = 1
-        return Instr(**values)
+        unpack = self.unpack_r4 if self.pm else self.unpack_a
+        op_add, waddr_add, cond_add, add_a, add_b = self._half(self.adding, ops.ADD, where)
+        op_mul, waddr_mul, cond_mul, mul_a, mul_b = self._half(self.muling, ops.MUL, where)
+        return Instr(
+            sig=modes.SIG_SMALL_IMM if self.imm >= 0 else self.signal,
+            unpack=max(unpack, 0) if self.pm is not None else 0,
+            pm=self.pm or 0,
+            pack=self.pack,
+            cond_add=cond_add,
+            cond_mul=cond_mul,
+            sf=int(any([need.op.sf for need in self.parts])),
+            ws=max(self.ws, 0),
+            waddr_add=waddr_add,
+            waddr_mul=waddr_mul,
+            op_mul=op_mul,
+            op_add=op_add,
+            raddr_a=a if a >= 0 else _NULL,
+            raddr_b=b if b >= 0 else _NULL,
+            add_a=add_a,
+            add_b=add_b,
+            mul_a=mul_a,
+            mul_b=mul_b,
+            small_imm=max(self.imm, 0),
+        )
 
     @staticmethod
-    def _whole(need: Need) -> Instr:
-        op = need.op
-        if op.kind == RAW:
-            assert op.instr is not None
-            return op.instr
-        if op.kind == END:
-            return NOP.but(sig=3)
-        ws = int(need.file == "B")
-        if op.kind == BRANCH:
-            reg = op.srcs[0] if op.srcs else None
-            return Instr.branch(
-                cond_br=op.cond_br,
-                rel=int(op.rel),
-                reg=int(reg is not None),
-                raddr_a=reg.addr if isinstance(reg, Loc) else 0,
-                ws=ws,
-                waddr_add=need.addr,
-                imm=op.imm,
-            )
-        silent = op.dst is None
-        return Instr.load(
-            op.imm,
-            load_kind=op.load_kind,
-            ws=ws,
-            waddr_add=need.addr,
-            cond_add=modes.COND_NEVER if silent else op.cond,
-            sf=int(op.sf),
-            pm=need.pm or 0,
-            pack=need.pack,
-        )
+    def _half(
+        need: Optional[Need], unit: str, where: Dict[int, int]
+    ) -> Tuple[int, int, int, int, int]:
+        """Code, destination, condition and the two muxes of a unit."""
+        if need is None:
+            return 0, _NULL, modes.COND_NEVER, 0, 0
+        muxes = [mux if mux >= 0 else where[-1 - mux] for mux in need.muxes]
+        row = need.op.choices[need.units.index(unit)]
+        return row.code, need.addr, need.op.cond, muxes[0], muxes[-1]

@@ -7,13 +7,25 @@ word means for other words is written down here and nowhere else (guide, p. 28-3
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
 from . import modes, ops, regs
 from .instr import Instr
 
-__all__ = ["Event", "EVENTS", "mask", "event_names", "events"]
+__all__ = [
+    "Event",
+    "EVENTS",
+    "READ_BITS",
+    "WRITE_BITS",
+    "MUX_BITS",
+    "SIGNAL_BITS",
+    "mask",
+    "event_names",
+    "events",
+    "rotation",
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class Event:
     offset: int
     count: int
 
-    @property
+    @functools.cached_property
     def mask(self) -> int:
         return ((1 << self.count) - 1) << self.offset
 
@@ -104,17 +116,19 @@ def event_names(bits: int) -> List[str]:
     return [name for name, event in EVENTS.items() if bits & event.mask]
 
 
-_READ_BITS: Dict[Tuple[str, int], int] = {}
-_WRITE_BITS: Dict[Tuple[str, int], int] = {}
+READ_BITS: Dict[Tuple[str, int], int] = {}
+"""The events of a read, by file and address."""
+WRITE_BITS: Dict[Tuple[str, int], int] = {}
+"""The events of a write, by file and address."""
 
 
 def _fill_address_bits() -> None:
     for file, base in (("A", 0), ("B", 32)):
         for addr in range(32):
-            _READ_BITS[file, addr] = 1 << (EVENTS["read_file"].offset + base + addr)
-            _WRITE_BITS[file, addr] = 1 << (EVENTS["write_file"].offset + base + addr)
-        _READ_BITS[file, 14] |= _BIT["read_14"]
-        _WRITE_BITS[file, 14] |= _BIT["write_14"]
+            READ_BITS[file, addr] = 1 << (EVENTS["read_file"].offset + base + addr)
+            WRITE_BITS[file, addr] = 1 << (EVENTS["write_file"].offset + base + addr)
+        READ_BITS[file, 14] |= _BIT["read_14"]
+        WRITE_BITS[file, 14] |= _BIT["write_14"]
     reads = {
         "uniform": "uniform",
         "varying": "varying",
@@ -134,7 +148,7 @@ def _fill_address_bits() -> None:
                 bits |= _BIT["read_ms_flags"]
             if name in ("vdr_busy", "vdw_busy"):
                 bits |= _BIT["dma_busy"]
-            _READ_BITS[file, port.addr] = bits
+            READ_BITS[file, port.addr] = bits
     writes = {
         "r5": "write_r5",
         "noswap": "noswap",
@@ -166,12 +180,12 @@ def _fill_address_bits() -> None:
                     bits = _BIT[f"request_tmu{number}"]
             if name == "tlb_z":
                 bits |= _BIT["write_tlb_z"]
-            _WRITE_BITS[file, port.addr] = bits
+            WRITE_BITS[file, port.addr] = bits
 
 
 _fill_address_bits()
 
-_SIGNAL_BITS = [0] * 16
+SIGNAL_BITS = [0] * 16
 for _code, _names in (
     (0, "bkpt"),
     (2, "thrsw"),
@@ -187,16 +201,18 @@ for _code, _names in (
     (12, "load_r4 tlb_read"),
     (15, "branch"),
 ):
-    _SIGNAL_BITS[_code] = mask(_names)
+    SIGNAL_BITS[_code] = mask(_names)
 
 _READ_ACC = _BIT["read_acc"]
-_ROTATE_ACC = _BIT["rotate_acc"]
-_MUX_BITS = tuple(_READ_ACC << mux for mux in range(4)) + (
-    _BIT["read_r4"],
-    _BIT["read_r5"],
-    0,
-    0,
-)
+MUX_BITS = tuple(_READ_ACC << mux for mux in range(4)) + (_BIT["read_r4"], _BIT["read_r5"], 0, 0)
+"""The events of a mux that takes r0..r5; the register files have their own."""
+_ACC_READS, _ACC_ROTATIONS = EVENTS["read_acc"], EVENTS["rotate_acc"]
+
+
+def rotation(reads: int, code: int) -> int:
+    """What the small immediate ``code`` adds to an operation of the mul unit that ``reads``."""
+    bits = (reads & _ACC_READS.mask) >> _ACC_READS.offset << _ACC_ROTATIONS.offset
+    return bits | _BIT["rotate_by_r5"] | _BIT["read_r5"] if code == modes.ROTATE_BY_R5 else bits
 
 
 def events(instr: Instr) -> int:
@@ -205,15 +221,15 @@ def events(instr: Instr) -> int:
     A register file address counts as read when a mux selects it; an address with a side effect
     counts whenever it stands in the word (guide, p. 37).
     """
-    bits = _SIGNAL_BITS[instr.sig]
+    bits = SIGNAL_BITS[instr.sig]
     nop = regs.NOP_ADDR
     if instr.waddr_add != nop:
-        bits |= _WRITE_BITS.get((instr.file_add, instr.waddr_add), 0)
+        bits |= WRITE_BITS.get((instr.file_add, instr.waddr_add), 0)
     if instr.waddr_mul != nop:
-        bits |= _WRITE_BITS.get((instr.file_mul, instr.waddr_mul), 0)
+        bits |= WRITE_BITS.get((instr.file_mul, instr.waddr_mul), 0)
     if instr.sig == modes.SIG_BRANCH:
         if instr.reg:
-            bits |= _READ_BITS["A", instr.raddr_a]
+            bits |= READ_BITS["A", instr.raddr_a]
             if instr.raddr_a & 1:
                 bits |= _BIT["write_flags"]
         if instr.cond_br != modes.BRANCH_ALWAYS:
@@ -241,20 +257,16 @@ def events(instr: Instr) -> int:
     if instr.op_mul:
         muxes += (instr.mul_a, instr.mul_b)
     for mux in muxes:
-        bits |= _MUX_BITS[mux]
+        bits |= MUX_BITS[mux]
     if a >= 32:
-        bits |= _READ_BITS.get(("A", a), 0)
+        bits |= READ_BITS.get(("A", a), 0)
     elif regs.MUX_A in muxes:
-        bits |= _READ_BITS["A", a]
+        bits |= READ_BITS["A", a]
     if not small:
         if b >= 32:
-            bits |= _READ_BITS.get(("B", b), 0)
+            bits |= READ_BITS.get(("B", b), 0)
         elif regs.MUX_B in muxes:
-            bits |= _READ_BITS["B", b]
+            bits |= READ_BITS["B", b]
     elif instr.small_imm >= modes.ROTATE_BY_R5:
-        for mux in (instr.mul_a, instr.mul_b):
-            if mux < 4:
-                bits |= _ROTATE_ACC << mux
-        if instr.small_imm == modes.ROTATE_BY_R5:
-            bits |= _BIT["rotate_by_r5"] | _BIT["read_r5"]
+        bits |= rotation(MUX_BITS[instr.mul_a] | MUX_BITS[instr.mul_b], instr.small_imm)
     return bits

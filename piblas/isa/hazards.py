@@ -136,10 +136,9 @@ def _same_destination(i: Instr) -> bool:
 def _conditional_io(i: Instr) -> bool:
     if i.sig == modes.SIG_BRANCH:
         return False
-    return any(
-        _is_io(addr) and addr != 37 and cond != modes.COND_ALWAYS
-        for addr, cond in ((i.waddr_add, i.cond_add), (i.waddr_mul, i.cond_mul))
-    )
+    add = i.cond_add != modes.COND_ALWAYS and i.waddr_add != 37 and _is_io(i.waddr_add)
+    mul = i.cond_mul != modes.COND_ALWAYS and i.waddr_mul != 37 and _is_io(i.waddr_mul)
+    return add or mul
 
 
 def _colour_pack_to_io(i: Instr) -> bool:
@@ -386,41 +385,47 @@ def collides(form: Distance, first: int, later: int) -> bool:
     return bool((first & one.mask) >> one.offset & (later & two.mask) >> two.offset)
 
 
-_Row = Tuple[int, int, int, int, Tuple[int, ...]]
+def _distances(form: Distance) -> Tuple[int, ...]:
+    return tuple(d for d in range(form.nearest, form.distance) if d)
 
 
-def _compiled() -> Tuple[Tuple[_Row, ...], int]:
-    rows = []
-    every = 0
-    for rule in RULES:
-        if isinstance(rule.form, Distance) and rule.level == ERROR:
-            form = rule.form
-            one, two = mask(form.first), mask(form.later)
-            shift = [-1, -1]
-            if form.matched:
-                shift = [EVENTS[form.first].offset, EVENTS[form.later].offset]
-            distances = tuple(d for d in range(form.nearest, form.distance) if d)
-            rows.append((one, two, shift[0], shift[1], distances))
-            every |= one
-    return tuple(rows), every
-
-
-_ROWS, _EVERY_FIRST = _compiled()
-_NONE = (0,) * (MAX_DISTANCE + 1)
+_FORMS = [rule.form for rule in RULES if isinstance(rule.form, Distance) and rule.level == ERROR]
+_PLAIN = tuple(
+    (mask(form.first), mask(form.later), _distances(form)) for form in _FORMS if not form.matched
+)
+_MATCHED = tuple(
+    (mask(form.first), EVENTS[form.first].offset, EVENTS[form.later].offset, _distances(form))
+    for form in _FORMS
+    if form.matched
+)
+_PLAIN_FIRST = _MATCHED_FIRST = 0
+for _plain in _PLAIN:
+    _PLAIN_FIRST |= _plain[0]
+for _matched in _MATCHED:
+    _MATCHED_FIRST |= _matched[0]
 
 
 @functools.lru_cache(maxsize=4096)
 def forbidden(bits: int) -> Tuple[int, ...]:
     """The events that must not stand 0, 1, 2, 3 words after a word with events ``bits``."""
-    if not bits & _EVERY_FIRST:
-        return _NONE
+    plain = _forbidden(bits & _PLAIN_FIRST)
+    if not bits & _MATCHED_FIRST:
+        return plain
+    result = list(plain)
+    for first, shift, unshift, distances in _MATCHED:
+        for distance in distances:
+            result[distance] |= (bits & first) >> shift << unshift
+    return tuple(result)
+
+
+@functools.lru_cache(maxsize=256)
+def _forbidden(bits: int) -> Tuple[int, ...]:
+    """The same by the rules whose events need not match; few sets of them are in use."""
     result = [0] * (MAX_DISTANCE + 1)
-    for first, later, shift, unshift, distances in _ROWS:
-        hit = bits & first
-        if hit:
-            collision = hit >> shift << unshift if shift >= 0 else later
+    for first, later, distances in _PLAIN:
+        if bits & first:
             for distance in distances:
-                result[distance] |= collision
+                result[distance] |= later
     return tuple(result)
 
 

@@ -6,8 +6,9 @@ value explains is refused with a reason, so decoding never loses a bit.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from ..errors import DecodeError
 from . import fields, modes, ops, regs
@@ -111,27 +112,49 @@ def _check(instr: Instr, word: Optional[int]) -> None:
             raise DecodeError(f"pack {instr.pack} with pm = 1 is reserved", word)
 
 
+class _Layout:
+    """Where the values of an instruction go in a word of one format."""
+
+    def __init__(self, format: str) -> None:
+        rows = fields.FORMATS[format]
+        self.constant = sum(row.must_be << row.lo for row in rows if row.must_be is not None)
+        self.fields = [row for row in rows if row.must_be is None]
+        self.values = operator.attrgetter(*[row.name for row in self.fields])
+        self.places = [(~row.mask, row.lo) for row in self.fields]
+        used = {row.name for row in self.fields}
+        self.unused = [name for name in _DEFAULTS if name not in used]
+        self.others = operator.attrgetter(*self.unused)
+        self.defaults = self.others(NOP)
+
+
+_LAYOUTS = {format: _Layout(format) for format in fields.FORMATS}
+
+
 def encode(instr: Instr) -> int:
     """The 64-bit word of an instruction; :class:`~piblas.errors.DecodeError` if it has none."""
     _check(instr, None)
-    layout = fields.FORMATS[instr.format]
-    used = set()
-    word = 0
-    for field in layout:
-        if field.must_be is not None:
-            value = field.must_be
-        else:
-            used.add(field.name)
-            value = getattr(instr, field.name)
-            if not 0 <= value <= field.mask:
-                raise DecodeError(f"{field.name} = {value} does not fit {field.width} bits")
-        word |= value << field.lo
-    for name, default in _DEFAULTS.items():
-        if name not in used and getattr(instr, name) != default:
-            raise DecodeError(
-                f"{name} = {getattr(instr, name)} has no place in a word of format {instr.format}"
-            )
+    layout = _LAYOUTS[instr.format]
+    word = layout.constant
+    for value, (beyond, lo) in zip(layout.values(instr), layout.places):
+        if value & beyond:
+            _refuse(instr, layout)
+        word |= value << lo
+    if layout.others(instr) != layout.defaults:
+        _refuse(instr, layout)
     return word
+
+
+def _refuse(instr: Instr, layout: _Layout) -> NoReturn:
+    """Name the first value that no word holds."""
+    for field in layout.fields:
+        value = getattr(instr, field.name)
+        if not 0 <= value <= field.mask:
+            raise DecodeError(f"{field.name} = {value} does not fit {field.width} bits")
+    for name, default in zip(layout.unused, layout.defaults):
+        value = getattr(instr, name)
+        if value != default:
+            raise DecodeError(f"{name} = {value} has no place in a word of format {instr.format}")
+    raise AssertionError(instr)
 
 
 def decode(word: int) -> Instr:

@@ -243,3 +243,16 @@ def test_register_branch_with_known_targets_frees_the_rest():
     asm.add(x, x, 1)
     asm.branch_reg(back, targets=["done"])
     assert run(asm, [8])[1] == [[9] * 16]
+
+
+def test_pair_may_write_a_register_that_is_never_live():
+    asm = Assembler("test")
+    x, y, z = asm.reg("x"), asm.reg("y", file="B"), asm.reg("z")
+    asm.mov(x, 7)
+    with asm.pair():
+        asm.add(y, x, x)
+        asm.mul24(z, x, x, cond="never")
+    asm.mov(asm.vpm, y)
+    asm.end()
+    _, out = run(asm)
+    assert out == [lanes(14).tolist()]

@@ -6,9 +6,12 @@ import cProfile
 
 import pytest
 from plain_qpu import Machine
+from random_programs import build, long_program
 
 from piblas.codegen import Assembler
+from piblas.codegen.link import link
 from piblas.isa.disasm import to_text
+from piblas.isa.hazards import events
 from piblas.kernels import gemm
 
 
@@ -71,7 +74,22 @@ def test_building_sgemm_takes_few_calls():
     profile.disable()
     calls = sum(row.callcount for row in profile.getstats())
     assert program.length >= 600
-    assert calls < 1000 * program.length
+    assert calls < 430 * program.length
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_word_does_what_its_operations_do(seed, monkeypatch):
+    """The scheduler takes the events of a word from its operations, the checker from its fields."""
+    lines = []
+
+    def spy(name, words, placed):
+        lines.extend(words)
+        return link(name, words, placed)
+
+    monkeypatch.setattr("piblas.codegen.asm.link", spy)
+    build(long_program(seed)).asm.finish()
+    assert len(lines) > 50
+    assert [line.events for line in lines] == [events(line.instr) for line in lines]
 
 
 def lines_of(write, schedule=True):
