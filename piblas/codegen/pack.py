@@ -9,7 +9,8 @@ holds two words, and a line of the stream that is asked for late stalls the QPU.
 
 The body of a loop is scheduled a second time, in the order that the generator wrote, and the
 shorter result is taken: where every word is full, as in matrix products, a generator can know a
-rhythm that no greedy order finds.
+rhythm that no greedy order finds.  If it also knows where lines of the uniform stream begin, only
+its own order counts, and reads keep a distance there alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ SLOTS = 3
 """Delay slots of a branch."""
 _PACE = 6
 """Words between two reads of the uniform stream with which its lines arrive in time (measured)."""
+_LINE = 15
+"""Words between the read of a line's first uniform and the last read but one before it, which asks
+for the line: 57 clocks from memory (derived, :mod:`piblas.isa.timing`)."""
 _UNIFORM = mask("uniform")
 
 
@@ -81,8 +85,11 @@ class _Region:
             for need in row:
                 bits |= need.events
             self.events.append(bits)
+        self.lines = [any(op.line for op in bundle.ops) for bundle in bundles]
         self.pace = _PACE
-        if loop:  # one that wants them faster will have to wait, but need not be longer for it
+        if loop and any(self.lines):
+            self.pace = 1
+        elif loop:  # one that wants them faster will have to wait, but need not be longer for it
             reads = sum(1 for bits in self.events if bits & _UNIFORM)
             work = sum(1 for row in self.needs for need in row if need.units)
             words = 0.51 * work  # of two units; a few stay idle
@@ -99,11 +106,11 @@ class _List:
     def __init__(self, region: _Region, as_written: bool) -> None:
         count = len(region.bundles)
         self.needs, self.events, self.follow = region.needs, region.events, region.follow
-        self.pops, self.pace = region.pops, region.pace
+        self.pops, self.pace, self.lines = region.pops, region.pace, region.lines
         self.heights = list(range(count, 0, -1)) if as_written else region.heights
         self.patient = [0] * count  # the time from which on a pop need not stall
         self.stalled = 0  # words that the QPU is bound to spend waiting
-        self.next_uniform = 0
+        self.uniforms = -_LINE, -_LINE  # when the last two uniforms were read
         self.waiting = [0] * count
         for edges in self.follow:
             for k in edges:
@@ -126,7 +133,8 @@ class _List:
         """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
         which unit the first bundle takes."""
         word, placed, bits, stalled = Word(), [], 0, self.stalled
-        next_uniform, hurry, full = self.next_uniform, False, False
+        hurry, full = False, False
+        asked, last = self.uniforms
         ready, events, earliest, patient = self.ready, self.events, self.earliest, self.patient
         freed: Dict[int, int] = {}  # edges into bundles that this word's bundles took away
         again = True
@@ -140,7 +148,9 @@ class _List:
                 if not hurry:
                     if patient[i] > clock + stalled:
                         continue
-                    if own & _UNIFORM and clock < next_uniform:
+                    if own & _UNIFORM and clock < last + self.pace:
+                        continue
+                    if self.lines[i] and clock < asked + _LINE:
                         continue
                 first = swap and not placed
                 grown = _fit(word, self.needs[i], self.demand, bits | own, first)
@@ -150,8 +160,6 @@ class _List:
                 bits |= own
                 placed.append(i)
                 hurry = False
-                if own & _UNIFORM:
-                    next_uniform = clock + self.pace
                 stalled = max(stalled, patient[i] - clock)
                 for k, wait in self.follow[i].items():
                     freed[k] = freed.get(k, 0) + 1
@@ -169,11 +177,13 @@ class _List:
                     break  # what became ready may be more urgent than what comes next
             if not placed and not hurry:
                 again = hurry = True  # nothing to do but wait for a lookup or a uniform
-        return _Choice(word, placed, bits, stalled, next_uniform)
+        return _Choice(word, placed, bits, stalled)
 
     def take(self, choice: "_Choice", clock: int) -> None:
         """Strike out what a word holds."""
-        self.stalled, self.next_uniform = choice.stalled, choice.next_uniform
+        self.stalled = choice.stalled
+        if choice.events & _UNIFORM:
+            self.uniforms = self.uniforms[1], clock
         for i in choice.placed:
             if i in self.pops:
                 self.patient[self.pops[i]] = clock + self.stalled + LATENCY
@@ -207,13 +217,10 @@ class _List:
 class _Choice:
     """A word that could come next, and what it changes."""
 
-    __slots__ = ("word", "placed", "events", "stalled", "next_uniform")
+    __slots__ = ("word", "placed", "events", "stalled")
 
-    def __init__(
-        self, word: Word, placed: List[int], events: int, stalled: int, next_uniform: int
-    ) -> None:
-        self.word, self.placed, self.events = word, placed, events
-        self.stalled, self.next_uniform = stalled, next_uniform
+    def __init__(self, word: Word, placed: List[int], events: int, stalled: int) -> None:
+        self.word, self.placed, self.events, self.stalled = word, placed, events, stalled
 
     @property
     def units(self) -> int:
@@ -235,7 +242,8 @@ def pack(
     if not loop:
         words = _packed(_List(region, False), window, _List.first)
     else:
-        ways = [_packed(_List(region, order), window, _List.best) for order in (False, True)]
+        orders = (True,) if any(region.lines) else (False, True)
+        ways = [_packed(_List(region, order), window, _List.best) for order in orders]
         words = min(ways, key=len)
     return [line_of(word.word, [bundles[i] for i in sorted(word.placed)]) for word in words]
 

@@ -184,8 +184,9 @@ class _Tile:
             for request in requests.get(at, ()):
                 self.advance(plan, *request)
             if at in loads:
-                loaded, step = loads[at]
-                asm.mov(self.s[step % 2][loaded], asm.unif, unit=plan.unit_of(loaded))
+                load = loads[at]
+                scalar = self.s[load.step % 2][load.row]
+                asm.mov(scalar, asm.unif, unit=load.unit, line=load.line)
             asm.fadd(self.d[row][v], self.d[row][v], t[index % len(t)])
             if index + 9 == total:
                 asm.sub(self.left, self.left, asm.r5, sf=True)

@@ -25,6 +25,7 @@ __all__ = [
     "pack",
     "packed_words",
     "panels",
+    "rounds",
     "tiles",
     "unpack",
 ]
@@ -206,6 +207,23 @@ def panels(p: Packed, q: Packed, low: int, high: int) -> Iterator[Place]:
             yield i, j, low, high
 
 
+def rounds(q: Packed, places: Iterable[Place]) -> List[Place]:
+    """The same places, in rounds of a tile for each QPU and of one width, as far as that goes.
+
+    QPUs with narrower tiles than the others' get ahead, and then fetch lines of Q for themselves
+    that all could share.  So the round of both widths comes late.  In it the QPUs that have one
+    tile more than the others have narrow ones.
+    """
+    wide: List[Place] = []
+    narrow: List[Place] = []
+    for place in places:
+        (wide if place[1] < q.wide else narrow).append(place)
+    last, whole = (len(part) // QPUS * QPUS for part in (wide, narrow))
+    late = narrow[whole:]
+    spare = (last - len(wide)) % QPUS
+    return wide[:last] + narrow[:whole] + late[:spare] + wide[last:] + late[spare:]
+
+
 def grid(
     options: GemmOptions,
     p: Packed,
@@ -231,7 +249,7 @@ def grid(
     bounds = [part * (p.steps // unit) // parts * unit for part in range(parts + 1)]
     for part, (low, high) in enumerate(zip(bounds, bounds[1:])):
         base = d_addr + 4 * part * p.length * ldd
-        own = panels(p, q, low, high) if places is None else places
+        own = rounds(q, panels(p, q, low, high)) if places is None else places
         yield from tiles(
             options, p, q, p_addr, q_addr, lag, own,
             lambda i, j: (base + 4 * (p.first(i) * ldd + q.first(j)), ldd),
