@@ -36,7 +36,9 @@ _PACE = 6
 _LINE = 15
 """Words between the read of a line's first uniform and the last read but one before it, which asks
 for the line: 57 clocks from memory (derived, :mod:`piblas.isa.timing`)."""
-_UNIFORM = mask("uniform")
+_RESTART = 58
+"""Words that a uniform takes to come from a new address (derived, :mod:`piblas.isa.timing`)."""
+_UNIFORM, _NEW_ADDRESS = mask("uniform"), mask("write_unif_addr")
 
 
 def _heights(
@@ -44,6 +46,7 @@ def _heights(
     follow: Sequence[Dict[int, int]],
     leave: Optional[Bundle],
     requests: Dict[int, int],
+    loop: bool,
 ) -> List[int]:
     """Words from each bundle to the end of the block along its longest path."""
     pops = {request: pop for pop, request in requests.items()}
@@ -63,6 +66,8 @@ def _heights(
                 height = max(height, 1 + SLOTS)
         if events[i] & _UNIFORM and i + 1 < len(events):
             height = max(height, heights[i + 1])
+        if events[i] & _NEW_ADDRESS and not loop:
+            height += _RESTART
         heights[i] = height
     return heights
 
@@ -97,7 +102,7 @@ class _Region:
         self.follow = graph(self.events)
         requests = requests_of_pops(bundles, lookups)
         self.pops = {request: pop for pop, request in requests.items()}
-        self.heights = _heights(self.events, self.follow, leave, requests)
+        self.heights = _heights(self.events, self.follow, leave, requests, loop)
 
 
 class _List:
@@ -148,7 +153,8 @@ class _List:
                 if not hurry:
                     if patient[i] > clock + stalled:
                         continue
-                    if own & _UNIFORM and clock < last + self.pace:
+                    paced = own & _UNIFORM and not own & _NEW_ADDRESS  # behind it comes a wait
+                    if paced and clock < last + self.pace:
                         continue
                     if self.lines[i] and clock < asked + _LINE:
                         continue

@@ -121,7 +121,7 @@ class _Family:
         lag = np.minimum(lag, steps // QPUS) // self.unroll * self.unroll
         waits = lag * self.step[..., 0] if parts == 1 else store[..., 0]
         late = (np.minimum(n_qpus, count) - 1) * waits
-        return np.maximum(most, stores + first) + late + LAUNCH
+        return np.maximum(most + late, stores + first) + LAUNCH
 
     def _lines(self, high: np.ndarray, busy: np.ndarray) -> np.ndarray:
         """Clocks of a step that lines of Q take on their way, where QPUs do not share them because

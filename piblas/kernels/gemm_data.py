@@ -184,7 +184,7 @@ mutex, do not wait for each other.  It takes about 5 steps, 10 at the pessimisti
 timing model, and with beta 12 and 18."""
 
 MEET = 4
-"""Tiles of a QPU between meetings.  The first may be left out, as QPUs begin in step."""
+"""Tiles of a QPU between meetings."""
 
 
 FEW = 3
@@ -313,8 +313,8 @@ class Streams:
             meetings = 0
             for turn, tile in enumerate(tiles[index::n_qpus]):
                 others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
-                due = lag > 0 and turn % MEET == 0 and turn > MEET
-                meet = due and _in_step(others)
+                due = lag > 0 and turn > 0 and turn % MEET == 0
+                meet = due and _in_step(options, others)
                 words = parts.meet_words(index, n_qpus, meetings) if meet else []
                 meetings += meet
                 self._tile(tile, words)
@@ -336,7 +336,7 @@ class Streams:
     def _tile(self, tile: Tile, meet: List[int]) -> None:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
         options, words = self._options, self._words
-        kind = KINDS["edge" if tile.columns <= LANES * options.edge else "run"]
+        kind = KINDS[_kind(options, tile)]
         for number, (p_addr, q_addr, steps) in enumerate(tile.runs):
             if number and meet:
                 words += [KINDS["meet"], *meet]
@@ -358,12 +358,17 @@ class Streams:
         words += parts.store_words(*block)
 
 
-def _in_step(tiles: Sequence[Tile]) -> bool:
-    """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps, and so
-    begin their second run together."""
-    lengths = {sum(steps for _, _, steps in tile.runs) for tile in tiles}
+def _kind(options: GemmOptions, tile: Tile) -> str:
+    """Which of the two loops computes a tile."""
+    return "edge" if tile.columns <= LANES * options.edge else "run"
+
+
+def _in_step(options: GemmOptions, tiles: Sequence[Tile]) -> bool:
+    """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps of the
+    same width, and so begin their second run together."""
+    alike = {(_kind(options, tile), sum(steps for _, _, steps in tile.runs)) for tile in tiles}
     two = all(len(tile.runs) == 2 for tile in tiles)
-    return len(tiles) == QPUS and two and len(lengths) == 1
+    return len(tiles) == QPUS and two and len(alike) == 1
 
 
 STAGGER_WORDS = 5
