@@ -211,17 +211,17 @@ def rounds(q: Packed, places: Iterable[Place]) -> List[Place]:
     """The same places, in rounds of a tile for each QPU and of one width, as far as that goes.
 
     QPUs with narrower tiles than the others' get ahead, and then fetch lines of Q for themselves
-    that all could share.  So the round of both widths comes late.  In it the QPUs that have one
-    tile more than the others have narrow ones.
+    that all could share.  So the round of both widths comes late.  If it is the last one, the QPUs
+    that begin first have the wide tiles; else those that have one tile more have narrow ones.
     """
     wide: List[Place] = []
     narrow: List[Place] = []
     for place in places:
         (wide if place[1] < q.wide else narrow).append(place)
     last, whole = (len(part) // QPUS * QPUS for part in (wide, narrow))
-    late = narrow[whole:]
-    spare = (last - len(wide)) % QPUS
-    return wide[:last] + narrow[:whole] + late[:spare] + wide[last:] + late[spare:]
+    early, late = wide[last:], narrow[whole:]
+    spare = QPUS - len(early) if early and len(early) + len(late) > QPUS else 0
+    return wide[:last] + narrow[:whole] + late[:spare] + early + late[spare:]
 
 
 def grid(
@@ -236,7 +236,8 @@ def grid(
     places: Optional[Iterable[Place]] = None,
     parts: int = 1,
 ) -> Iterator[Tile]:
-    """The tiles of D (``ldd`` words from row to row) at ``places``, by default all of them.
+    """The tiles of D (``ldd`` words from row to row) at ``places``, by default all of them, in
+    :func:`rounds`.
 
     With ``parts``, k is cut: there are so many matrices D behind each other, whose sum is the
     product.
