@@ -77,15 +77,22 @@ class Assembler(Recorder):
         sf: bool = False,
         rotate: Union[int, str, Operand, None] = None,
         unit: Optional[str] = None,
+        line: bool = False,
     ) -> None:
-        """Copy, on either unit unless ``unit`` names one; a constant may become a load."""
+        """Copy, on either unit unless ``unit`` names one; a constant may become a load.
+
+        ``line`` promises that the word, of ``asm.unif``, is the first of a line of the stream.  A
+        loop with such reads keeps the generator's order, and leaves these lines time to arrive.
+        """
+        if line and src is not NAMED["unif"]:
+            fail(f"{src!r} is no word of a line of uniforms", self._where())
         if isinstance(src, (int, float)) or not isinstance(src, Operand):
             const = self._const(src)
             if const.code is None and not rotate and unit is None:
                 self._load(dst, const.bits, modes.LOAD_32, cond, sf, "ldi")
                 return
             src = const
-        self._alu("mov", MOVE, dst, (src,), cond, sf, rotate, unit)
+        self._alu("mov", MOVE, dst, (src,), cond, sf, rotate, unit, line)
 
     def rotate(
         self,

@@ -43,13 +43,14 @@ class Operation:
     """One operation; which fields count depends on ``kind``.
 
     ``choices`` are the rows of :mod:`piblas.isa.ops` that do the work, one a unit.  ``pack`` is
-    (pm, code) or None, ``rotate`` a small-immediate code or 0.  For a branch ``srcs`` holds its
-    register, ``dst`` the link register, ``targets`` where it may go.
+    (pm, code) or None, ``rotate`` a small-immediate code or 0, ``line`` whether the first word of a
+    line of uniforms is read.  For a branch ``srcs`` holds its register, ``dst`` the link register,
+    ``targets`` where it may go.
     """
 
     __slots__ = (
         "kind", "name", "where", "choices", "dst", "pack", "srcs", "unpacks", "cond", "sf",
-        "rotate", "signal", "load_kind", "imm", "cond_br", "rel", "targets", "instr",
+        "rotate", "signal", "load_kind", "imm", "cond_br", "rel", "targets", "instr", "line",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,7 @@ class Operation:
         rel: bool = True,
         targets: Optional[Tuple[str, ...]] = None,
         instr: Optional[Instr] = None,
+        line: bool = False,
     ) -> None:
         self.kind, self.name, self.where = kind, name, where
         self.choices, self.dst, self.pack = choices, dst, pack
@@ -80,6 +82,7 @@ class Operation:
         self.cond, self.sf, self.rotate = cond, sf, rotate
         self.signal, self.load_kind, self.imm = signal, load_kind, imm
         self.cond_br, self.rel, self.targets, self.instr = cond_br, rel, targets, instr
+        self.line = line
 
     def but(self, **changes: Any) -> "Operation":
         """A copy with some fields changed."""

@@ -9,7 +9,8 @@ holds two words, and a line of the stream that is asked for late stalls the QPU.
 
 The body of a loop is scheduled first in the order that the generator wrote, and the other way only
 as long as that may still take no more words: where every word is full, as in matrix products, a
-generator can know a rhythm that no greedy order finds.
+generator can know a rhythm that no greedy order finds.  If it also knows where lines of the uniform
+stream begin, only its own order counts, and reads keep a distance there alone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ SLOTS = 3
 """Delay slots of a branch."""
 _PACE = 6
 """Words between two reads of the uniform stream with which its lines arrive in time (measured)."""
-_UNIFORM = mask("uniform")
+_LINE = 15
+"""Words between the read of a line's first uniform and the last read but one before it, which asks
+for the line: 57 clocks from memory (derived, :mod:`piblas.isa.timing`)."""
+_RESTART = 58
+"""Words that a uniform takes to come from a new address (derived, :mod:`piblas.isa.timing`)."""
+_UNIFORM, _NEW_ADDRESS = mask("uniform"), mask("write_unif_addr")
 
 
 def _heights(
@@ -41,6 +47,7 @@ def _heights(
     follow: Sequence[Dict[int, int]],
     leave: Optional[Bundle],
     pops: Dict[int, int],
+    loop: bool,
 ) -> List[int]:
     """Words from each bundle to the end of the block along its longest path."""
     reads = writes = 0
@@ -58,6 +65,8 @@ def _heights(
             height = max(height, 1 + SLOTS)
         if events[i] & _UNIFORM and i + 1 < len(events):
             height = max(height, heights[i + 1])
+        if events[i] & _NEW_ADDRESS and not loop:
+            height += _RESTART
         heights[i] = height
     return heights
 
@@ -89,8 +98,11 @@ class _Region:
             self.slots.append(slots)
             self.leaning.append(leaning)
             self.size.append(size)
+        self.lines = [any(op.line for op in bundle.ops) for bundle in bundles]
         self.pace = _PACE
-        if loop:  # one that wants them faster will have to wait, but need not be longer for it
+        if loop and any(self.lines):
+            self.pace = 1
+        elif loop:  # one that wants them faster will have to wait, but need not be longer for it
             reads = sum(1 for bits in self.events if bits & _UNIFORM)
             work = sum(1 for row in self.needs for need in row if need.units)
             words = 0.51 * work  # of two units; a few stay idle
@@ -105,7 +117,7 @@ class _Region:
         self.beside = [[k for k, wait in edges.items() if not wait] for edges in self.follow]
         requests = requests_of_pops(bundles, lookups)
         self.pops = {request: pop for pop, request in requests.items()}
-        self.heights = _heights(self.events, uses, self.follow, leave, self.pops)
+        self.heights = _heights(self.events, uses, self.follow, leave, self.pops, loop)
 
 
 class _List:
@@ -117,7 +129,7 @@ class _List:
         self.urgency = [(-height, i) for i, height in enumerate(heights)]
         self.patient = [0] * count  # the time from which on a pop need not stall
         self.stalled = 0  # words that the QPU is bound to spend waiting
-        self.next_uniform = 0
+        self.uniforms = -_LINE, -_LINE  # when the last two uniforms were read
         self.waiting = list(region.waiting)
         self.earliest = [0] * count
         self.ready = sorted(self.urgency[i] for i in range(count) if not self.waiting[i])
@@ -129,7 +141,8 @@ class _List:
         """Fill a word in the order of urgency, without one of the bundles; ``swap`` turns round
         which unit the first bundle takes."""
         word, placed, bits, stalled = Word(), [], 0, self.stalled
-        next_uniform, hurry, full = self.next_uniform, False, False
+        hurry, full = False, False
+        asked, last = self.uniforms
         region, ready, earliest, patient = self.region, self.ready, self.earliest, self.patient
         events, slots = region.events, region.slots
         freed: Dict[int, int] = {}  # edges into bundles that may still come into this word
@@ -146,7 +159,10 @@ class _List:
                 if not hurry:
                     if patient[i] > clock + stalled:
                         continue
-                    if own & _UNIFORM and clock < next_uniform:
+                    paced = own & _UNIFORM and not own & _NEW_ADDRESS  # behind it comes a wait
+                    if paced and clock < last + region.pace:
+                        continue
+                    if region.lines[i] and clock < asked + _LINE:
                         continue
                 grown = _fit(word, region.needs[i], self.lean, bits | own, swap and not placed)
                 if grown is None:
@@ -155,8 +171,6 @@ class _List:
                 bits |= own
                 placed.append(i)
                 hurry = False
-                if own & _UNIFORM:
-                    next_uniform = clock + region.pace
                 if stalled < patient[i] - clock:
                     stalled = patient[i] - clock
                 for k in region.beside[i]:
@@ -171,11 +185,13 @@ class _List:
                     break  # what became ready may be more urgent than what comes next
             if not placed and not hurry:
                 again = hurry = True  # nothing to do but wait for a lookup or a uniform
-        return _Choice(word, placed, bits, stalled, next_uniform)
+        return _Choice(word, placed, bits, stalled)
 
     def take(self, choice: "_Choice", clock: int) -> None:
         """Strike out what a word holds."""
-        self.stalled, self.next_uniform = choice.stalled, choice.next_uniform
+        self.stalled = choice.stalled
+        if choice.events & _UNIFORM:
+            self.uniforms = self.uniforms[1], clock
         region, earliest, waiting = self.region, self.earliest, self.waiting
         for i in choice.placed:
             if i in region.pops:
@@ -214,13 +230,10 @@ class _List:
 class _Choice:
     """A word that could come next, and what it changes."""
 
-    __slots__ = ("word", "placed", "events", "stalled", "next_uniform")
+    __slots__ = ("word", "placed", "events", "stalled")
 
-    def __init__(
-        self, word: Word, placed: List[int], events: int, stalled: int, next_uniform: int
-    ) -> None:
-        self.word, self.placed, self.events = word, placed, events
-        self.stalled, self.next_uniform = stalled, next_uniform
+    def __init__(self, word: Word, placed: List[int], events: int, stalled: int) -> None:
+        self.word, self.placed, self.events, self.stalled = word, placed, events, stalled
 
     @property
     def units(self) -> int:
@@ -242,8 +255,9 @@ def pack(
     if not loop:
         words = _packed(_List(region, False), window, _List.first)
     else:
-        written = _packed(_List(region, True), window, _List.best)
-        words = _packed(_List(region, False), window, _List.best, len(written)) or written
+        words = _packed(_List(region, True), window, _List.best)
+        if not any(region.lines):
+            words = _packed(_List(region, False), window, _List.best, len(words)) or words
     return [line_of(word.word, [bundles[i] for i in sorted(word.placed)]) for word in words]
 
 

@@ -111,6 +111,7 @@ class Recorder:
         sf: bool,
         rotate: Union[int, str, Operand, None],
         unit: Optional[str],
+        line: bool = False,
     ) -> None:
         where = self._where()
         if unit is not None:
@@ -145,6 +146,7 @@ class Recorder:
                 cond=self._cond(cond),
                 sf=sf,
                 rotate=code,
+                line=line,
             )
         )
 

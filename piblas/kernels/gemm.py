@@ -42,8 +42,8 @@ LANES = 16
 LINE = 64
 """Bytes of a cache line, and of a 16-element vector."""
 
-KINDS = {"end": 0, "store": 1, "meet": 2, "run": 3, "edge": 4}
-"""First word of what the stream tells the program to do."""
+KINDS = {"run": 0, "edge": 1, "store": 2, "meet": 3, "end": 4}
+"""First word of what the stream tells the program to do; what comes often is found soon."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +184,9 @@ class _Tile:
             for request in requests.get(at, ()):
                 self.advance(plan, *request)
             if at in loads:
-                loaded, step = loads[at]
-                asm.mov(self.s[step % 2][loaded], asm.unif, unit=plan.unit_of(loaded))
+                load = loads[at]
+                scalar = self.s[load.step % 2][load.row]
+                asm.mov(scalar, asm.unif, unit=load.unit, line=load.line)
             asm.fadd(self.d[row][v], self.d[row][v], t[index % len(t)])
             if index + 9 == total:
                 asm.sub(self.left, self.left, asm.r5, sf=True)
@@ -216,13 +217,15 @@ class _Tile:
                 if options.beta:
                     macros.vpm_read_setup(asm, options.rows, v * options.rows)
                 for row in range(options.rows):
+                    d = self.d[row][v]
                     if not options.beta:
-                        asm.fmul(asm.vpm, self.d[row][v], alpha)
-                        continue
-                    old, new = asm.reg("old"), asm.reg("new")
-                    asm.fmul(old, asm.vpm, beta)
-                    asm.fmul(new, self.d[row][v], alpha)
-                    asm.fadd(asm.vpm, old, new)
+                        asm.fmul(asm.vpm, d, alpha)
+                    else:
+                        old, new = asm.reg("old"), asm.reg("new")
+                        asm.fmul(old, asm.vpm, beta)
+                        asm.fmul(new, d, alpha)
+                        asm.fadd(asm.vpm, old, new)
+                    asm.sub(d, d, d)  # 0 for the next tile, in a word that reads d anyway
                 more = v + 1 < options.vectors
                 parts.start_store(asm, f"{label}_{v}", pitch, f"{label}_done" if more else None)
             asm.label(f"{label}_done")
@@ -242,14 +245,12 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     asm.label("next")
     kind = asm.reg("kind", file="acc")
     asm.mov(kind, asm.unif, sf=True)
-    asm.branch("end", cond="all_zs")
-    asm.sub(kind, kind, 1, sf=True)
-    asm.branch("store", cond="all_zs")
-    asm.sub(kind, kind, 1, sf=True)
-    asm.branch("meet", cond="all_zs")
-    if options.edge:
+    for name in list(KINDS)[:-1]:
+        if name != "edge" or options.edge:
+            asm.branch(name, cond="all_zs")
         asm.sub(kind, kind, 1, sf=True)
-        asm.branch("edge", cond="all_zc")
+    parts.finish(asm)
+    asm.label("run")
     tile.run("k", options.vectors)
     asm.branch("next")
     if options.edge:
@@ -258,12 +259,9 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
         asm.branch("next")
     asm.label("store")
     tile.store("store")
-    tile.clear()
     asm.branch("next")
     asm.label("meet")
     parts.meet(asm, "next")
-    asm.label("end")
-    parts.finish(asm)
 
 
 SPEC = register(

@@ -42,7 +42,7 @@ PATH = Path(__file__).with_name("gemm_costs.json")
 CLOCK = 250e6
 """The clock that the costs are for."""
 SLICES = 3
-LAUNCH = 3000
+LAUNCH = 1000
 """Clocks of a launch: the first fetch of the code, the end."""
 
 
@@ -108,11 +108,9 @@ class _Family:
         high = -(-m // self.rows)
         wide, edges = (parts * panels for panels in self.panels(n))
         count = high * (wide + edges)
-        # Tiles are dealt out in order, the wide ones first: none has more of them than the first.
-        own, full = -(-count // n_qpus), -(-high * wide // n_qpus)
         step = np.maximum(self.step, self._lines(high, np.minimum(count, n_qpus))[..., None])
         tile = steps[:, None] * step + self.rest
-        most = full * tile[..., 0] + (own - full) * tile[..., 1]
+        most = self._longest(high * wide, high * edges, n_qpus, tile)
         # If the stores do not keep up, the first has to wait for a tile.
         store = self.store * (np.minimum(self.rows, m) / self.rows)[:, None]
         stores = high * (wide * store[..., 0] + edges * store[..., 1])
@@ -121,7 +119,20 @@ class _Family:
         lag = np.minimum(lag, steps // QPUS) // self.unroll * self.unroll
         waits = lag * self.step[..., 0] if parts == 1 else store[..., 0]
         late = (np.minimum(n_qpus, count) - 1) * waits
-        return np.maximum(most, stores + first) + late + LAUNCH
+        return np.maximum(most + late, stores + first) + LAUNCH
+
+    @staticmethod
+    def _longest(wide: np.ndarray, narrow: np.ndarray, n_qpus: int, tile: np.ndarray) -> np.ndarray:
+        """Clocks of the QPU with most work, tiles being dealt out as by
+        :func:`.gemm_data.rounds`."""
+        of_wide, of_narrow = tile[..., 0], tile[..., 1]
+        early, late = wide % n_qpus, narrow % n_qpus
+        spare = n_qpus - early  # QPUs that have a narrow tile in the round of both widths
+        more = late - spare  # tiles behind that round
+        both = np.where(more <= spare, np.maximum(of_wide, 2 * of_narrow), of_wide + of_narrow)
+        one = np.where(early > 0, of_wide, np.where(late > 0, of_narrow, 0.0))
+        rest = np.where((early > 0) & (more > 0), both, one)
+        return wide // n_qpus * of_wide + narrow // n_qpus * of_narrow + rest
 
     def _lines(self, high: np.ndarray, busy: np.ndarray) -> np.ndarray:
         """Clocks of a step that lines of Q take on their way, where QPUs do not share them because

@@ -25,6 +25,7 @@ __all__ = [
     "pack",
     "packed_words",
     "panels",
+    "rounds",
     "tiles",
     "unpack",
 ]
@@ -183,7 +184,7 @@ mutex, do not wait for each other.  It takes about 5 steps, 10 at the pessimisti
 timing model, and with beta 12 and 18."""
 
 MEET = 4
-"""Tiles of a QPU between meetings.  The first may be left out, as QPUs begin in step."""
+"""Tiles of a QPU between meetings."""
 
 
 FEW = 3
@@ -206,6 +207,23 @@ def panels(p: Packed, q: Packed, low: int, high: int) -> Iterator[Place]:
             yield i, j, low, high
 
 
+def rounds(q: Packed, places: Iterable[Place]) -> List[Place]:
+    """The same places, in rounds of a tile for each QPU and of one width, as far as that goes.
+
+    QPUs with narrower tiles than the others' get ahead, and then fetch lines of Q for themselves
+    that all could share.  So the round of both widths comes late.  If it is the last one, the QPUs
+    that begin first have the wide tiles; else those that have one tile more have narrow ones.
+    """
+    wide: List[Place] = []
+    narrow: List[Place] = []
+    for place in places:
+        (wide if place[1] < q.wide else narrow).append(place)
+    last, whole = (len(part) // QPUS * QPUS for part in (wide, narrow))
+    early, late = wide[last:], narrow[whole:]
+    spare = QPUS - len(early) if early and len(early) + len(late) > QPUS else 0
+    return wide[:last] + narrow[:whole] + late[:spare] + early + late[spare:]
+
+
 def grid(
     options: GemmOptions,
     p: Packed,
@@ -218,7 +236,8 @@ def grid(
     places: Optional[Iterable[Place]] = None,
     parts: int = 1,
 ) -> Iterator[Tile]:
-    """The tiles of D (``ldd`` words from row to row) at ``places``, by default all of them.
+    """The tiles of D (``ldd`` words from row to row) at ``places``, by default all of them, in
+    :func:`rounds`.
 
     With ``parts``, k is cut: there are so many matrices D behind each other, whose sum is the
     product.
@@ -231,7 +250,7 @@ def grid(
     bounds = [part * (p.steps // unit) // parts * unit for part in range(parts + 1)]
     for part, (low, high) in enumerate(zip(bounds, bounds[1:])):
         base = d_addr + 4 * part * p.length * ldd
-        own = panels(p, q, low, high) if places is None else places
+        own = rounds(q, panels(p, q, low, high)) if places is None else places
         yield from tiles(
             options, p, q, p_addr, q_addr, lag, own,
             lambda i, j: (base + 4 * (p.first(i) * ldd + q.first(j)), ldd),
@@ -295,8 +314,8 @@ class Streams:
             meetings = 0
             for turn, tile in enumerate(tiles[index::n_qpus]):
                 others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
-                due = lag > 0 and turn % MEET == 0 and turn > MEET
-                meet = due and _in_step(others)
+                due = lag > 0 and turn > 0 and turn % MEET == 0
+                meet = due and _in_step(options, others)
                 words = parts.meet_words(index, n_qpus, meetings) if meet else []
                 meetings += meet
                 self._tile(tile, words)
@@ -318,7 +337,7 @@ class Streams:
     def _tile(self, tile: Tile, meet: List[int]) -> None:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
         options, words = self._options, self._words
-        kind = KINDS["edge" if tile.columns <= LANES * options.edge else "run"]
+        kind = KINDS[_kind(options, tile)]
         for number, (p_addr, q_addr, steps) in enumerate(tile.runs):
             if number and meet:
                 words += [KINDS["meet"], *meet]
@@ -340,12 +359,17 @@ class Streams:
         words += parts.store_words(*block)
 
 
-def _in_step(tiles: Sequence[Tile]) -> bool:
-    """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps, and so
-    begin their second run together."""
-    lengths = {sum(steps for _, _, steps in tile.runs) for tile in tiles}
+def _kind(options: GemmOptions, tile: Tile) -> str:
+    """Which of the two loops computes a tile."""
+    return "edge" if tile.columns <= LANES * options.edge else "run"
+
+
+def _in_step(options: GemmOptions, tiles: Sequence[Tile]) -> bool:
+    """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps of the
+    same width, and so begin their second run together."""
+    alike = {(_kind(options, tile), sum(steps for _, _, steps in tile.runs)) for tile in tiles}
     two = all(len(tile.runs) == 2 for tile in tiles)
-    return len(tiles) == QPUS and two and len(lengths) == 1
+    return len(tiles) == QPUS and two and len(alike) == 1
 
 
 STAGGER_WORDS = 5

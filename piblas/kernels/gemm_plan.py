@@ -10,25 +10,44 @@ which is one word a multiply-add as long as
   pointer on the add unit beside a product, then the load of a scalar on the mul unit beside the sum
   that was left over.  Such pairs leave the rhythm as it was.
 
-Scalars come from the uniform stream, evenly spread, since the queue of two words behind it hides
-the latency of a line only if words are taken slowly.  A scalar of the next step is loaded while the
-step runs, so it takes two registers; of the last ``single`` rows it takes one, because the last
-block begins with these rows and the first block ends with them, and the time in between is enough
-to load them.
+Scalars come from the uniform stream, whose queue holds two words: a line is asked for when the last
+word but one of the line before is read, and its latency is hidden only if its first word is read
+late enough.  So there is a gap between these two loads, and the others are evenly spread over the
+rest.  A scalar of the next step is loaded while the step runs, so it takes two registers; of the
+last ``single`` rows it takes one, because the last block begins with these rows and the first block
+ends with them, and the time in between is enough to load them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Optional, Tuple
+import functools
+import math
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = ["FILE_SIZE", "KStep", "files_of"]
 
 FILE_SIZE = 32
 NEAR = 5
 """How far a load may be moved to suit the register files."""
+SHIFTS = range(-4, 5)
+"""How far all of them are moved, to find where they fit best."""
+LINE_WORDS = 16
+"""Uniforms of a line."""
+LINE_SLOTS = 15
+"""Instruction words in which a line of uniforms arrives."""
 Product = Tuple[int, int, int]
 """Step within the iteration, vector, row."""
+
+
+class Load(NamedTuple):
+    """A scalar of a row that is loaded for a step (``unroll`` is the next iteration's first), on
+    the mul unit or on either, and whether it is the first word of a line of the stream."""
+
+    row: int
+    step: int
+    unit: Optional[str]
+    line: bool
 
 
 def files_of(rows: int, vectors: int, single: int) -> Tuple[str, ...]:
@@ -100,12 +119,6 @@ class KStep:
             found.append(file)
         return found
 
-    def unit_of(self, row: int) -> Optional[str]:
-        """The unit that loads a row's scalar, so that both have the same work: mul, or either."""
-        on_mul = (self.rows + len(self.advance)) // 2
-        before, after = (min(at * on_mul // self.rows, at) for at in (row, row + 1))
-        return "mul" if after > before else None
-
     @property
     def slots(self) -> float:
         """Instruction words of a step, loop and gaps left out."""
@@ -132,65 +145,125 @@ class KStep:
                 found.append((v, True))
         return found
 
-    def _bounds(self, row: int) -> Tuple[int, int]:
-        """Products of a step between which the next step's scalar of a row may be loaded."""
+    def _windows(self) -> List[Tuple[int, int]]:
+        """For each scalar loaded in an iteration, the first and the last product beside which that
+        may be: all in order, one a product, none before its register is free or after its use."""
         size = self.rows * self.vectors
         turned = self.vectors == 1  # the first block is the last one too
-        first_use = (row - self.double) % self.rows if turned else row
-        # Its register is free once the row has had its last product.
-        earliest = size - self.rows + 1 + row - self.double if row >= self.double else 1
-        return earliest, size + first_use - 1
+        lows, highs = [], []
+        for word in range(self.rows * self.unroll):
+            step, row = divmod(word, self.rows)
+            first_use = (row - self.double) % self.rows if turned else row
+            single = row >= self.double  # free once the row has had its last product
+            lows.append(step * size + (size - self.rows + 1 + row - self.double if single else 1))
+            highs.append(step * size + size + first_use - 1)
+        for word in range(1, len(lows)):
+            lows[word] = max(lows[word], lows[word - 1] + 1)
+        for word in reversed(range(len(highs) - 1)):
+            highs[word] = min(highs[word], highs[word + 1] - 1)
+        return list(zip(lows, highs))
 
-    def places(self) -> List[int]:
-        """Beside which product of a step the next step's scalar of each row is loaded.
+    def begins_line(self, word: int) -> bool:
+        """Whether the scalar that an iteration loads as number ``word`` is the first of a line of
+        the stream, at least in some iterations.  What is loaded belongs to a step later."""
+        return (word + self.rows) % self._line_words == 0
 
-        They are spread evenly, and moved a little where the sum of the product before, with which
-        a load shares its word, would be written to the same register file.
+    @property
+    def _gap(self) -> float:
+        """Products in which a line of uniforms arrives."""
+        return LINE_SLOTS * self.rows * self.vectors / self.slots
+
+    @property
+    def _line_words(self) -> int:
+        """At each multiple of so many words of an iteration a line of the stream may begin."""
+        return math.gcd(self.rows * self.unroll, LINE_WORDS)
+
+    def _wanted(self) -> List[float]:
+        """Where the scalars would best be loaded if there were no bounds, from anywhere on.
+
+        Evenly up to a line's last word but one, with which the next line is asked for; then comes a
+        gap of ``LINE_SLOTS`` instruction words.
         """
-        size, products = self.rows * self.vectors, self.products
-        freed = size - self.rows + 1  # the first single scalar has done its last product
-        if self.single:
-            first = max(1, freed + self.vectors * self.single - size)
-            wanted = [first + row * (freed - first) // self.double for row in range(self.double)]
-            wanted += [freed + self.vectors * row for row in range(self.single)]
-        else:
-            wanted = [self.vectors * row + self.vectors // 2 for row in range(self.rows)]
+        count, words = self.rows * self.unroll, self._line_words
+        line = words * self.vectors
+        gap = min(self._gap, 0.75 * line)
+        apart = (line - max(gap, 2 * self.vectors)) / max(words - 2, 1)
+        wanted = []
+        for word in range(self.rows, self.rows + count):
+            number, place = divmod(word, words)
+            at = place * apart if place < words - 1 else line - gap / 2
+            wanted.append(number * line + at)
+        return wanted
+
+    @functools.cached_property
+    def places(self) -> List[int]:
+        """Beside which product of an iteration each scalar is loaded.
+
+        As wanted, but moved a little where the sum of the product before, with which a load shares
+        its word, would be written to the same register file.
+        """
+        windows, wanted = self._windows(), self._wanted()
+        least = max(low - want for (low, _), want in zip(windows, wanted))
+        most = min(high - want for (_, high), want in zip(windows, wanted))
+        middle = (least + most) / 2
+        tried = [self._placed(windows, [want + middle + by for want in wanted]) for by in SHIFTS]
+        found = [one for one in tried if one is not None]
+        if not found:
+            raise ValueError(f"gemm: no place to load scalars in {self}")
+        return min(found, key=lambda one: one[0])[1]
+
+    def _placed(
+        self, windows: Sequence[Tuple[int, int]], wanted: Sequence[float]
+    ) -> Optional[Tuple[float, List[int]]]:
+        """Places near the wanted ones, and how bad they are; None if there are none."""
+        products, count = self.products, len(wanted)
+        total, gap = len(products), self._gap
+        other = [self.file_of_sum(row) for _, _, row in products]  # of the sum a word later
         found: List[int] = []
-        for row, want in enumerate(wanted):
-            low, high = self._bounds(row)
+        cost = 0.0
+        for word, ((low, high), want) in enumerate(zip(windows, wanted)):
             if found:
                 low = max(low, found[-1] + 1)
-                high = min(high, found[0] + size - (self.rows - row))  # room for the rows behind
-            free = [at for at in range(low, high + 1)]
-            fits = [
-                at
-                for at in free
-                if abs(at - want) <= NEAR
-                and self.file_of_sum(products[(at - 1) % size][2]) != self.files[row]
-            ]
-            if not free:
-                raise ValueError(f"gemm: no place to load scalars in {self}")
+                high = min(high, found[0] + total - (count - word))  # room for the words behind
+            if low > high:
+                return None
+            line = word >= 2 and self.begins_line(word)
+            if line:
+                low = min(high, max(low, found[-2] + math.ceil(gap)))
+            near = range(max(low, math.ceil(want - NEAR)), min(high, math.floor(want + NEAR)) + 1)
+            file = self.files[word % self.rows]
+            fits = [at for at in near if other[(at - 1) % total] != file]
             # One word more to the first product is better: no register is read in the next word.
-            found.append(min(fits or free, key=lambda at: (at == high, abs(at - want), -at)))
-        return found
+            best = min(
+                fits or near or (low if want < low else high,),
+                key=lambda at: (at == high, abs(at - want), -at),
+            )
+            cost += abs(best - want) / count + (0 if fits else 2)
+            if line:
+                cost += max(0.0, gap - (best - found[-2]))
+            found.append(best)
+        return cost, found
 
-    def loads(self) -> Dict[int, Tuple[int, int]]:
-        """Product of an iteration beside which a scalar is loaded -> (row, step).
+    def loads(self) -> Dict[int, Load]:
+        """Product of an iteration beside which a scalar is loaded -> what is loaded.
 
-        Step ``unroll`` is the next iteration's first.  Place 0 is the end of the iteration.
+        Place 0 is the end of the iteration.
         """
         size = self.rows * self.vectors
         total = size * self.unroll
-        placed = {}
-        for step in range(self.unroll):
-            for row, place in enumerate(self.places()):
-                at = step * size + place
-                placed[at % total] = (row, step + 1 - self.unroll if at > total else step + 1)
-        return placed
+        requests, alone = self.requests(), 0
+        found = {}
+        for word, at in enumerate(self.places):
+            step, row = divmod(word, self.rows)
+            step += 1 - self.unroll if at > total else 1
+            alone += at % total not in requests
+            mul = at % total in requests or alone % 2 == 1
+            found[at % total] = Load(row, step, "mul" if mul else None, self.begins_line(word))
+        return found
 
     def first_loads(self) -> List[int]:
         """The rows whose scalars must be there before the first iteration."""
-        inside = {row for row, step in self.loads().values() if step == 0}
+        inside = {load.row for load in self.loads().values() if load.step == 0}
         return [row for row in range(self.rows) if row not in inside]
 
     def requests(self) -> Dict[int, List[Tuple[int, int, bool]]]:
@@ -198,7 +271,7 @@ class KStep:
         beside a load too if it can."""
         size = self.rows * self.vectors
         total = size * self.unroll
-        free = sorted(place or total for place in self.loads())
+        free = sorted(place % total or total for place in self.places)
         placed: Dict[int, List[Tuple[int, int, bool]]] = {}
         before = 1
         for step in range(self.unroll):

@@ -37,6 +37,7 @@ from .gemm_data import (
     Tile,
     error_bound,
     packed_words,
+    rounds,
     tiles,
 )
 
@@ -116,16 +117,8 @@ def _within(
 
 
 def _rectangle(q: Packed, rows: range, steps: int) -> List[Place]:
-    """The tiles of these panels of P with all of Q.
-
-    QPUs are dealt tiles in turn.  Where the wide ones do not come out even, the QPUs that would
-    be without one in the last round get narrow ones meanwhile, and of those one more.
-    """
-    wide = [(i, j, 0, steps) for j in range(q.wide) for i in rows]
-    narrow = [(i, j, 0, steps) for j in range(q.wide, q.panels) for i in rows]
-    last = len(wide) // QPUS * QPUS
-    spare = (last - len(wide)) % QPUS
-    return wide[:last] + narrow[:spare] + wide[last:] + narrow[spare:]
+    """The tiles of these panels of P with all of Q."""
+    return rounds(q, [(i, j, 0, steps) for j in range(q.panels) for i in rows])
 
 
 def block_of(options: GemmOptions) -> int:

@@ -21,8 +21,10 @@ from .step import Bench, Step
 
 __all__ = ["STEP", "costs", "table"]
 
-DEPTHS = 192, 576
-ROUNDS = 4
+DEPTHS = 256, 512
+"""Steps of k; a tile of fewer takes less than the stores of all QPUs, with beta."""
+ROUNDS = gemm_data.MEET + 2
+"""Tiles of a QPU: QPUs meet once, as what happens between meetings is no matter of a few steps."""
 
 
 def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, lag: int) -> int:

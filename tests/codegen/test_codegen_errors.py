@@ -68,6 +68,7 @@ CALLS = [
     (lambda a: a.word(Instr(op_add=9)), "op_add 9 is reserved"),
     (paired(lambda a: a.ldi(a.r0, 1)), "H6: this needs a word of its own"),
     (lambda a: a.fadd(a.r0, a.r1, "red"), "'red' is neither an operand nor a number"),
+    (lambda a: a.mov(a.r0, a.ra1, line=True), "ra1 is no word of a line of uniforms"),
     (lambda a: a.mov(a.r0, 1 << 32), "4294967296 does not fit 32 bits"),
     (lambda a: a.mov(a.r0, 1e300), "does not fit a float32"),
     (lambda a: a.fadd(a.r0, a.r1, a.r2, cond="maybe"), "'maybe' is none of the conditions never"),

@@ -202,6 +202,36 @@ def test_delay_slots_without_work_are_nops():
     assert lines == ["br.always rel +0", "nop", "nop", "nop"]
 
 
+def uniform_reads(line):
+    """Words of a loop's reads of the stream, of which the fourth may begin a line."""
+    asm = Assembler("lines")
+    sums = asm.regs("sum", 6, file="A")
+    for register in sums:
+        asm.mov(register, 0)
+    asm.label("loop")
+    for i in range(6):
+        scalar = asm.reg(f"scalar{i}")
+        asm.mov(scalar, asm.unif, line=line and i == 3)
+        asm.add(sums[0], sums[0], scalar)
+    for i in range(40):
+        asm.add(sums[1 + i % 5], sums[1 + i % 5], 1)
+    asm.sub(sums[0], sums[0], 1, sf=True)
+    asm.branch("loop", cond="any_zc")
+    asm.end()
+    program = asm.finish()
+    texts = [to_text(instr) for instr in program.instrs[program.labels["loop"] :]]
+    return [at for at, text in enumerate(texts) if "unif" in text]
+
+
+def test_a_line_of_uniforms_gets_its_time():
+    """The queue asks for a line with the last read but one before it."""
+    plain, lines = uniform_reads(False), uniform_reads(True)
+    assert len(plain) == len(lines) == 6
+    assert lines[3] - lines[1] >= 15 > plain[3] - plain[1]
+    others = [lines[i] - lines[i - 1] for i in (1, 2, 4, 5)]
+    assert max(others) < 6  # no distance where none is needed
+
+
 def test_branch_waits_for_its_flags_and_register():
     def write(asm):
         asm.mov(asm.ra2, asm.unif)

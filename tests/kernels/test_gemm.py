@@ -10,6 +10,7 @@ import pytest
 
 from gemm_runs import run
 from piblas.driver import Emulator
+from piblas.isa.disasm import to_text
 from piblas.kernels import gemm, gemm_choice, gemm_data, parts
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
@@ -145,6 +146,46 @@ def test_cover_is_the_cheapest(width, edge):
         found = gemm_data.cover(length, width, edge)
         assert found[0] * width + found[1] * edge >= length
         assert cost(*found) == min(ways)
+
+
+@pytest.mark.parametrize("rows, vectors", [(8, 6), (8, 5), (8, 4), (8, 3), (8, 2), (12, 3)])
+def test_scalars_leave_lines_of_the_stream_their_time(rows, vectors):
+    """Whole lines of 16 scalars an iteration: 57 clocks from a line's last word but one to the
+    next line's first (timing set "calibrated")."""
+    tile = next(tile for tile in gemm_choice.FAMILY if tile.rows == rows)
+    options = dataclasses.replace(tile, edge=vectors % tile.vectors)
+    program = gemm.SPEC.program(options)
+    first = program.labels["k_edge" if options.edge else "k"]
+    loop = next(i for i in range(first, program.length) if program.instrs[i].sig == 15) + 4 - first
+    texts = [to_text(instr) for instr in program.instrs[first : first + loop]]
+    reads = [at for at, text in enumerate(texts) if "unif" in text]
+    assert len(reads) == rows * options.unroll
+    before = len(options.step(vectors).first_loads())
+    for place in range(len(reads)):
+        if (before + place) % 16 == 0:
+            asked = reads[place - 2] - (loop if place < 2 else 0)
+            assert 4 * (reads[place] - asked) >= 57
+
+
+@pytest.mark.parametrize("wide, narrow", [(0, 5), (12, 24), (33, 99), (8, 8), (3, 6), (29, 0)])
+def test_rounds_are_of_one_width(wide, narrow):
+    """All but the last ones: there QPUs with one tile more than others have narrow ones, and if
+    there are none, the first have the wide ones."""
+    layout = gemm_data.Packed(96 * wide + 32 * narrow, 4, 96, 32)
+    layout.__dict__["wide"] = wide  # whatever would be cheapest
+    places = [(0, j, 0, 4) for j in range(wide + narrow)]
+    found = gemm_data.rounds(layout, places)
+    assert sorted(found) == places
+    widths = [layout.width_of(j) for _, j, _, _ in found]
+    whole = wide // 12 + narrow // 12
+    for at in range(0, 12 * whole, 12):
+        assert len(set(widths[at : at + 12])) == 1
+    late = widths[12 * whole :]
+    more = len(late) - 12
+    if more <= 0:
+        assert late == sorted(late, reverse=True)
+    else:
+        assert late[:more] == late[12:] == [32] * more
 
 
 def test_qpus_meet(device, monkeypatch):
