@@ -16,8 +16,8 @@ from numba import njit
 
 from . import clock, fast, lanes, memory, qpu
 from .clock_layout import (
-    E_QPU, H_WIDTH, K_ISSUE, K_TIMED, NEVER, X_END, X_HORIZON, X_HOT, X_ROW, Z_CLOCK, Z_LINE,
-    Z_WIDTH,
+    E_QPU, E_WIDTH, H_WIDTH, K_ISSUE, K_TIMED, NEVER, X_END, X_HORIZON, X_HOT, X_ROW, Z_CLOCK,
+    Z_LINE, Z_WIDTH,
 )  # fmt: skip
 from .flat import pointer, rows
 from .layout import (
@@ -72,7 +72,7 @@ def _row(S, q, pc):
 @njit
 def _turn(S, q, limit, timed):
     """Up to ``limit`` instructions of one QPU: (number issued, OK or why it stopped)."""
-    Q, U, P = S.Q, S.U, S.P
+    Q, U, F, P = S.Q, S.U, S.F, S.P
     incoherent = S.G[G_INCOHERENT] != 0
     base = q * QPU_WORDS
     size = S.G[G_SIZE]
@@ -83,16 +83,14 @@ def _turn(S, q, limit, timed):
     hot = timed and X[X_HOT] != 0
     clk = S.K[K_ISSUE] if timed else 0
     done = 0
+    row = -1
     while done < limit:
-        row = -1
         offset = pc - bottom
-        if not incoherent and 0 <= offset < size and offset & 7 == 0:
+        if row < 0 and not incoherent and 0 <= offset < size and offset & 7 == 0:
             row = P[offset >> 12]
             if row >= 0:
                 row += offset >> 3 & 511
-                if fast.kind_of(S.F[row]) == fast.NONE:
-                    row = -1
-        if row < 0:
+        if row < 0 or fast.kind_of(F[row]) == fast.NONE:
             Q[q, Q_PC] = pc
             row = _row(S, q, pc)
             if row < 0:
@@ -107,7 +105,7 @@ def _turn(S, q, limit, timed):
             if status != OK:
                 return done, status
             now, line = Z[q, Z_CLOCK], pc >> 6
-        kind = fast.kind_of(S.F[row])
+        kind = fast.kind_of(F[row])
         if kind != fast.CAREFUL and special == 0 and br != 1:
             count = 1
             if kind == fast.REGISTERS:
@@ -129,6 +127,7 @@ def _turn(S, q, limit, timed):
                 if status != OK:
                     return done, status
             pc += 8 * count
+            row = row + count if pc & 4095 and not incoherent else -1
             if br > 0:
                 br -= count
             done += count
@@ -157,6 +156,7 @@ def _turn(S, q, limit, timed):
                 Z[q, Z_CLOCK] = now
                 clock.change_thread(S, q)
         pc, br, special = Q[q, Q_PC], Q[q, Q_BR], Q[q, Q_SPECIAL]
+        row = -1
         done += 1
         if Q[q, Q_STATE] == 0:
             break
@@ -165,16 +165,24 @@ def _turn(S, q, limit, timed):
 
 
 @njit
-def _earliest(E, count):
-    """(Who acts next, when, when the one after it acts)."""
-    who, when, then = 0, E[0], NEVER
-    for i in range(1, count):
-        time = E[i]
-        if time < when:
-            who, when, then = i, time, when
-        elif time < then:
-            then = time
-    return who, when, then
+def _earliest(E):
+    """(Who acts next, when): of equals the first.  No branches, for SIMD instructions."""
+    when = NEVER
+    for i in range(E_WIDTH):
+        when = min(when, E[i])
+    who = E_WIDTH
+    for i in range(E_WIDTH):
+        who = min(who, i if E[i] == when else E_WIDTH)
+    return who, when
+
+
+@njit
+def _earliest_beside(E, who):
+    """When the one acts that is next after ``who``."""
+    when = NEVER
+    for i in range(E_WIDTH):
+        when = min(when, NEVER if i == who else E[i])
+    return when
 
 
 @njit(inline="always")
@@ -182,9 +190,8 @@ def _by_time(S, budget):
     """Units and QPUs act in the order of time, for about ``budget`` instructions."""
     G, Q, E, X, Z = S.G, S.Q, S.E, S.X, S.Z
     spent = 0
-    count = E_QPU + G[G_NQPUS]
     while spent < budget:
-        who, when, then = _earliest(E, count)
+        who, when = _earliest(E)
         if when == NEVER:
             for q in range(G[G_NQPUS]):
                 if Q[q, Q_STATE] != 0:
@@ -202,7 +209,7 @@ def _by_time(S, budget):
         if room <= 0:
             return END_LIMIT
         G[G_CURRENT] = q
-        X[X_HORIZON] = then
+        X[X_HORIZON] = _earliest_beside(E, who)
         done, status = _turn(S, q, min(_LONGEST, room), True)
         spent += done + 1
         if Q[q, Q_STATE] == 0:
