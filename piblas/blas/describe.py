@@ -26,10 +26,12 @@ _KERNEL = (
 
 _ERROR = (
     "Error on the QPUs, with u = 2**-23 (their arithmetic truncates): about {error}.  They give "
-    "the same bits for the same call, whatever ran before and however many there are.  "
+    "the same bits for the same call, whatever ran before and however many there are{limit}.  "
     "Numbers below 2**-126 count as 0; where there is Inf, NaN or an overflow, the result is "
     "SciPy's."
 )
+_SUMS = ("dot", "asum", "nrm2")
+_LIMIT = "; a device that limits the length of a launch may give other last bits"
 _EXACT = {
     "copy": "The QPUs keep every bit, those of NaNs and denormals too.",
     "swap": "The QPUs keep every bit, those of NaNs and denormals too.",
@@ -194,7 +196,9 @@ def docstring(row: Routine) -> str:
     lines += ["", "Returns", "-------", row.family.returns.replace(",", ", ") + _result(row), ""]
     lines += [_KERNEL.format(kernel=row.kernel) if row.kernel else "Runs on the CPU.", ""]
     if row.kernel in _ERRORS:
-        lines += [*textwrap.wrap(_ERROR.format(error=_ERRORS[row.kernel]), 90), ""]
+        limit = _LIMIT if row.kernel in _SUMS else ""
+        text = _ERROR.format(error=_ERRORS[row.kernel], limit=limit)
+        lines += [*textwrap.wrap(text, 90), ""]
     elif row.kernel in _EXACT:
         lines += [_EXACT[row.kernel], ""]
     elif row.name in _LEVEL_2:
