@@ -43,13 +43,14 @@ def _launch(
     alpha: float,
     beta: float,
     lag: int,
+    meet: Optional[int] = None,
 ) -> List[RunReport]:
     """Compute tiles that have leading dimensions of their own, in as many launches as it takes."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
     reports = []
     for part in pieces.runs(_seconds(device, options, tiles), device.longest_launch, QPUS):
         own = tiles[part.start : part.stop]
-        streams = gemm_data.Streams(options, own, alpha, beta, 0, device.n_qpus, lag)
+        streams = gemm_data.Streams(options, own, alpha, beta, 0, device.n_qpus, lag, meet)
         with qpu.device_buffers(device, streams.nbytes) as (buffer,):
             words, starts = streams.at(buffer.bus_address)
             buffer.array(np.uint32, words.shape)[:] = words
@@ -155,7 +156,7 @@ def solve(
         addresses = p_buf.bus_address, r_buf.bus_address, x_buf.bus_address
         for step in triangle.solve(options, p, q, *addresses, lag):
             own = dataclasses.replace(options, beta=step.added)
-            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag)
+            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, step.meet)
         found = []
         for buffer in (x_buf, r_buf):
             buffer.invalidate()

@@ -37,7 +37,6 @@ from .gemm_data import (
     Tile,
     error_bound,
     packed_words,
-    rounds,
     tiles,
 )
 
@@ -117,8 +116,18 @@ def _within(
 
 
 def _rectangle(q: Packed, rows: range, steps: int) -> List[Place]:
-    """The tiles of these panels of P with all of Q."""
-    return rounds(q, [(i, j, 0, steps) for j in range(q.panels) for i in rows])
+    """The tiles of these panels of P with all of Q.
+
+    As the launch is short, what counts is that QPUs end together, more than that those of a round
+    have tiles of one width (:func:`.gemm_data.rounds`): where the wide ones do not come out even,
+    the QPUs that would be without one in the last round get narrow ones meanwhile, and of those one
+    more.
+    """
+    wide = [(i, j, 0, steps) for j in range(q.wide) for i in rows]
+    narrow = [(i, j, 0, steps) for j in range(q.wide, q.panels) for i in rows]
+    last = len(wide) // QPUS * QPUS
+    spare = (last - len(wide)) % QPUS
+    return wide[:last] + narrow[:spare] + wide[last:] + narrow[spare:]
 
 
 def block_of(options: GemmOptions) -> int:
@@ -169,12 +178,14 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), and how
-    many steps QPUs are apart."""
+    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), how many
+    steps QPUs are apart, and how many tiles lie between meetings (never: a launch is too short for
+    QPUs to get so far out of step that a meeting, where all wait for the last, is worth it)."""
 
     tiles: List[Tile]
     added: bool
     lag: int
+    meet: int = 0
 
 
 def solve(
