@@ -11,10 +11,10 @@ import numpy as np
 from numba import njit
 
 from ..isa.modes import SIGNAL_BY_NAME
-from . import alu, clock, dma, lanes, memory, ports, tmu
+from . import alu, clock, lanes, ports, tmu
 from .clock_layout import X_ROW
 from .layout import (
-    CLASS_FAST, CLASS_IO, CLASS_MOVE, CLASS_NONE, G_VDW_OWNER, OK, QPU_WORDS, R5,
+    CLASS_FAST, CLASS_IO, CLASS_MOVE, CLASS_NONE, OK, QPU_WORDS, R5,
     SLOT_PORT_A, SLOT_PORT_B, SLOT_X, SLOT_Y, U_CLASS, U_DA, U_DM, U_FILES, U_OP_ADD, U_OP_MUL,
     U_RADDR_A, U_RADDR_B, U_ROT, U_SA, U_SB, U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL,
 )  # fmt: skip
@@ -24,7 +24,8 @@ from .layout import (
 # Bytes 0 to 5: the slots of the operands of add and mul, and of both results.
 _SA, _SB, _SC, _SD, _DA, _DM = range(0, 48, 8)
 _OP_ADD, _OP_MUL, _KIND = 48, 53, 56
-_MOVES, _UNIFORM, _TMU1 = 1 << 59, 1 << 60, 1 << 61  # rotates or writes r5; reads a uniform
+# Rotates or writes r5; reads a uniform; uses what it calls TMU 1.
+_MOVES, _UNIFORM, _TMU1 = 1 << 59, 1 << 60, 1 << 61
 
 NONE, REGISTERS, MOVE, UNIFORM, POP, REQUEST_ADD, REQUEST_MUL, CAREFUL = range(8)
 """Kinds of words: not decoded; on registers alone; the same with a rotation or a write of r5; with
@@ -174,15 +175,11 @@ def begin(S, q, row, timed):
             status = clock.uniform(S, q)
             if status != OK:
                 return status
-        if S.G[G_VDW_OWNER] >= 0:
-            dma.settle(S)
-        status, word = memory.next_uniform(S, q)
+        place = q * QPU_WORDS
+        status = ports.read_uniform(S, q, place + 16 * SLOT_PORT_A)
         if status != OK:
             return status
-        value = lanes.splat(word)
-        place = q * QPU_WORDS
-        lanes.store(S.R, place + 16 * SLOT_PORT_A, value)
-        lanes.store(S.R, place + 16 * SLOT_PORT_B, value)
+        lanes.store(S.R, place + 16 * SLOT_PORT_B, lanes.load(S.R, place + 16 * SLOT_PORT_A))
         if timed:
             clock.want_next(S, q)
     return OK

@@ -312,6 +312,28 @@ def _infinity(builder, v):
     return builder.or_(builder.and_(v, _const(_SIGN)), _const(_EXPONENT))
 
 
+def _rarely(builder, name, mask, plain, sort_out):
+    """``plain``; if any element of a mask is set, what ``sort_out()`` builds in a block aside."""
+    before = builder.block
+    rare = builder.append_basic_block(name)
+    done = builder.append_basic_block(name + ".done")
+    builder.cbranch(_any(builder, mask), rare, done)
+    builder.position_at_end(rare)
+    result = sort_out()
+    builder.branch(done)
+    builder.position_at_end(done)
+    phi = builder.phi(_V32)
+    phi.add_incoming(plain, before)
+    phi.add_incoming(result, rare)
+    return phi
+
+
+def _below(builder, wide, limit):
+    """Whether elements of a float64 vector are of a magnitude below a limit; NaNs are not."""
+    magnitude = builder.and_(builder.bitcast(wide, _V64), _all(_V64, (1 << 63) - 1))
+    return builder.fcmp_ordered("<", builder.bitcast(magnitude, _VF64), _all(_VF64, limit))
+
+
 def _fadd_nearest(builder, a, b):
     a_bits, b_bits = _flush(builder, a), _flush(builder, b)
     x, y = builder.bitcast(a_bits, _VF32), builder.bitcast(b_bits, _VF32)
@@ -328,37 +350,26 @@ def _fadd_nearest(builder, a, b):
     plain = _flush(builder, builder.add(total_bits, builder.sext(away, _V32)))
 
     infinite = _exponent_255(builder, total_bits)
-    before = builder.block
-    rare = builder.append_basic_block("fadd.infinite")
-    done = builder.append_basic_block("fadd.done")
-    builder.cbranch(_any(builder, infinite), rare, done)
-    builder.position_at_end(rare)
-    # Both operands of a finite overflow are multiples of 2**80 below 2**128, so their sum is
-    # exact in float64 and tells whether truncation stays below 2**128.
-    exact = builder.fadd(builder.fpext(x, _VF64), builder.fpext(y, _VF64))
-    magnitude = builder.bitcast(
-        builder.and_(builder.bitcast(exact, _V64), _all(_V64, (1 << 63) - 1)), _VF64
-    )
-    fits = builder.fcmp_ordered("<", magnitude, _all(_VF64, 2.0**128))
-    sign = builder.and_(total_bits, _const(_SIGN))
-    limit = builder.select(fits, _const(_LARGEST), _const(_EXPONENT))
-    result = builder.select(infinite, builder.or_(sign, limit), plain)
-    result = _add_infinities(builder, a, b, result)
-    builder.branch(done)
-    builder.position_at_end(done)
-    phi = builder.phi(_V32)
-    phi.add_incoming(plain, before)
-    phi.add_incoming(result, rare)
-    return phi
+
+    def sort_out():
+        # Both operands of a finite overflow are multiples of 2**80 below 2**128, so their sum is
+        # exact in float64 and tells whether truncation stays below 2**128.
+        exact = builder.fadd(builder.fpext(x, _VF64), builder.fpext(y, _VF64))
+        fits = _below(builder, exact, 2.0**128)
+        sign = builder.and_(total_bits, _const(_SIGN))
+        limit = builder.select(fits, _const(_LARGEST), _const(_EXPONENT))
+        result = builder.select(infinite, builder.or_(sign, limit), plain)
+        return _add_infinities(builder, a, b, result)
+
+    return _rarely(builder, "fadd.infinite", infinite, plain, sort_out)
 
 
 def _truncate_double(builder, wide):
     """float64 -> float32 toward zero (24 bits of mantissa); too small gives +0, too large inf."""
     bits = builder.and_(builder.bitcast(wide, _V64), _all(_V64, (1 << 64) - (1 << 29)))
-    magnitude = builder.bitcast(builder.and_(bits, _all(_V64, (1 << 63) - 1)), _VF64)
-    tiny = builder.fcmp_ordered("<", magnitude, _all(_VF64, 2.0**-126))
-    narrow = builder.bitcast(builder.fptrunc(builder.bitcast(bits, _VF64), _VF32), _V32)
-    return builder.select(tiny, _const(0), narrow)
+    wide = builder.bitcast(bits, _VF64)
+    narrow = builder.bitcast(builder.fptrunc(wide, _VF32), _V32)
+    return builder.select(_below(builder, wide, 2.0**-126), _const(0), narrow)
 
 
 def _fmul_nearest(builder, a, b):
@@ -368,19 +379,10 @@ def _fmul_nearest(builder, a, b):
         builder.fpext(builder.bitcast(b_bits, _VF32), _VF64),
     )
     plain = _truncate_double(builder, wide)
-
-    before = builder.block
-    rare = builder.append_basic_block("fmul.infinite")
-    done = builder.append_basic_block("fmul.done")
-    builder.cbranch(_any(builder, _exponent_255(builder, plain)), rare, done)
-    builder.position_at_end(rare)
-    result = _multiply_infinities(builder, a, b, plain)
-    builder.branch(done)
-    builder.position_at_end(done)
-    phi = builder.phi(_V32)
-    phi.add_incoming(plain, before)
-    phi.add_incoming(result, rare)
-    return phi
+    return _rarely(
+        builder, "fmul.infinite", _exponent_255(builder, plain), plain,
+        lambda: _multiply_infinities(builder, a, b, plain),
+    )  # fmt: skip
 
 
 def _in_chip_mode(name, compute, special):
@@ -395,24 +397,14 @@ def _in_chip_mode(name, compute, special):
         result = compute(builder, x, y)
         plain = builder.bitcast(builder.fadd(result, _all(_VF32, 0.0)), _V32)
         large = builder.icmp_signed(">=", _magnitude(builder, plain), _const(_LARGEST))
-        before = builder.block
-        rare = builder.append_basic_block(name + ".large")
-        done = builder.append_basic_block(name + ".done")
-        builder.cbranch(_any(builder, large), rare, done)
-        builder.position_at_end(rare)
-        exact = compute(builder, builder.fpext(x, _VF64), builder.fpext(y, _VF64))
-        size = builder.bitcast(
-            builder.and_(builder.bitcast(exact, _V64), _all(_V64, (1 << 63) - 1)), _VF64
-        )
-        fits = builder.fcmp_ordered("<", size, _all(_VF64, 2.0**128))
-        finite = builder.select(fits, plain, _infinity(builder, plain))
-        chosen = special(builder, a, b, builder.select(large, finite, plain))
-        builder.branch(done)
-        builder.position_at_end(done)
-        phi = builder.phi(_V32)
-        phi.add_incoming(plain, before)
-        phi.add_incoming(chosen, rare)
-        return phi
+
+        def sort_out():
+            exact = compute(builder, builder.fpext(x, _VF64), builder.fpext(y, _VF64))
+            fits = _below(builder, exact, 2.0**128)
+            finite = builder.select(fits, plain, _infinity(builder, plain))
+            return special(builder, a, b, builder.select(large, finite, plain))
+
+        return _rarely(builder, name + ".large", large, plain, sort_out)
 
     build.__name__ = name
     return build

@@ -36,7 +36,7 @@ class State(NamedTuple):
     M8: Any  # the same memory in bytes
     L: Any  # int32[page]: how many bytes of a page, from its start, belong to a buffer
     U: Any  # int32[row, U_*]: decoded instructions
-    F: Any  # int64[row]: the same for the fast path; see F_* of the packed form
+    F: Any  # int64[row]: the same, packed for the fast path (see fast)
     W: Any  # uint32[row, 2]: the words that they were decoded from
     P: Any  # int32[table, page]: the row of a page's first instruction, or -1
     CT: Any  # int64: cache tags and ages; see C_*

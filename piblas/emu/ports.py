@@ -33,17 +33,23 @@ R_UNIF, R_VARY, R_VPM, R_BUSY, R_WAIT, R_MUTEX = (
 
 
 @njit
+def read_uniform(S, q, target):
+    """The next uniform goes to all elements of ``target``."""
+    if S.G[G_VDW_OWNER] >= 0:
+        dma.settle(S)
+    status, word = memory.next_uniform(S, q)
+    if status == OK:
+        lanes.store(S.R, target, lanes.splat(word))
+    return status
+
+
+@njit
 def read_port(S, q, address, file_b, target):
     """An I/O read: its value goes to ``target``, if it has one."""
     R = S.R
     if address == R_UNIF:
-        if S.G[G_VDW_OWNER] >= 0:
-            dma.settle(S)
-        status, word = memory.next_uniform(S, q)
-        if status != OK:
-            return status
-        lanes.store(R, target, lanes.splat(word))
-    elif address == R_VPM:
+        return read_uniform(S, q, target)
+    if address == R_VPM:
         return vpm.read(S, q, target)
     elif address == R_BUSY:
         busy = dma.store_busy(S, q) if file_b else dma.load_busy(S, q)

@@ -295,7 +295,7 @@ def _make_run(stamp):
             status = _by_time(S, budget) if S.K[K_TIMED] else _by_turns(S, budget)
         elif S.Q[only, Q_STATE] == 0:
             status = END_ALL
-        else:
+        else:  # the caller's budget is 1; a literal would compile another variant of _turn
             done, status = _turn(S, only, budget, False)
             if status == OK:
                 status = END_STEP
