@@ -550,7 +550,7 @@ def prepare(announce: Optional[Callable[[str], None]] = None) -> None:
         if _prepared:
             return
         say = announce or log.info
-        text = "preparing the emulator; on its first run it is compiled, about a minute"
+        text = "preparing the emulator; on its first run it is compiled, a minute or two"
         timer = threading.Timer(1.0, say, (text,))
         timer.daemon = True
         timer.start()

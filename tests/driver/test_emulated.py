@@ -263,7 +263,7 @@ def test_compiling_is_announced_when_it_takes_long(monkeypatch):
     real = machine_module.Machine.finish
     monkeypatch.setattr(machine_module.Machine, "finish", lambda m: (time.sleep(1.2), real(m)))
     machine_module.prepare(lines.append)
-    assert lines == ["preparing the emulator; on its first run it is compiled, about a minute"]
+    assert lines == ["preparing the emulator; on its first run it is compiled, a minute or two"]
 
 
 def test_a_thread_that_flushes_denormals_is_refused(device, monkeypatch):
