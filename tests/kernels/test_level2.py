@@ -67,12 +67,12 @@ class Matrix:
 
 def storages(rng, m, n):
     """The ways to store an m x n matrix, and square ones of order n, if that is not too much."""
-    order = min(n, 1500)
+    order = min(n, 3000)
     ld = int(rng.choice([0, 1, 3, 16]))
     kl, ku, k = (int(rng.integers(0, 5)) for _ in range(3))
     yield storage.full(m, n, m + ld)
     yield storage.band(m, n, min(kl, m - 1), min(ku, n - 1), kl + ku + 1 + ld, min(ku, n - 1))
-    below, above = min(m // 2, 500), min(n // 3, 500)
+    below, above = m // 2, min(n // 3, 1000)
     yield storage.band(m, n, below, above, below + above + 1, above)
     for lower in (True, False):
         yield storage.triangle(order, lower, order + ld)
@@ -251,7 +251,7 @@ def test_caches_apart_from_memory():
 def test_every_storage_of_many_shapes(incoherent):
     rng = np.random.default_rng(1)
     more = [tuple(int(v) for v in rng.integers(1, 301, 2)) for _ in range(20)]
-    with Emulator(memory=64 << 20, seed=31, incoherent=incoherent, timing="off") as dev:
+    with Emulator(memory=128 << 20, seed=31, incoherent=incoherent, timing="off") as dev:
         for m, n in (*SHAPES, *more, (1, 3000), (3000, 1), (5, 20_000), (1030, 40)):
             products(dev, m, n, few=False)
             updates(dev, m, n, few=False)
