@@ -43,7 +43,7 @@ def _launch(
     alpha: float,
     beta: float,
     lag: int,
-    meet: Optional[int] = None,
+    meet: bool = True,
 ) -> List[RunReport]:
     """Compute tiles that have leading dimensions of their own, in as many launches as it takes."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
@@ -154,9 +154,11 @@ def solve(
         (x_buf,) = stack.enter_context(qpu.device_buffers(device, 4 * q.words))
         x_buf.clean()
         addresses = p_buf.bus_address, r_buf.bus_address, x_buf.bus_address
+        # A launch is too short for QPUs to get so far out of step that it is worth a meeting, where
+        # all wait for the last.
         for step in triangle.solve(options, p, q, *addresses, lag):
             own = dataclasses.replace(options, beta=step.added)
-            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, step.meet)
+            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, meet=False)
         found = []
         for buffer in (x_buf, r_buf):
             buffer.invalidate()

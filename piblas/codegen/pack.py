@@ -27,13 +27,13 @@ from .lookups import LATENCY, requests_of_pops
 from .window import Window, step
 from .word import ADD_SLOT, MUL_SLOT, SIGNAL_SLOT, Need, Word
 
-__all__ = ["SLOTS", "pack"]
+__all__ = ["LINE_SLOTS", "SLOTS", "pack"]
 
 SLOTS = 3
 """Delay slots of a branch."""
 _PACE = 6
 """Words between two reads of the uniform stream with which its lines arrive in time (measured)."""
-_LINE = 15
+LINE_SLOTS = 15
 """Words between the read of a line's first uniform and the last read but one before it, which asks
 for the line: 57 clocks from memory (derived, :mod:`piblas.isa.timing`)."""
 _RESTART = 58
@@ -129,7 +129,7 @@ class _List:
         self.urgency = [(-height, i) for i, height in enumerate(heights)]
         self.patient = [0] * count  # the time from which on a pop need not stall
         self.stalled = 0  # words that the QPU is bound to spend waiting
-        self.uniforms = -_LINE, -_LINE  # when the last two uniforms were read
+        self.uniforms = -LINE_SLOTS, -LINE_SLOTS  # when the last two uniforms were read
         self.waiting = list(region.waiting)
         self.earliest = [0] * count
         self.ready = sorted(self.urgency[i] for i in range(count) if not self.waiting[i])
@@ -162,7 +162,7 @@ class _List:
                     paced = own & _UNIFORM and not own & _NEW_ADDRESS  # behind it comes a wait
                     if paced and clock < last + region.pace:
                         continue
-                    if region.lines[i] and clock < asked + _LINE:
+                    if region.lines[i] and clock < asked + LINE_SLOTS:
                         continue
                 grown = _fit(word, region.needs[i], self.lean, bits | own, swap and not placed)
                 if grown is None:

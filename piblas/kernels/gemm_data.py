@@ -287,9 +287,9 @@ class Streams:
     """The uniform streams of a launch, one a QPU that has work.
 
     QPU i of n computes tiles i, i + n, ...; ``ldd`` is the distance of rows of D in words, ``lag``
-    that of QPUs in steps of k, ``meet`` how many tiles lie between meetings (0: they never meet).
-    The streams hold addresses of their own words, so they are written for the place where they will
-    lie (:meth:`at`).
+    that of QPUs in steps of k, ``meet`` whether they meet every ``MEET`` tiles.  The streams hold
+    addresses of their own words, so they are written for the place where they will lie
+    (:meth:`at`).
     """
 
     def __init__(
@@ -301,9 +301,8 @@ class Streams:
         ldd: int,
         n_qpus: int,
         lag: int,
-        meet: Optional[int] = None,
+        meet: bool = True,
     ) -> None:
-        meet = MEET if meet is None else meet
         self._options, self._ldd = options, ldd
         self._alpha, self._beta = alpha, beta
         self._words: List[int] = []
@@ -317,7 +316,7 @@ class Streams:
             meetings = 0
             for turn, tile in enumerate(tiles[index::n_qpus]):
                 others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
-                due = lag > 0 and meet > 0 and turn > 0 and turn % meet == 0
+                due = meet and lag > 0 and turn > 0 and turn % MEET == 0
                 meets = due and _in_step(options, others)
                 words = parts.meet_words(index, n_qpus, meetings) if meets else []
                 meetings += meets

@@ -25,6 +25,8 @@ import functools
 import math
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..codegen.pack import LINE_SLOTS
+
 __all__ = ["FILE_SIZE", "KStep", "files_of"]
 
 FILE_SIZE = 32
@@ -34,8 +36,6 @@ SHIFTS = range(-4, 5)
 """How far all of them are moved, to find where they fit best."""
 LINE_WORDS = 16
 """Uniforms of a line."""
-LINE_SLOTS = 15
-"""Instruction words in which a line of uniforms arrives."""
 Product = Tuple[int, int, int]
 """Step within the iteration, vector, row."""
 

@@ -178,14 +178,12 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), how many
-    steps QPUs are apart, and how many tiles lie between meetings (never: a launch is too short for
-    QPUs to get so far out of step that a meeting, where all wait for the last, is worth it)."""
+    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), and how
+    many steps QPUs are apart."""
 
     tiles: List[Tile]
     added: bool
     lag: int
-    meet: int = 0
 
 
 def solve(

@@ -188,6 +188,21 @@ def test_rounds_are_of_one_width(wide, narrow):
         assert late[:more] == late[12:] == [32] * more
 
 
+def test_prediction_deals_tiles_out_as_rounds_do():
+    """The clocks of the QPU with most work, for any number of tiles of either width."""
+    rng = np.random.default_rng(4)
+    layout = gemm_data.Packed(96 * 100, 4, 96, 32)
+    for wide, narrow in rng.integers(0, 50, (200, 2)).tolist():
+        layout.__dict__["wide"] = wide
+        of_wide, of_narrow = sorted(rng.uniform(1, 3, 2), reverse=True)
+        dealt = gemm_data.rounds(layout, [(0, j, 0, 4) for j in range(wide + narrow)])
+        clocks = [of_wide if j < wide else of_narrow for _, j, _, _ in dealt]
+        longest = max(sum(clocks[qpu::12]) for qpu in range(12))
+        counts = np.array([wide]), np.array([narrow])
+        found = gemm_choice._Family._longest(*counts, 12, np.array([[of_wide, of_narrow]]))
+        assert found[0] == pytest.approx(longest)
+
+
 def test_qpus_meet(device, monkeypatch):
     """Every few rounds, if there are tiles for all; that takes instructions, from all of them."""
     options = gemm.SPEC.options(vectors=1, chain=1, beta=False)
