@@ -1,0 +1,125 @@
+"""The uniform streams of a launch as one array of words, with what is filled in for each call.
+
+A launch gives every QPU a stream of 32-bit words.  Most of them depend on sizes and strides only, so
+they are made once, by array operations, and kept in a plan.  What changes from call to call is filled
+in at known places (:meth:`Streams.fill`):
+
+- *addresses*: the words at these places hold a byte offset, to which the bus address of an operand
+  (or, as :data:`OWN`, of the stream itself) is added;
+- *values*: float32 numbers of the call, such as alpha or the elements of a short vector.
+
+:func:`flatten` makes the array from a table of records: a row holds the words of one piece of work, a
+mask says which of its columns are used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Dict, Mapping, Sequence, Tuple
+
+import numpy as np
+
+__all__ = ["OWN", "Streams", "flatten", "float_words"]
+
+OWN = "own"
+"""The name of the address at which the streams themselves lie."""
+
+PREFETCH = 16
+"""Words after the last stream that the chip may fetch ahead (a line of 64 bytes)."""
+
+_INDEX = np.dtype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Streams:
+    """``words`` (uint32) of all streams; ``starts``, the index of the first word of each QPU's.
+
+    ``addresses`` maps a name to the indices of the words to which its bus address is added;
+    ``values`` maps a name to (indices of words, indices into that value's elements).
+    """
+
+    words: np.ndarray
+    starts: np.ndarray
+    addresses: Mapping[str, np.ndarray]
+    values: Mapping[str, Tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def n_qpus(self) -> int:
+        """QPUs that have a stream."""
+        return len(self.starts)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all streams in device memory."""
+        return int(self.words.nbytes)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Host memory that this object takes."""
+        indices = [*self.addresses.values(), *(x for pair in self.values.values() for x in pair)]
+        return int(self.words.nbytes + sum(each.nbytes for each in indices))
+
+    def fill(
+        self,
+        out: np.ndarray,
+        addresses: Mapping[str, int],
+        values: Mapping[str, np.ndarray],
+    ) -> None:
+        """Write the words for a call into ``out`` (uint32, one element per word).
+
+        ``addresses`` holds a bus address for each name, ``values`` a float32 array for each.
+        """
+        words = self.words.copy()  # device memory may be uncached: it is written once, and not read
+        for name, index in self.addresses.items():
+            words[index] += np.uint32(addresses[name] & 0xFFFFFFFF)
+        for name, (index, source) in self.values.items():
+            words[index] = values[name].view(np.uint32)[source]
+        out[...] = words
+
+
+def float_words(*numbers: float) -> np.ndarray:
+    """The float32 patterns of some numbers, as uint32 words."""
+    return np.array(numbers, dtype=np.float32).view(np.uint32)
+
+
+def flatten(
+    words: np.ndarray,
+    kept: np.ndarray,
+    owner: np.ndarray,
+    addresses: Mapping[str, np.ndarray],
+    values: Mapping[str, Tuple[np.ndarray, np.ndarray]],
+    own_next: Sequence[int] = (),
+) -> Streams:
+    """Streams from a table of records.
+
+    ``words`` (records x columns) holds the words, of which those marked in ``kept`` (bool, the same
+    shape) are used; ``owner`` says which QPU each record belongs to, whose records are taken in the
+    order of the table.  ``addresses[name]`` marks (bool, the same shape) the words that an address is
+    added to; ``values[name]`` is (a mask of that shape, for each word the index of the value's
+    element).  A word in one of the columns ``own_next`` points into the streams themselves: the table
+    holds how many words after itself, and it becomes a byte offset to :data:`OWN`.
+    """
+    order = np.argsort(owner, kind="stable")
+    kept = kept[order]
+    chosen = (words[order].astype(np.int64) & 0xFFFFFFFF)[kept]
+    counts = np.bincount(owner[order], weights=kept.sum(axis=1)).astype(np.int64)
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    places: Dict[str, np.ndarray] = {
+        name: np.flatnonzero(mask[order][kept]).astype(_INDEX) for name, mask in addresses.items()
+    }
+    if len(own_next):
+        columns = np.zeros(words.shape, dtype=bool)
+        columns[:, list(own_next)] = True
+        at = np.flatnonzero(columns[kept])
+        chosen[at] = 4 * (at + chosen[at])
+        places[OWN] = at.astype(_INDEX)
+    filled = {
+        name: (
+            np.flatnonzero(mask[order][kept]).astype(_INDEX),
+            source[order][kept][mask[order][kept]].astype(_INDEX),
+        )
+        for name, (mask, source) in values.items()
+    }
+    array = np.zeros(chosen.size + PREFETCH, dtype=np.uint32)
+    array[: chosen.size] = chosen
+    return Streams(array, starts, {n: p for n, p in places.items() if p.size}, filled)
