@@ -1,15 +1,15 @@
 """The uniform streams of a launch as one array of words, with what is filled in for each call.
 
-A launch gives every QPU a stream of 32-bit words.  Most of them depend on sizes and strides only, so
-they are made once, by array operations, and kept in a plan.  What changes from call to call is filled
-in at known places (:meth:`Streams.fill`):
+A launch gives every QPU a stream of 32-bit words.  Most of them depend on sizes and strides only,
+so they are made once, by array operations, and kept in a plan.  What changes from call to call is
+filled in at known places (:meth:`Streams.fill`):
 
 - *addresses*: the words at these places hold a byte offset, to which the bus address of an operand
   (or, as :data:`OWN`, of the stream itself) is added;
 - *values*: float32 numbers of the call, such as alpha or the elements of a short vector.
 
-:func:`flatten` makes the array from a table of records: a row holds the words of one piece of work, a
-mask says which of its columns are used.
+:func:`flatten` makes the array from a table of records: a row holds the words of one piece of work,
+a mask says which of its columns are used.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def flatten(
 
     ``words`` (records x columns) holds the words, of which those marked in ``kept`` (bool, the same
     shape) are used; ``owner`` says which QPU each record belongs to, whose records are taken in the
-    order of the table.  ``addresses[name]`` marks (bool, the same shape) the words that an address is
-    added to; ``values[name]`` is (a mask of that shape, for each word the index of the value's
-    element).  A word in one of the columns ``own_next`` points into the streams themselves: the table
-    holds how many words after itself, and it becomes a byte offset to :data:`OWN`.
+    order of the table.  ``addresses[name]`` marks (bool, the same shape) the words that an address
+    is added to; ``values[name]`` is (a mask of that shape, for each word the index of the value's
+    element).  A word in one of the columns ``own_next`` points into the streams themselves: the
+    table holds how many words after itself, and it becomes a byte offset to :data:`OWN`.
     """
     order = np.argsort(owner, kind="stable")
     kept = kept[order]
