@@ -16,6 +16,7 @@ from . import (
     levels,
     pack,
     predict,
+    programs,
     sgemm,
 )
 
@@ -31,6 +32,7 @@ MODULES = {
     "levels": levels,
     "pack": pack,
     "predict": predict,
+    "programs": programs,
     "sgemm": sgemm,
 }
 

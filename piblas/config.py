@@ -55,6 +55,12 @@ SETTINGS: Tuple[Setting, ...] = (
         "directory of the boards' profiles that tune writes; empty: the user's configuration",
     ),
     Setting(
+        "PIBLAS_CACHE",
+        "",
+        (),
+        "directory of kernels that were assembled before; empty: the user's cache",
+    ),
+    Setting(
         "PIBLAS_DEBUG",
         "",
         (),

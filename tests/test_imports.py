@@ -19,7 +19,7 @@ ALLOWED = {
     "errors": set(),
     "isa": {"errors"},
     "codegen": {"isa", "errors", "config"},
-    "kernels": {"codegen", "isa", "errors"},
+    "kernels": {"codegen", "isa", "errors", "config"},
     "emu": {"isa", "errors"},
     "driver": {"emu", "isa", "errors", "config"},
     "config": {"errors"},

@@ -31,7 +31,7 @@ def loaded_program(device: Device, spec: Any, options: Any) -> Any:
         loaded = _programs.setdefault(device, {})
         key = (spec.name, options)
         if key not in loaded:
-            loaded[key] = device.load(spec.program(options).words)
+            loaded[key] = device.load(spec.words(options))
         return loaded[key]
 
 

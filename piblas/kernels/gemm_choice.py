@@ -175,6 +175,11 @@ def _safest(family: _Family, clocks: np.ndarray) -> GemmOptions:
     return family.options[int(loss.max(axis=0).argmin())]
 
 
+def members(beta: bool) -> List[GemmOptions]:
+    """Every kernel that a product may get, with and without reading D."""
+    return list(_family(beta).options)
+
+
 @functools.lru_cache(maxsize=256)
 def choose_for(sizes: Tuple[Tuple[Tuple[int, int, int], int], ...], beta: bool) -> GemmOptions:
     """The kernel for several products in one launch, ``sizes`` being pairs of (m, n, k) and how

@@ -57,6 +57,10 @@ TILES = 768
 QPUS = 12
 
 
+VECTORS = 1, 2, 4, 8
+"""Vectors that may make the height of a tile."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PanelOptions:
     """``use``: "n" for A x, "t" for A^T x, "s" for both; ``vectors`` (1, 2, 4, 8) make the height
@@ -67,7 +71,7 @@ class PanelOptions:
     masked: bool = False
 
     def __post_init__(self) -> None:
-        if self.use not in ("n", "t", "s") or self.vectors not in (1, 2, 4, 8):
+        if self.use not in ("n", "t", "s") or self.vectors not in VECTORS:
             raise ValueError(f"level 2: no kernel has {self}: use n, t, s; 1, 2, 4, 8 vectors")
 
     @property

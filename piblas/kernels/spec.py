@@ -1,16 +1,20 @@
 """The registry of kernels: what can be built, with which options.
 
 A kernel is a generator ``generate(asm, options)`` and a frozen dataclass of its options, whose
-defaults are the kernel as shipped.  Built programs are cached by their options.
+defaults are the kernel as shipped.  A program is built once a process, and its words are kept
+beyond that (:mod:`.store`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Callable, Dict, Generic, List, TypeVar
+from typing import Any, Callable, Dict, Generic, List, Tuple, TypeVar
+
+import numpy as np
 
 from ..codegen import Assembler, Program
+from . import store
 
 __all__ = ["KernelSpec", "built", "register", "names", "get"]
 
@@ -39,23 +43,28 @@ class KernelSpec(Generic[Options]):
         """The program for an options object, built once a process."""
         return build(self, options)
 
+    def words(self, options: Options) -> np.ndarray:
+        """The words of that program (uint64), which need not be assembled if they are kept
+        (:mod:`.store`)."""
+        _used.setdefault((self, options))
+        return store.load(store.key_of(self.name, options), lambda: self.program(options).words)
+
 
 @functools.lru_cache(maxsize=None)
 def build(spec: KernelSpec, options: Any) -> Program:
     """Generate, lower, allocate, schedule, check and link; cached by kernel and options."""
     asm = Assembler(spec.name)
     spec.generate(asm, options)
-    program = asm.finish()
-    _BUILT.append(program)
-    return program
+    _used.setdefault((spec, options))
+    return asm.finish()
 
 
-_BUILT: List[Program] = []
+_used: Dict[Tuple[KernelSpec, Any], None] = {}
 
 
 def built() -> List[Program]:
-    """The programs that this process has built so far, so that words can be traced to source."""
-    return list(_BUILT)
+    """The programs that this process has used so far, so that words can be traced to source."""
+    return [build(*each) for each in list(_used)]
 
 
 _REGISTRY: Dict[str, KernelSpec] = {}

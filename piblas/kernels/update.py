@@ -69,6 +69,10 @@ ROW_FIELD = 7
 """Bit of a store's setup word where the row of the VPM begins (guide, p. 58)."""
 
 
+VECTORS = 4, 8, 16, 32
+"""Vectors that may make the height of a tile."""
+
+
 @dataclasses.dataclass(frozen=True)
 class UpdateOptions:
     """``rank`` 1 or 2; ``vectors`` make the height of a tile; ``workers`` QPUs fill (both powers of
@@ -83,7 +87,7 @@ class UpdateOptions:
         if (
             self.rank not in (1, 2)
             or self.workers not in (1, 2, 4, 8)
-            or self.vectors not in (4, 8, 16, 32)
+            or self.vectors not in VECTORS
             or self.vectors > ROWS * self.workers
             or (self.alone and self.workers > 1)
         ):
