@@ -72,9 +72,13 @@ class Streams:
         words = self.words.copy()  # device memory may be uncached: it is written once, and not read
         for name, index in self.addresses.items():
             words[index] += np.uint32(addresses[name] & 0xFFFFFFFF)
-        for name, (index, source) in self.values.items():
-            words[index] = values[name].view(np.uint32)[source]
+        self.fill_values(words, values)
         out[...] = words
+
+    def fill_values(self, out: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Write the values alone, into words that have their addresses already."""
+        for name, (index, source) in self.values.items():
+            out[index] = values[name].view(np.uint32)[source]
 
 
 def float_words(*numbers: float) -> np.ndarray:
