@@ -29,6 +29,7 @@ from .device import (
     Uniforms,
     Words,
     buffer_view,
+    make_room,
     program_words,
     uniform_words,
 )
@@ -192,6 +193,9 @@ class Emulator(Device):
         with self._lock:
             page = take(pages)
             if page is None:
+                make_room(self)
+                page = take(pages)
+            if page is None:
                 raise OutOfDeviceMemory(
                     f"no room for {nbytes} bytes: {self._heap.free * _PAGE} bytes are free, "
                     f"{self._heap.largest * _PAGE} in one piece"
@@ -354,3 +358,4 @@ class Emulator(Device):
     def close(self) -> None:
         with self._lock:
             self._closed = True
+            self.kept.clear()
