@@ -383,6 +383,11 @@ def _open_emulator(**options: Any) -> Device:
 
 
 def _open_qpu(**options: Any) -> Device:
-    from .opening import open_pi
+    from . import board, needs
 
+    board.require()  # first: no other computer needs what the driver imports
+    try:
+        from .opening import open_pi
+    except Exception as error:  # an ioctl-opt that is missing, or fails in its own ways
+        raise DeviceError(f"{needs.driver(error)}; {needs.IOCTL_OPT}") from error
     return open_pi(**options)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import DeviceError, OutOfDeviceMemory
 from ..isa.timing import CAUSES, Timing, timing_set
-from . import collect
+from . import collect, needs
 from .device import (
     Buffer,
     BufferProgram,
@@ -129,7 +129,7 @@ class Emulator(Device):
             from ..emu.machine import Machine, prepare
         except ImportError as error:
             raise DeviceError(
-                f'the emulator needs numba ({error}): pip install "piblas[emulator]"'
+                f"the emulator needs numba ({error}): {needs.emulator()}"
             ) from error
         if not 1 <= n_qpus <= layout.MAX_QPUS:
             raise DeviceError(f"n_qpus = {n_qpus}: a VideoCore IV has 1 to {layout.MAX_QPUS}")
