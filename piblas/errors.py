@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from typing import Any, Optional
 
 __all__ = [
@@ -16,6 +18,37 @@ __all__ = [
     "OutOfDeviceMemory",
     "EmulatorFault",
 ]
+
+
+class _Brief(reprlib.Repr):
+    """Values at no more length than a message can take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        # By its digits only if they are few: newer versions of Python refuse to write down more
+        # than some thousands.
+        if x.bit_length() < 200:
+            return repr(x)
+        return f"<an integer of about {round(x.bit_length() * math.log10(2))} digits>"
+
+
+_brief = _Brief()
+
+
+def brief(value: Any) -> str:
+    """``repr(value)``, abbreviated where it is long; never an exception."""
+    try:
+        return _brief.repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def _words(text: str, most: int = 500) -> str:
+    """A message, without its middle if it is long: NumPy's and SciPy's quote whole strings."""
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
 class PiblasError(Exception):
@@ -68,7 +101,7 @@ class BlasError(PiblasError, ValueError):
         self.routine = routine
         self.argument = argument
         self.value = value
-        super().__init__(f"{routine}: argument {argument} = {value!r}: {message}")
+        super().__init__(f"{routine}: argument {argument} = {brief(value)}: {_words(message)}")
 
 
 class DeviceError(PiblasError, RuntimeError):

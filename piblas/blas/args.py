@@ -21,7 +21,9 @@ try:  # NumPy 1.25 and later
 except ImportError:  # pragma: no cover  (older NumPy)
     from numpy import ComplexWarning  # type: ignore[no-redef,attr-defined,unused-ignore]
 
-__all__ = ["flag", "matrix", "real", "result", "scalar", "trans"]
+__all__ = [
+    "flag", "left_to_scipy", "matrix", "own", "real", "result", "scalar", "trans", "writable",
+]  # fmt: skip
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -115,6 +117,35 @@ def matrix(routine: str, name: str, value: Any) -> np.ndarray:
     return array.reshape(_shape(routine, name, array.shape))
 
 
+def writable(value: Any) -> bool:
+    """Whether an argument is an array whose memory can hold a float32 result."""
+    if not isinstance(value, np.ndarray) or value.dtype != _FLOAT32:
+        return False
+    return value.flags.aligned and value.flags.writeable
+
+
+def own(value: Any, overwrite: bool) -> Optional[np.ndarray]:
+    """The caller's own array if a result goes there, else None: it goes into a new one.
+
+    That needs leave (``overwrite``) and a :func:`writable` array in Fortran order.  Other objects,
+    whether or not they share memory with an array that NumPy makes of them, are copied.
+    """
+    return value if overwrite and writable(value) and value.flags.f_contiguous else None
+
+
+def left_to_scipy(value: Any, array: np.ndarray, overwrite: bool) -> bool:
+    """Whether SciPy writes a result to memory of the caller's that :func:`own` does not take.
+
+    ``array`` is what NumPy makes of ``value``.  SciPy writes to arrays that are read-only, and,
+    with or without ``overwrite``, to what objects share with NumPy (a memoryview, ``__array__``).
+    """
+    if array.dtype != _FLOAT32 or not array.flags.f_contiguous:
+        return False
+    if isinstance(value, np.ndarray):
+        return overwrite and not writable(value)
+    return not isinstance(value, (list, tuple))
+
+
 def result(
     routine: str,
     name: str,
@@ -125,8 +156,8 @@ def result(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """The result's memory, as (the array to return, a Fortran-ordered matrix view of it).
 
-    With ``value`` None that is new memory.  Otherwise it is the caller's own array if he allows
-    that (``overwrite``) and it is float32, Fortran-ordered, aligned and writeable, else a copy.
+    With ``value`` None that is new memory.  Otherwise it is the caller's array if :func:`own` gives
+    it, else a copy.
     ``read`` says whether the old contents matter; if not, new memory is left unset (set to zero
     where there was no ``value``).
     """
@@ -138,13 +169,10 @@ def result(
         raise BlasError(
             routine, name, array.shape, f"the result is {shape[0]} x {shape[1]}"
         )
-    own: Optional[Any] = None
-    if overwrite and isinstance(value, np.ndarray) and value.dtype == _FLOAT32:
-        if value.flags.f_contiguous and value.flags.aligned and value.flags.writeable:
-            own = value
-    if own is None:
-        own = np.empty(array.shape, dtype=_FLOAT32, order="F")
+    made = own(value, overwrite)
+    if made is None:
+        made = np.empty(array.shape, dtype=_FLOAT32, order="F")
         if read:
-            own[...] = array
-    view = own.view(np.ndarray) if type(own) is not np.ndarray else own
-    return own, view if view.ndim == 2 else view.reshape(shape, order="F")
+            made[...] = array
+    view = made.view(np.ndarray) if type(made) is not np.ndarray else made
+    return made, view if view.ndim == 2 else view.reshape(shape, order="F")

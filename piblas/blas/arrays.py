@@ -14,15 +14,17 @@ middle of anything, so it only leaves a note, which the next allocation reads (:
 from __future__ import annotations
 
 import collections
+import math
 import operator
+import sys
 import warnings
 import weakref
 from typing import Any, Deque, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..driver.device import Buffer, Device
-from ..errors import BlasError
+from ..driver.device import Buffer, BufferProgram, Device, LoadedProgram, on_shortage
+from ..errors import BlasError, brief
 from . import devices
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "collect",
     "empty",
     "home",
+    "keep",
     "place",
     "warn_of_special",
     "zeros",
@@ -49,7 +52,7 @@ of the time of saxpy, all of that of sger (``python -m bench level1 scopy saxpy`
 
 _FLOAT32 = np.dtype(np.float32)
 
-_dropped: Deque[Buffer] = collections.deque()
+_dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
 
 
 class _Memory:
@@ -60,7 +63,12 @@ class _Memory:
         self._bytes = buffer.array(np.uint8)
         self.__array_interface__ = self._bytes.__array_interface__
         self.address: int = self._bytes.__array_interface__["data"][0]
-        weakref.finalize(self, _dropped.append, buffer).atexit = False
+        _free_after(self, device, buffer)
+
+
+def _free_after(owner: Any, device: Device, buffer: Buffer) -> None:
+    """Have :func:`collect` free a buffer of the device once the owner is gone."""
+    weakref.finalize(owner, _dropped.append, (device, buffer)).atexit = False
 
 
 def warn_of_special(routine: str) -> None:
@@ -68,14 +76,35 @@ def warn_of_special(routine: str) -> None:
     warnings.warn(f"{routine}: {SPECIAL}", RuntimeWarning, stacklevel=2)
 
 
-def collect() -> None:
-    """Free the buffers whose arrays are gone."""
-    while _dropped:
+def collect(device: Optional[Device] = None) -> None:
+    """Free the buffers, of one device or of all, whose arrays and programs are gone."""
+    for _ in range(len(_dropped)):
         try:
-            buffer = _dropped.popleft()
+            owner, buffer = _dropped.popleft()
         except IndexError:  # another thread was faster
             return
-        buffer.free()
+        if device is None or owner is device:
+            buffer.free()
+        else:
+            _dropped.append((owner, buffer))
+
+
+def keep(device: Device, key: Any, program: LoadedProgram) -> None:
+    """Keep a program on the device until memory is short.
+
+    Then it is forgotten, and its memory freed as soon as no call uses it any more.
+    """
+    if isinstance(program, BufferProgram):
+        _free_after(program, device, program.buffer)
+    device.kept[key] = program
+
+
+def _release(device: Device) -> None:
+    device.kept.clear()
+    collect(device)
+
+
+on_shortage(_release)
 
 
 class Place(NamedTuple):
@@ -132,12 +161,22 @@ class DeviceArray(np.ndarray):
 
 def _shape(shape: Any) -> Tuple[int, ...]:
     try:
-        sizes = tuple(operator.index(size) for size in np.atleast_1d(shape))
+        each = shape if np.ndim(shape) else (shape,)
+        sizes = tuple(operator.index(size) for size in each)
     except (TypeError, ValueError):
         sizes = (-1,)
     if any(size < 0 for size in sizes):
         raise BlasError("empty", "shape", shape, "wants an integer of at least 0, or several")
     return sizes
+
+
+def _nbytes(shape: Any, sizes: Tuple[int, ...], itemsize: int) -> int:
+    # NumPy counts so, too: an axis of length 0 does not excuse the others.
+    counted = itemsize * math.prod(size for size in sizes if size)
+    if counted > sys.maxsize:
+        what = f"that is {brief(counted)} bytes, and an array has at most {sys.maxsize}"
+        raise BlasError("empty", "shape", shape, what)
+    return counted if all(sizes) else 0
 
 
 def empty(
@@ -157,7 +196,7 @@ def empty(
     if kind.hasobject:
         raise BlasError("empty", "dtype", dtype, "device memory holds no Python objects")
     where = devices.current()[1] if device is None else device
-    nbytes = int(np.prod(sizes, dtype=np.int64)) * kind.itemsize
+    nbytes = _nbytes(shape, sizes, kind.itemsize)
     if where is None or nbytes == 0:
         return np.empty(sizes, kind, order=order).view(DeviceArray)  # type: ignore[call-overload]
     collect()

@@ -157,8 +157,9 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     factor = args.scalar("somatcopy", "alpha", alpha)
     matrix = args.matrix("somatcopy", "a", a)
     source = matrix.T if turned else matrix
+    reason = dispatch.NO_KERNEL
     if factor != 0 and arrays.home(source) is not None:
-        found = _ordered(factor, source)
+        reason, found = _ordered(factor, source)
         if found is not None:
             return found
     out = np.empty(source.shape, np.float32, order="F")
@@ -169,28 +170,35 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             np.multiply(source, np.float32(factor), out=out)
-    record.count("cpu", dispatch.NO_KERNEL)
+    record.count("cpu", reason)
     return out
 
 
-def _ordered(factor: float, source: np.ndarray) -> Optional[np.ndarray]:
-    """The result from the device in whose memory the matrix lies; None if it is the CPU's."""
-    from . import resident
+def _ordered(factor: float, source: np.ndarray) -> Tuple[str, Optional[np.ndarray]]:
+    """The result from the device in whose memory the matrix lies; or why it is the CPU's, None."""
+    from . import qpu1, resident
 
     target, device = devices.current()
     if device is None or arrays.place(source, device) is None:
-        return None
-    failed, done = launch.attempt(
-        "somatcopy", target, device, lambda: resident.ordered(device, factor, source)
-    )
-    found: Optional[np.ndarray] = None
-    if failed is None:
-        found, reports = done
-        for report in reports:
-            record.report(report)
-    if found is not None:
-        record.count(target.backend, IN_DEVICE_MEMORY)
-    return found
+        return dispatch.NO_KERNEL, None
+    try:
+        failed, done = launch.attempt(
+            "somatcopy", target, device, lambda: resident.ordered(device, factor, source)
+        )
+    except qpu1.Watched as watched:
+        if watched.report is not None:
+            record.report(watched.report)
+        return watched.reason, None
+    if failed is not None:
+        return failed, None
+    found: Optional[np.ndarray]
+    found, reports = done
+    for report in reports:
+        record.report(report)
+    if found is None:
+        return dispatch.NO_KERNEL, None
+    record.count(target.backend, IN_DEVICE_MEMORY)
+    return IN_DEVICE_MEMORY, found
 
 
 # --- arguments -----------------------------------------------------------------------------------
@@ -243,10 +251,8 @@ def _result_stack(
     old = None if c is None else _stack(name, "c", c)
     if old is not None and (old.shape != shape or np.ndim(c) != 3):
         raise BlasError(name, "c", np.shape(c), f"the result is {count} x {m} x {n}")
-    if overwrite and isinstance(c, np.ndarray) and c.dtype == np.float32:
-        fits = c.transpose(0, 2, 1).flags.c_contiguous
-        if fits and c.flags.aligned and c.flags.writeable:
-            return c, c.view(np.ndarray)
+    if overwrite and args.writable(c) and c.transpose(0, 2, 1).flags.c_contiguous:
+        return c, c.view(np.ndarray)
     new = np.empty((count, n, m), np.float32).transpose(0, 2, 1)
     if read:
         new[...] = 0 if old is None else old

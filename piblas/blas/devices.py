@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import os
 import threading
 import weakref
-from typing import Any, ContextManager, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple, Union
 
 from .. import config
 from ..driver.device import Device, open_device
@@ -51,6 +52,8 @@ Wanted = Union[str, Device]
 
 _lock = threading.RLock()
 _base: Optional[Wanted] = None
+_last = 0  # the number of the ``use`` whose device that is
+_numbers = itertools.count(1)
 _blocks: List["use"] = []
 _opened: Dict[str, Device] = {}
 _missing: Dict[str, str] = {}
@@ -62,38 +65,77 @@ _locks: "weakref.WeakKeyDictionary[Device, threading.RLock]" = weakref.WeakKeyDi
 
 
 class use:
-    """Aim calls at a device: ``piblas.use("cpu")``, or ``with piblas.use("emulator"): ...``.
+    """Aim calls at a device: ``piblas.use("cpu")``, or ``with piblas.use("emulator"): ...``, or
+    ``@piblas.use("emulator")`` before a function, for the length of each of its calls.
 
     ``device`` is "auto", "qpu", "emulator", "cpu" or an open Device, which stays the caller's to
     close.  Named devices are opened by the first call that needs them.  Holds for every thread.
+    A decorated function may be a coroutine function, and may call itself; a generator function is
+    refused with DeviceError, as its body runs between other code.
     """
 
     def __init__(self, device: Wanted) -> None:
-        global _base
+        global _base, _last
         if not isinstance(device, Device) and device not in NAMES:
             raise DeviceError(
                 f"piblas.use({device!r}): choose one of {', '.join(NAMES)}, or an open device"
             )
         self.device = device
         with _lock:
-            self._before, _base = _base, device
+            self._before = _base, _last
+            self._number = next(_numbers)
+            _base, _last = device, self._number
             # Asking anew is a reason to look anew for a device that failed before.
             _missing.clear()
             _changed()
 
+    def _end_lasting(self) -> None:
+        """Take back what ``use`` as a statement sets for good, unless another one came later."""
+        global _base, _last
+        if _last == self._number:
+            _base, _last = self._before
+
     def __enter__(self) -> "use":
-        global _base
         with _lock:
-            if _base is self.device:
-                _base = self._before
+            self._end_lasting()
             _blocks.append(self)
             _changed()
         return self
 
     def __exit__(self, *exc: object) -> None:
         with _lock:
-            _blocks.remove(self)
+            # The last one, as a block may be entered again before it ends.
+            del _blocks[len(_blocks) - 1 - _blocks[::-1].index(self)]
             _changed()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import inspect  # here, because few processes decorate
+
+        with _lock:
+            self._end_lasting()
+            _changed()
+        if not callable(function) or inspect.isclass(function):
+            raise DeviceError(f"piblas.use decorates functions, not {function!r}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise DeviceError(
+                f"piblas.use cannot decorate the generator {function.__name__}: write "
+                "`with piblas.use(...)` around what it computes"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return awaited
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return called
 
 
 def _changed() -> None:

@@ -6,8 +6,8 @@ refuse, so that this module need not know SciPy's every rule; it must only be st
 takes.
 
 A result goes into the caller's array where SciPy would write there too: if the routine changes
-that argument, or is allowed to by ``overwrite_x``, and it is a contiguous float32 array.  Otherwise
-it is a new one.  Both are written when the launch has succeeded, or not at all.
+that argument, or is allowed to by ``overwrite_x``, and :func:`.args.own` gives it.  Otherwise it is
+a new one.  Both are written when the launch has succeeded, or not at all.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from . import args as arguments
 from . import arrays, describe, devices, dispatch, launch, record
 from .routines import Routine
 
-__all__ = ["call"]
+__all__ = ["NO_LAUNCH", "SORT_OUT", "call"]
 
 SORT_OUT = "arguments that only SciPy sorts out"
-NO_LAUNCH = "a factor that takes no launch, such as 0 or NaN"
+NO_LAUNCH = "a factor that takes no launch, such as 0"
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -75,9 +75,14 @@ def _launch(
     from . import qpu1  # here, because kernels are nothing that a CPU-only process needs
 
     kernel = getattr(qpu1, row.name)
-    reason, done = launch.attempt(
-        row.name, target, device, lambda: kernel(device, plain.n, *plain.operands)
-    )
+    try:
+        reason, done = launch.attempt(
+            row.name, target, device, lambda: kernel(device, plain.n, *plain.operands)
+        )
+    except qpu1.Watched as watched:
+        if watched.report is not None:
+            record.report(watched.report)
+        return watched.reason, False, None
     if reason is not None:
         return reason, False, None
     value, report = (None, done) if plain.results else done
@@ -116,13 +121,13 @@ def _operands(row: Routine, given: Dict[str, Any]) -> Optional[_Plain]:
             return None
         if name in changed:
             in_place = name in row.modified or _integer(given[f"overwrite_{name}"]) != 0
-            if in_place and array.dtype == _FLOAT32 and array.flags.c_contiguous:
-                if not (array.flags.aligned and array.flags.writeable and array is value):
-                    return None
-                returned[name] = array
-            else:
-                returned[name] = np.array(array, dtype=_FLOAT32, order="C", subok=False)
-            vectors[name] = returned[name].view(np.ndarray)
+            if arguments.left_to_scipy(value, array, in_place):
+                return None
+            own = arguments.own(value, in_place)
+            if own is None:
+                own = np.array(array, dtype=_FLOAT32, order="C", subok=False)
+            returned[name] = own
+            vectors[name] = own.view(np.ndarray)
         else:
             vectors[name] = np.asarray(array, dtype=_FLOAT32)
     for name in changed:

@@ -20,12 +20,11 @@ from ..driver.device import Device, RunReport
 from ..kernels import gemv, ger, symv, syr, trmv, trsv
 from . import args as arguments
 from . import describe, devices, dispatch, launch, qpu2, record
+from .dispatch import WATCHED
 from .level1 import NO_LAUNCH, SORT_OUT
 from .routines import Routine
 
-__all__ = ["WATCHED", "call"]
-
-WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+__all__ = ["call"]
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -142,11 +141,10 @@ class _Result:
         old = _array(given, name, axes)
         self.old = old
         in_place = _integer(given, f"overwrite_{name}", -(2**31)) != 0
-        self.own = None
-        if in_place and old.dtype == _FLOAT32 and old.flags.f_contiguous:
-            _need(value.flags.aligned and value.flags.writeable and value is given[name])
+        _need(not arguments.left_to_scipy(value, old, in_place))
+        self.own = arguments.own(value, in_place)
+        if self.own is not None:
             _need(not any(np.may_share_memory(old, other) for other in others))
-            self.own = value
 
     def array(self) -> np.ndarray:
         if self.own is not None:
@@ -358,7 +356,9 @@ def _update(stem: str, given: Dict[str, Any]) -> Plain:
             out, behind = out[:used], out[used:]
             behind[...] = result.old[used:]
         here = qpu2.located(device, matrix)
-        done, reports = qpu2.update(device, spec, here, out, vectors, factors)
+        done, reports = qpu2.update(
+            device, spec, here, out, vectors, factors, f"s{stem}"
+        )
         return (room if done else None), reports
 
     return Plain(sizes, matrix, run)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Iterator, Tuple
 
 import numpy as np
 
@@ -19,20 +18,18 @@ from . import arrays, pieces
 
 __all__ = ["device_buffers", "loaded_program", "sgemm"]
 
-# Programs that a device holds already.  Weak, so that a closed device takes its programs along.
-_programs: "weakref.WeakKeyDictionary[Device, Dict[Tuple[str, Any], Any]]"
-_programs = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def loaded_program(device: Device, spec: Any, options: Any) -> Any:
     """The kernel's program in the device's memory, loaded once a device."""
+    key = (spec.name, options)
     with _lock:
-        loaded = _programs.setdefault(device, {})
-        key = (spec.name, options)
-        if key not in loaded:
-            loaded[key] = device.load(spec.words(options))
-        return loaded[key]
+        program = device.kept.get(key)
+        if program is None:
+            program = device.load(spec.words(options))
+            arrays.keep(device, key, program)
+        return program
 
 
 @contextlib.contextmanager

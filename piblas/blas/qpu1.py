@@ -10,10 +10,11 @@ result goes there at once, so a launch that fails may have written a part of it.
 
 Special values: a host that looks for Inf and NaN reads every operand once more, which takes as long
 as the routine; the kernels find them on the way (:mod:`piblas.kernels.stream`).  Where they report
-one, or a number that may stand for an overflow, SciPy computes the result.  Copies and swaps keep
-all bits.  In device memory an operand that the result replaces is gone by then: what the QPUs made
-of it stays, with a warning (:data:`.arrays.SPECIAL`).  A NaN or Inf among the scalars goes to SciPy
-without a launch, too.  Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).
+one, or a number that may stand for an overflow, :class:`Watched` is raised and nothing has changed:
+the CPU has to compute the result.  Copies and swaps keep all bits.  In device memory an operand
+that the result replaces is gone by then: what the QPUs made of it stays, with a warning
+(:data:`.arrays.SPECIAL`).  A NaN or Inf among the scalars raises :class:`Watched` without a launch.
+Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).
 
 Where a device limits the length of a launch, long vectors are taken in slices, a launch each.
 
@@ -33,10 +34,11 @@ from ..errors import BlasError
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW
-from . import arrays, cpu, pieces, record
+from . import arrays, dispatch, pieces
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
+    "Watched",
     "isamax",
     "largest",
     "sasum",
@@ -51,13 +53,21 @@ __all__ = [
     "sswap",
 ]
 
-WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
 RATE = 0.8e9
 """Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
 gives the memory, and than the DMA store engine takes."""
 
 Report = Optional[RunReport]
 TIMEOUT = 60.0
+
+
+class Watched(Exception):
+    """Inf, NaN or an overflow was met, in the launch of ``report`` or, if that is None, among the
+    scalars; nothing has changed."""
+
+    def __init__(self, report: Report, reason: str = dispatch.WATCHED) -> None:
+        super().__init__(reason)
+        self.report, self.reason = report, reason
 
 
 def _elements(routine: str, name: str, n: int, x: np.ndarray, inc: int) -> np.ndarray:
@@ -74,13 +84,6 @@ def _elements(routine: str, name: str, n: int, x: np.ndarray, inc: int) -> np.nd
 def _slices(device: Device, n: int, vectors: int) -> List[slice]:
     """What goes into a launch each, of n elements of so many vectors read or written."""
     return pieces.slices(n, 4 * n * vectors / RATE, device.longest_launch)
-
-
-def _scipy(routine: str, *operands: Any, **options: Any) -> Any:
-    """What SciPy makes of (copies of) the operands; the log says that it had to."""
-    record.log.info("%s on the CPU after all: %s", routine, WATCHED)
-    copies = [v.copy() if isinstance(v, np.ndarray) else v for v in operands]
-    return cpu.functions()[routine](*copies, **options)
 
 
 # --- elementwise ---------------------------------------------------------------------------------
@@ -115,6 +118,7 @@ def _spans(device: Device, vectors: Sequence[np.ndarray], extra: int) -> Iterato
 
 
 def _map(
+    routine: str,
     device: Device,
     module: Any,
     constants: Sequence[float],
@@ -163,7 +167,7 @@ def _map(
         if special:
             if not in_place:
                 return False, report
-            arrays.warn_of_special(spec.routines[0])
+            arrays.warn_of_special(routine)
         for o, target in zip(outputs, targets):
             if not spans[o].own:
                 target[...] = spans[o].buffer.array(np.float32, (n,))
@@ -174,12 +178,29 @@ def _finite(*scalars: float) -> bool:
     return all(math.isfinite(np.float32(value)) for value in scalars)
 
 
+def _watched(
+    routine: str,
+    device: Device,
+    module: Any,
+    constants: Sequence[float],
+    inputs: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+) -> Report:
+    """The report of :func:`_map`; :class:`Watched` where the CPU has to compute the result."""
+    if not _finite(*constants):
+        raise Watched(None)
+    done, report = _map(routine, device, module, constants, inputs, targets)
+    if not done:
+        raise Watched(report)
+    return report
+
+
 def scopy(device: Device, n: int, x: np.ndarray, incx: int, y: np.ndarray, incy: int) -> Report:
     """y = x."""
     if n <= 0:
         return None
     from_x, to_y = _elements("scopy", "x", n, x, incx), _elements("scopy", "y", n, y, incy)
-    return _map(device, copy, [], [from_x], [to_y])[1]
+    return _map("scopy", device, copy, [], [from_x], [to_y])[1]
 
 
 def sswap(device: Device, n: int, x: np.ndarray, incx: int, y: np.ndarray, incy: int) -> Report:
@@ -187,7 +208,7 @@ def sswap(device: Device, n: int, x: np.ndarray, incx: int, y: np.ndarray, incy:
     if n <= 0:
         return None
     of_x, of_y = _elements("sswap", "x", n, x, incx), _elements("sswap", "y", n, y, incy)
-    return _map(device, swap, [], [of_x, of_y], [of_x, of_y])[1]
+    return _map("sswap", device, swap, [], [of_x, of_y], [of_x, of_y])[1]
 
 
 def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
@@ -195,19 +216,12 @@ def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
     if n <= 0:
         return None
     of_x = _elements("sscal", "x", n, x, incx)
-    done, report = False, None
-    if _finite(a):
-        done, report = _map(device, scal, [a], [of_x], [of_x])
-    if not done:
-        of_x[...] = _scipy("sscal", a, of_x)
-    return report
+    return _watched("sscal", device, scal, [a], [of_x], [of_x])
 
 
-def scaled(
-    device: Device, a: float, x: np.ndarray, y: np.ndarray
-) -> Tuple[bool, Optional[RunReport]]:
-    """y = a * x for vectors of one length that do not overlap; False where SciPy has to do it."""
-    return _map(device, scal, [a], [x], [y]) if _finite(a) else (False, None)
+def scaled(device: Device, a: float, x: np.ndarray, y: np.ndarray) -> Report:
+    """y = a * x for vectors of one length that do not overlap."""
+    return _watched("sscal", device, scal, [a], [x], [y])
 
 
 def saxpy(
@@ -217,23 +231,7 @@ def saxpy(
     if n <= 0 or a == 0:
         return None
     of_x, of_y = _elements("saxpy", "x", n, x, incx), _elements("saxpy", "y", n, y, incy)
-    done, report = False, None
-    if _finite(a):
-        done, report = _map(device, axpy, [a], [of_x, of_y], [of_y])
-    if not done:
-        of_y[...] = _scipy("saxpy", of_x, of_y, a=a)
-    return report
-
-
-def _rotate(
-    device: Device, h: Sequence[float], x: np.ndarray, y: np.ndarray, scipy: Sequence[Any]
-) -> Report:
-    done, report = False, None
-    if _finite(*h):
-        done, report = _map(device, rot, h, [x, y], [x, y])
-    if not done:
-        x[...], y[...] = _scipy(*scipy)
-    return report
+    return _watched("saxpy", device, axpy, [a], [of_x, of_y], [of_y])
 
 
 def srot(
@@ -250,7 +248,7 @@ def srot(
     if n <= 0:
         return None
     of_x, of_y = _elements("srot", "x", n, x, incx), _elements("srot", "y", n, y, incy)
-    return _rotate(device, (c, s, -s, c), of_x, of_y, ("srot", of_x, of_y, c, s))
+    return _watched("srot", device, rot, (c, s, -s, c), [of_x, of_y], [of_x, of_y])
 
 
 def srotm(
@@ -275,7 +273,7 @@ def srotm(
         h11 = h22 = 1.0
     elif flag > 0:
         h12, h21 = 1.0, -1.0
-    return _rotate(device, (h11, h12, h21, h22), of_x, of_y, ("srotm", of_x, of_y, param))
+    return _watched("srotm", device, rot, (h11, h12, h21, h22), [of_x, of_y], [of_x, of_y])
 
 
 # --- reductions ----------------------------------------------------------------------------------
@@ -326,7 +324,7 @@ def sdot(
     of_x, of_y = _elements("sdot", "x", n, x, incx), _elements("sdot", "y", n, y, incy)
     results, report = _reduce(device, dot, [], of_x, of_y)
     if overflowed(results):
-        return float(_scipy("sdot", of_x, of_y)), report
+        raise Watched(report)
     return _rounded(CompensatedSum.value(results)), report
 
 
@@ -337,7 +335,7 @@ def sasum(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[float, Repo
     of_x = _elements("sasum", "x", n, x, incx)
     results, report = _reduce(device, asum, [], of_x)
     if overflowed(results):
-        return float(_scipy("sasum", of_x)), report
+        raise Watched(report)
     return _rounded(CompensatedSum.value(results)), report
 
 
@@ -353,11 +351,15 @@ def snrm2(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[float, Repo
     largest = float(nrm2.largest(results))
     if largest == 0:
         return 0.0, report
-    scale = nrm2.scale_for(n, largest) if math.isfinite(largest) else 0.0
-    if scale not in (0.0, 1.0):
+    if not math.isfinite(largest):
+        raise Watched(report)
+    scale = nrm2.scale_for(n, largest)
+    if scale == 0:
+        raise Watched(report, dispatch.TINY)
+    if scale != 1:
         results, report = _reduce(device, nrm2, [scale], of_x)
-    if scale == 0 or overflowed(results[:, : CompensatedSum.ROWS]):
-        return float(_scipy("snrm2", of_x)), report
+    if overflowed(results[:, : CompensatedSum.ROWS]):
+        raise Watched(report)
     return _rounded(math.sqrt(CompensatedSum.value(results)) / scale), report
 
 
@@ -374,7 +376,7 @@ def isamax(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[int, Repor
     ]
     element, pattern = iamax.first_largest(results, firsts)
     if pattern > 0x7F800000:
-        return int(_scipy("isamax", of_x)), report
+        raise Watched(report)
     return element, report
 
 

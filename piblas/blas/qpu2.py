@@ -232,12 +232,13 @@ def update(
     out: np.ndarray,
     vectors: Sequence[np.ndarray],
     factors: Sequence[np.ndarray],
+    routine: str,
 ) -> Tuple[bool, List[RunReport]]:
     """A = A + the sum of vector factor^T for what is stored; ``out``, shaped as the matrix's
     source, gets the result if the first value is True.
 
     Where ``out`` is the matrix itself and lies in device memory, it is changed there, whatever
-    values are met.
+    values are met; the warning names the ``routine``.
     """
     plan = updates.plan(matrix.storage, len(vectors), device.n_qpus)
     program = loaded_program(device, spec, plan.options)
@@ -281,5 +282,5 @@ def update(
         if own is None:
             out[...] = image
         elif special:
-            arrays.warn_of_special(spec.name)
+            arrays.warn_of_special(routine)
     return True, reports

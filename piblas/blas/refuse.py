@@ -8,12 +8,11 @@ function.  SciPy checks before it computes, so nothing has been written.
 from __future__ import annotations
 
 import re
-import reprlib
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..errors import BlasError
+from ..errors import BlasError, brief
 from . import describe
 from .routines import Routine
 
@@ -51,8 +50,8 @@ def convert(
             return BlasError(row.name, name, _number(value), text)
     else:
         found = _NAMED.search(text)
-        name = found.group(1) if found is not None else _culprit(row, given)
-    return BlasError(row.name, name, _brief(given.get(name)), text)
+        name = found.group(1) if found is not None else _culprit(row, given, text)
+    return BlasError(row.name, name, _shown(given.get(name)), text)
 
 
 def _number(text: str) -> Any:
@@ -62,19 +61,23 @@ def _number(text: str) -> Any:
         return text
 
 
-def _brief(value: Any) -> Any:
-    """An argument for an error message: arrays by their shape, other things not at length."""
+def _shown(value: Any) -> Any:
+    """What stands for an argument in an error: an array's shape, the type of what is no number."""
     if isinstance(value, np.ndarray):
         return value.shape
     if isinstance(value, (int, float, complex, str, tuple)) or value is None:
-        return value if len(repr(value)) <= 60 else reprlib.repr(value)
+        return value
     if isinstance(value, list):
-        return reprlib.repr(value)
+        return brief(value)
     return f"<{type(value).__name__}>"
 
 
-def _culprit(row: Routine, given: Dict[str, Any]) -> str:
-    """The argument that cannot be converted, where SciPy's message does not name it."""
+def _culprit(row: Routine, given: Dict[str, Any], text: str) -> str:
+    """The argument that does not fit, where SciPy's message does not name it."""
+    return _inconvertible(row, given) or _misshapen(row, given, text) or "of unknown name"
+
+
+def _inconvertible(row: Routine, given: Dict[str, Any]) -> Optional[str]:
     for name, value in given.items():
         if value is None:
             continue
@@ -84,4 +87,16 @@ def _culprit(row: Routine, given: Dict[str, Any]) -> str:
             np.asarray(value, dtype=describe.TYPES[row.type])
         except (TypeError, ValueError, OverflowError):
             return name
-    return "of unknown name"
+    return None
+
+
+def _misshapen(row: Routine, given: Dict[str, Any], text: str) -> Optional[str]:
+    if "-th dimension must be" in text:
+        # Only a result's shape is fixed beforehand, by the other arguments.
+        return next((name for name in ("a", "c") if f"overwrite_{name}" in row.arguments), None)
+    shapes = {name: np.shape(value) for name, value in given.items() if value is not None}
+    if "too many axes" in text:
+        return next((n for n, shape in shapes.items() if sum(s != 1 for s in shape) > 2), None)
+    if "arr_size=0" in text:
+        return next((name for name, shape in shapes.items() if 0 in shape), None)
+    return None

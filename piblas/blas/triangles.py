@@ -76,32 +76,38 @@ def call(
 ) -> Any:
     """The result of a call whose target is no CPU; ``on_cpu`` has SciPy compute it."""
     target, device = devices.current()
+    plain = _plain(row, args, kwargs)
     reason: str = SORT_OUT
-    try:
-        bound = describe.signature(row).bind(*args, **kwargs)
-        bound.apply_defaults()
-        plain = _FAMILIES[row.name](bound.arguments)
+    if plain is not None:
         if plain.alpha == 0:
-            reason = NO_PRODUCT
             return _without_product(row, plain)
         choice = dispatch.choose(
             dispatch.Call(row.name, plain.sizes), target, devices.board()
         )
         reason = choice.reason
         if choice.backend != "cpu":
-            where = cast(Device, device)
-            failed, done = launch.attempt(row.name, target, device, lambda: plain.compute(where))
-            if failed is None:
-                return _deliver(row, plain, choice, done)
-            reason = failed
-    except Elsewhere as barred:
-        reason = str(barred)
-    except (Refused, TypeError, ValueError, OverflowError):
-        pass  # whatever is wrong, SciPy finds it again and says so
+            compute, where = plain.compute, cast(Device, device)
+            try:
+                failed, done = launch.attempt(row.name, target, device, lambda: compute(where))
+                if failed is None:
+                    return _deliver(row, plain, choice, done)
+                reason = failed
+            except Elsewhere as barred:
+                reason = str(barred)
     result = on_cpu()
     record.log.info("%s on the CPU: %s", row.name, reason)
     record.count("cpu", reason)
     return result
+
+
+def _plain(row: Routine, args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> Optional[_Plain]:
+    """The call in a kernel's terms, or None where SciPy has to look at it."""
+    try:
+        bound = describe.signature(row).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return _FAMILIES[row.name](bound.arguments)
+    except (Refused, TypeError, ValueError, OverflowError):
+        return None  # whatever is wrong, SciPy finds it again and says so
 
 
 def _deliver(row: Routine, plain: _Plain, choice: dispatch.Choice, done: Computed) -> np.ndarray:

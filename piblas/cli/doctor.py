@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from typing import Any, List
+from typing import Any, Iterator, List
 
 from ..doctor.finding import FAIL, INFO, OK, SKIP, WARN, Finding
+from ..driver import needs
+from ..errors import PiblasError
 
 __all__ = ["add_commands"]
 
@@ -31,13 +33,19 @@ def add_commands(commands: Any) -> None:
 
 
 def run_doctor(args: argparse.Namespace) -> int:
-    from ..doctor import checks, fixes  # here, because they import all of the driver
+    try:
+        from ..doctor import checks, fixes  # here, because they import all of the driver
 
+        examined: Iterator[Finding] = checks.examine()
+    except Exception as error:
+        if args.fix_hints:
+            raise PiblasError(f"{needs.driver(error)}; {needs.IOCTL_OPT}") from error
+        examined = iter([_broken(error)])
     if args.fix_hints:
         print(json.dumps({"hints": fixes.hints()}) if args.json else fixes.hints())
         return 0
     findings: List[Finding] = []
-    for finding in checks.examine():
+    for finding in examined:
         findings.append(finding)
         if not args.json:
             print(_text(finding), flush=True)
@@ -47,6 +55,11 @@ def run_doctor(args: argparse.Namespace) -> int:
     else:
         print("\n" + _summary(findings, usable))
     return 0 if usable else 1
+
+
+def _broken(error: Exception) -> Finding:
+    why = "without it no call reaches the QPUs"
+    return Finding("driver", FAIL, needs.driver(error), why, needs.IOCTL_OPT)
 
 
 def _text(finding: Finding) -> str:

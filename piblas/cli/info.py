@@ -15,6 +15,7 @@ import piblas
 
 from .. import config
 from ..blas import boards, devices, profiles, routines
+from ..driver import needs
 from . import console
 
 __all__ = ["add_commands"]
@@ -84,7 +85,7 @@ def _devices() -> Dict[str, str]:
     numba = importlib.util.find_spec("numba")
     return {
         "qpu": missing or "available",
-        "emulator": "available" if numba else "needs numba: pip install 'piblas[emulator]'",
+        "emulator": "available" if numba else f"needs numba: {needs.emulator()}",
         "cpu": "available (scipy.linalg.blas)",
     }
 

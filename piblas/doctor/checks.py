@@ -13,6 +13,7 @@ from typing import Iterator, List, Optional
 
 from ..driver import board as boards
 from ..driver import mailbox as mb
+from ..driver import needs
 from ..driver.board import Board
 from ..driver.cma import CMA_NODE, HEAPS, heaps
 from ..driver.firmware_memory import MEM
@@ -61,8 +62,8 @@ def _board(at: Examination) -> Outcome:
         return Outcome(
             FAIL,
             f"no Raspberry Pi Zero, 1, 2 or 3: {here}",
-            "use the CPU (PIBLAS_DEVICE=cpu), or the emulator to develop: "
-            'pip install "piblas[emulator]", PIBLAS_DEVICE=emulator',
+            "use the CPU (PIBLAS_DEVICE=cpu), or the emulator to develop "
+            f"(PIBLAS_DEVICE=emulator; it needs numba: {needs.emulator()})",
         )
     if found.other_gpu:
         return Outcome(

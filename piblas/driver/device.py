@@ -13,9 +13,12 @@ words, the same uniforms and the same memory layout::
 from __future__ import annotations
 
 import abc
+import functools
+import gc
+import math
 import struct
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -32,6 +35,8 @@ __all__ = [
     "Uniforms",
     "Words",
     "buffer_view",
+    "make_room",
+    "on_shortage",
     "open_device",
     "program_words",
     "uniform_words",
@@ -188,6 +193,11 @@ class BufferProgram(LoadedProgram):
     def n_words(self) -> int:
         return self._n_words
 
+    @property
+    def buffer(self) -> Buffer:
+        """Where the code lies."""
+        return self._buffer
+
     def free(self) -> None:
         self._buffer.free()
 
@@ -200,6 +210,11 @@ class Device(abc.ABC):
     longest_launch: Optional[float] = None
     """Seconds that one launch should be predicted to take at most; callers cut longer work into
     several launches.  None: any length."""
+
+    @functools.cached_property
+    def kept(self) -> Dict[Any, LoadedProgram]:
+        """Programs that are loaded once and launched often, by a key of their user's."""
+        return {}
 
     @property
     @abc.abstractmethod
@@ -264,6 +279,28 @@ class Device(abc.ABC):
         self.close()
 
 
+_on_shortage: List[Callable[[Device], None]] = []
+
+
+def on_shortage(release: Callable[[Device], None]) -> None:
+    """Have ``release(device)`` called when that device has no room for a buffer.
+
+    It frees what nobody needs, of that device alone: the caller may hold the device's lock.
+    """
+    _on_shortage.append(release)
+
+
+def make_room(device: Device) -> None:
+    """Free what can be freed; who finds no room for a buffer calls this, and tries once more.
+
+    Arrays in reference cycles hold their memory until the garbage collector has looked at them,
+    which is not triggered by a lack of device memory.
+    """
+    gc.collect()
+    for release in _on_shortage:
+        release(device)
+
+
 def buffer_view(
     memory: np.ndarray,
     dtype: Any,
@@ -276,7 +313,7 @@ def buffer_view(
     if shape is None:
         shape = (max(memory.size - offset, 0) // kind.itemsize,)
     sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    need = int(np.prod(sizes, dtype=np.int64)) * kind.itemsize
+    need = math.prod(map(int, sizes)) * kind.itemsize  # np.prod would wrap around
     if offset < 0 or any(size < 0 for size in sizes) or offset + need > memory.size:
         raise DeviceError(
             f"an array of {need} bytes at offset {offset} does not fit a buffer of "
@@ -346,6 +383,11 @@ def _open_emulator(**options: Any) -> Device:
 
 
 def _open_qpu(**options: Any) -> Device:
-    from .opening import open_pi
+    from . import board, needs
 
+    board.require()  # first: no other computer needs what the driver imports
+    try:
+        from .opening import open_pi
+    except Exception as error:  # an ioctl-opt that is missing, or fails in its own ways
+        raise DeviceError(f"{needs.driver(error)}; {needs.IOCTL_OPT}") from error
     return open_pi(**options)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import DeviceError, OutOfDeviceMemory
 from ..isa.timing import CAUSES, Timing, timing_set
-from . import collect
+from . import collect, needs
 from .device import (
     Buffer,
     BufferProgram,
@@ -29,6 +29,7 @@ from .device import (
     Uniforms,
     Words,
     buffer_view,
+    make_room,
     program_words,
     uniform_words,
 )
@@ -128,7 +129,7 @@ class Emulator(Device):
             from ..emu.machine import Machine, prepare
         except ImportError as error:
             raise DeviceError(
-                f'the emulator needs numba ({error}): pip install "piblas[emulator]"'
+                f"the emulator needs numba ({error}): {needs.emulator()}"
             ) from error
         if not 1 <= n_qpus <= layout.MAX_QPUS:
             raise DeviceError(f"n_qpus = {n_qpus}: a VideoCore IV has 1 to {layout.MAX_QPUS}")
@@ -191,6 +192,9 @@ class Emulator(Device):
         pages = -(-int(nbytes) // _PAGE)
         with self._lock:
             page = take(pages)
+            if page is None:
+                make_room(self)
+                page = take(pages)
             if page is None:
                 raise OutOfDeviceMemory(
                     f"no room for {nbytes} bytes: {self._heap.free * _PAGE} bytes are free, "
@@ -354,3 +358,4 @@ class Emulator(Device):
     def close(self) -> None:
         with self._lock:
             self._closed = True
+            self.kept.clear()

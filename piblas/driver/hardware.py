@@ -26,7 +26,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ..errors import DeviceError
+from ..errors import DeviceError, OutOfDeviceMemory
 from .board import Board
 from .device import (
     Buffer,
@@ -37,6 +37,7 @@ from .device import (
     Uniforms,
     Words,
     buffer_view,
+    make_room,
     program_words,
     uniform_words,
 )
@@ -187,7 +188,13 @@ class Pi(Device):
 
     def _take(self, nbytes: int, pool: Pool) -> Piece:
         self._recover()
-        piece = pool.take(nbytes)
+        try:
+            piece = pool.take(nbytes)
+        except OutOfDeviceMemory:
+            make_room(self)
+            for each in {self._data, self._control}:
+                each.trim()
+            piece = pool.take(nbytes)
         self._pieces[piece.bus] = piece
         return piece
 
@@ -349,6 +356,7 @@ class Pi(Device):
             if self._closed:
                 return
             self._closed = True
+            self.kept.clear()
             _open_devices.discard(self)
             still_runs = not self._recover() and not stop_qpus(self.mailbox)
             if still_runs:

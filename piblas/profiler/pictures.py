@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, Sequence
 
+from ..driver import needs
 from ..errors import PiblasError
 
 __all__ = ["COLOURS", "colour", "figure", "label", "save", "stacked"]
@@ -60,7 +61,7 @@ def figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PiblasError(
-            f'pictures need matplotlib ({error}): pip install "piblas[bench]"'
+            f"pictures need matplotlib ({error}): {needs.extra('matplotlib', 'bench')}"
         ) from error
     made = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(made)
