@@ -8,7 +8,14 @@ from ..errors import DeviceError, OutOfDeviceMemory
 from . import devices, record
 from .dispatch import Target
 
-__all__ = ["attempt"]
+__all__ = ["ILL_CONDITIONED", "SINGULAR", "Elsewhere", "attempt"]
+
+SINGULAR = "a triangle with a diagonal element that is 0, or whose reciprocal float32 cannot hold"
+ILL_CONDITIONED = "an ill-conditioned triangle, all of which is one block for the CPU to solve"
+
+
+class Elsewhere(Exception):
+    """The CPU has to compute the call, for this reason."""
 
 
 def attempt(

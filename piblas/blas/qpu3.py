@@ -16,7 +16,9 @@ import numpy as np
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import gemm, gemm_choice, gemm_data, triangle
 from ..kernels.gemm_data import QPUS, Packed, Place
-from . import pieces, qpu
+from ..kernels.triangle import Method
+from . import cpu, pieces, qpu, record
+from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
 
 __all__ = ["Product", "batch", "half_product", "solve", "triangular_product"]
 
@@ -134,17 +136,21 @@ def triangular_product(device: Device, alpha: float, t: np.ndarray, b: np.ndarra
 
 def solve(
     device: Device, t: np.ndarray, g: np.ndarray
-) -> Optional[Tuple[np.ndarray, np.ndarray, List[RunReport]]]:
-    """(x, the largest magnitude met on the way) of t @ x = g, t lower triangular, and the reports.
+) -> Tuple[np.ndarray, np.ndarray, List[RunReport]]:
+    """(x, what was last computed from g for each block, the reports) of t @ x = g.
 
-    ``t`` is (n, n) with zeros above a diagonal without zeros, ``g`` (n, m).  None if an inverse of
-    a diagonal block does not fit float32.
+    ``t`` is (n, n), lower triangular with zeros above a diagonal without zeros, ``g`` (n, m).  Inf
+    or NaN in the second value say that a right-hand side of a block has overflowed.  How each block
+    is solved depends on ``t`` (:func:`.triangle.methods`, which bounds the error).  Raises Elsewhere
+    if there is only one, and it is for the CPU to solve.
     """
     n, m = g.shape
     options = triangle.choose(n, m)
-    factors = triangle.inverted(t, triangle.block_of(options))
-    if not np.isfinite(factors).all():
-        return None
+    block = triangle.block_of(options)
+    factors = triangle.inverted(t, block)
+    methods = triangle.methods(t, factors, block)
+    if methods == (Method.SUBSTITUTE,):
+        raise Elsewhere(ILL_CONDITIONED if np.isfinite(factors).all() else SINGULAR)
     p, q = gemm_data.packed_words(options, n, m, n)
     lag = gemm_data.lag_of(options, p, q)
     reports: List[RunReport] = []
@@ -152,18 +158,49 @@ def solve(
         p_buf = stack.enter_context(_staged(device, p, factors.T))
         r_buf = stack.enter_context(_staged(device, q, g))
         (x_buf,) = stack.enter_context(qpu.device_buffers(device, 4 * q.words))
+        r, x = (buffer.array(np.float32, (q.words,)) for buffer in (r_buf, x_buf))
+        d_addr = 0
+        if set(methods) != {Method.MULTIPLY}:
+            _log_methods(methods)
+            x[...] = 0
+            if Method.REFINE in methods:
+                d, blocks = triangle.diagonal_layout(options, p), triangle.diagonals(t, block)
+                d_addr = stack.enter_context(_staged(device, d, blocks)).bus_address
         x_buf.clean()
         addresses = p_buf.bus_address, r_buf.bus_address, x_buf.bus_address
         # A launch is too short for QPUs to get so far out of step that it is worth a meeting, where
         # all wait for the last.
-        for step in triangle.solve(options, p, q, *addresses, lag):
-            own = dataclasses.replace(options, beta=step.added)
-            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, meet=False)
-        found = []
-        for buffer in (x_buf, r_buf):
-            buffer.invalidate()
-            found.append(gemm_data.unpack(q, buffer.array(np.float32, (q.words,)))[:n])
-    return found[0], found[1], reports
+        for step in triangle.solve(options, p, q, *addresses, lag, methods, d_addr):
+            if isinstance(step, triangle.Substitution):
+                r_buf.invalidate()
+                _substitute(t, q, r, x, slice(step.begin, step.end))
+                x_buf.clean()
+            else:
+                own = dataclasses.replace(options, beta=step.added)
+                reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, meet=False)
+        x_buf.invalidate()
+        r_buf.invalidate()
+        found, rest = (gemm_data.unpack(q, words)[:n] for words in (x, r))
+    return found, rest, reports
+
+
+def _log_methods(methods: Sequence[Method]) -> None:
+    for method, number in Counter(methods).items():
+        if method is not Method.MULTIPLY:
+            text = "strsm: %d of %d diagonal blocks, which are ill-conditioned, are solved %s"
+            record.log.info(text, number, len(methods), method.value)
+
+
+def _substitute(
+    t: np.ndarray, q: gemm_data.Packed, r: np.ndarray, x: np.ndarray, own: slice
+) -> None:
+    """Solve a diagonal block by substitution: rows of X from those of R, both packed as ``q``."""
+    dtrsm = cpu.functions()["dtrsm"]
+    block = t[own, own].astype(np.float64)
+    panels = zip(gemm_data.columns_of(q, r), gemm_data.columns_of(q, x))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for (_, right), (_, solved) in panels:
+            solved[own] = dtrsm(1.0, block, right[own].astype(np.float64), lower=1)
 
 
 # --- batches -------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ stored triangle is looked at.  The result goes into the caller's array where Sci
 too (``overwrite_c``, ``overwrite_b`` with a writeable float32 array in Fortran order), else into a
 new one, when the last launch has succeeded.
 
-Operands with Inf or NaN, results that overflow, and singular triangles are SciPy's.
+Operands with Inf or NaN, results that overflow, and singular triangles are SciPy's.  Diagonal
+blocks of strsm that are too ill-conditioned for a product with their inverse are solved on the CPU
+(:mod:`piblas.kernels.triangle`), and so is the whole call if there is no other block.
 """
 
 from __future__ import annotations
@@ -22,13 +24,12 @@ import numpy as np
 from ..driver.device import Device, RunReport
 from . import args as arguments
 from . import cpu, describe, devices, dispatch, launch, record
+from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
 from .level1 import SORT_OUT
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
 from .routines import Routine
 
-__all__ = ["SINGULAR", "call"]
-
-SINGULAR = "a triangle with a diagonal element that is 0, or whose reciprocal float32 cannot hold"
+__all__ = ["ILL_CONDITIONED", "SINGULAR", "call"]
 
 _LARGEST = np.finfo(np.float32).max
 _STEEP = 2.0**126
@@ -37,10 +38,6 @@ _STEEP = 2.0**126
 
 class Refused(Exception):
     """SciPy has to look at the call."""
-
-
-class Elsewhere(Exception):
-    """The CPU has to compute the call, for this reason."""
 
 
 Computed = Tuple[np.ndarray, List[RunReport]]
@@ -316,10 +313,7 @@ def _solve(device: Device, alpha: float, t: np.ndarray, b: np.ndarray) -> Comput
         g = b * np.float32(alpha)
     if not _below(g, _LARGEST):
         raise Elsewhere(OVERFLOW)
-    done = qpu3.solve(device, t, g)
-    if done is None:
-        raise Elsewhere(SINGULAR)
-    x, rest, reports = done
+    x, rest, reports = qpu3.solve(device, t, g)
     # Where a block's right-hand side has overflowed the result need not show it.
     if not _below(rest, _LARGEST):
         for report in reports:

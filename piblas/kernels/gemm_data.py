@@ -19,6 +19,7 @@ __all__ = [
     "Place",
     "Streams",
     "Tile",
+    "columns_of",
     "cover",
     "error_bound",
     "grid",
@@ -125,15 +126,23 @@ def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
 
 def unpack(layout: Packed, packed: np.ndarray) -> np.ndarray:
     """The operand (k x length, k = ``layout.steps``) that lies ``packed`` in a buffer."""
+    operand = np.empty((layout.steps, layout.length), dtype=np.float32)
+    for columns, lines in columns_of(layout, packed):
+        operand[:, columns] = lines
+    return operand
+
+
+def columns_of(layout: Packed, packed: np.ndarray) -> List[Tuple[slice, np.ndarray]]:
+    """Each panel's columns of the operand, and a view of them (``steps`` rows) in ``packed``."""
     steps = layout.steps
-    operand = np.empty((steps, layout.length), dtype=np.float32)
+    found = []
     for panel in range(layout.panels):
         first, own = layout.first(panel), layout.width_of(panel)
         at = first * steps
         lines = packed[at : at + own * steps].reshape(steps, own)
         inside = min(own, layout.length - first)
-        operand[:, first : first + inside] = lines[:, :inside]
-    return operand
+        found.append((slice(first, first + inside), lines[:, :inside]))
+    return found
 
 
 # --- tiles and streams -------------------------------------------------------------------------

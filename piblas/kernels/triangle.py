@@ -12,6 +12,14 @@ The inverses of the diagonal blocks are the CPU's work, in float64 (:func:`inver
 block**2 n / 3 multiply-adds against n**2 m / 2 on the QPUs.  R and X have the layout of a packed Q,
 so that what one launch has stored is an operand of the next as it lies.
 
+A product with an inverse is backward stable only where the block is well conditioned.  So
+:func:`methods` bounds the error of each block and has the others corrected once on the QPUs
+(:attr:`Method.REFINE`), by two more launches, or solved by substitution on the CPU
+(:attr:`Method.SUBSTITUTE`)::
+
+    R[i] = R[i] - T[i, i] X[i]
+    X[i] = X[i] + inverse(T[i, i]) R[i]
+
 An upper triangle is a lower one read from its end, and a triangle on the right is one on the left
 of the transposes; callers see to both.
 """
@@ -19,9 +27,10 @@ of the transposes; callers see to both.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import math
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -42,11 +51,16 @@ from .gemm_data import (
 
 __all__ = [
     "BLOCK",
+    "Method",
     "Step",
+    "Substitution",
     "block_of",
     "choose",
+    "diagonal_layout",
+    "diagonals",
     "half",
     "inverted",
+    "methods",
     "ramp",
     "residual_bound",
     "solve",
@@ -177,6 +191,93 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
     return factors
 
 
+# --- how a diagonal block is solved ----------------------------------------------------------------
+
+BACKWARD_ERROR = 50
+"""The normwise backward error of a solution of order n is at most this times n u."""
+
+
+class Method(enum.Enum):
+    """How a diagonal block is solved."""
+
+    MULTIPLY = "by its inverse, on the QPUs"
+    REFINE = "by its inverse and one correction, on the QPUs"
+    SUBSTITUTE = "by substitution in float64, on the CPU"
+
+
+def methods(t: np.ndarray, factors: np.ndarray, block: int) -> Tuple[Method, ...]:
+    """How to solve each diagonal block of ``t``, so that for each column x of X and g of G::
+
+        max |t x - g| <= BACKWARD_ERROR n u (||t|| max |x| + max |g|),  u = 2**-23
+
+    with the norm that belongs to the maximum, the largest sum of magnitudes of a row.  ``factors``
+    is :func:`inverted` of ``t`` (n, n).  Only the blocks' values are looked at, never G.
+
+    With D a block, B = |D| |inverse(D)| and c = gamma(rows of D + 6), and R exact, a product with
+    the rounded inverse leaves a residual of at most c B |R|.  Let w be the sums of |D|'s rows, and
+    c B w <= theta w element by element.  From |R| <= |D| |X| + c B |R| follows that it is at most
+    c B w max |X| / (1 - theta).
+
+    The correction leaves the rounding of two residuals and of a sum, and the same share of the
+    first residual as the first product did of R: with s = c B w, at most
+    (4 c (w + s) + c B s) max |X| / (1 - 3 theta), if theta <= 1/4.
+
+    What the rectangle of rows adds, gamma(n + 4) (||t|| max |x| + max |g|), is part of the limit.
+    """
+    n = t.shape[0]
+    rows, begins = min(block, n), range(0, n, block)
+    blocks = np.zeros((2, len(begins), rows, rows))
+    for index, begin in enumerate(begins):
+        own = slice(begin, begin + block)
+        inside = slice(n - begin)
+        blocks[0, index, inside, inside] = t[own, own]
+        blocks[1, index, inside, inside] = factors[own, own]
+    # The last block is filled up with a diagonal that is no worse than its last row.
+    missing = range(n - begins[-1], rows)
+    blocks[0, -1, missing, missing] = t[-1, -1]
+    blocks[1, -1, missing, missing] = factors[-1, -1]
+    sizes, inverses = np.abs(blocks, out=blocks)
+    c = _gamma(rows + 6)
+    np.divide(inverses, c, out=inverses, where=inverses < SMALLEST_NORMAL)  # flushed: all is error
+    limit = BACKWARD_ERROR * n * UNIT_ROUNDOFF - _gamma(n + 4)
+    most = np.maximum.reduce
+    with np.errstate(all="ignore"):  # an inverse with Inf gives NaN, which passes no test below
+        w = np.add.reduce(sizes, axis=2, keepdims=True)
+        first = c * (sizes @ (inverses @ w))
+        # Usually all blocks are well conditioned, which is seen without a pass over all of t.
+        theta = most(first / w, axis=None)
+        if theta < 0.5 and most(first, axis=None) <= limit * (1 - theta) * most(w, axis=None):
+            return (Method.MULTIPLY,) * len(begins)
+        second = 4 * c * (w + first) + c * (sizes @ (inverses @ first))
+        thetas, once, twice = (most(x, axis=(1, 2)) for x in (first / w, first, second))
+        limit *= float(np.abs(t).sum(axis=1, dtype=np.float64).max())
+        well = (thetas < 0.5) & (once <= limit * (1 - thetas))
+        better = (thetas <= 0.25) & (twice <= limit * (1 - 3 * thetas))
+    return tuple(
+        Method.MULTIPLY if one else Method.REFINE if two else Method.SUBSTITUTE
+        for one, two in zip(well, better)
+    )
+
+
+def _gamma(operations: int) -> float:
+    return operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)
+
+
+def diagonal_layout(options: GemmOptions, p: Packed) -> Packed:
+    """How :func:`diagonals` are packed for a solve whose factors have the layout ``p``."""
+    return Packed(p.length, min(block_of(options), p.steps), p.width)
+
+
+def diagonals(t: np.ndarray, block: int) -> np.ndarray:
+    """The diagonal blocks of -T, transposed, next to each other: (rows of a block, n)."""
+    n = t.shape[0]
+    found = np.zeros((min(block, n), n), dtype=np.float32)
+    for begin in range(0, n, block):
+        own = slice(begin, min(begin + block, n))
+        np.negative(t[own, own].T, out=found[: own.stop - begin, own])
+    return found
+
+
 class Step(NamedTuple):
     """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), and how
     many steps QPUs are apart."""
@@ -186,14 +287,33 @@ class Step(NamedTuple):
     lag: int
 
 
-def solve(
-    options: GemmOptions, p: Packed, q: Packed, p_addr: int, r_addr: int, x_addr: int, lag: int
-) -> Iterator[Step]:
-    """The launches that turn R, which holds G at first, into X.
+class Substitution(NamedTuple):
+    """The CPU's turn: solve the diagonal block of these rows, from R into X."""
 
-    P is :func:`inverted` packed, R and X lie at these addresses in the layout ``q``.
+    begin: int
+    end: int
+
+
+def solve(
+    options: GemmOptions,
+    p: Packed,
+    q: Packed,
+    p_addr: int,
+    r_addr: int,
+    x_addr: int,
+    lag: int,
+    methods: Sequence[Method] = (),
+    d_addr: int = 0,
+) -> Iterator[Union[Step, Substitution]]:
+    """What turns R, which holds G at first, into X, in order.
+
+    P is :func:`inverted` packed, R and X lie at these addresses in the layout ``q``.  ``methods``
+    has one for each diagonal block; without, all are multiplied with their inverses.  Where one is
+    refined, :func:`diagonals` lie packed at ``d_addr``, and the rows of X that fill up the last
+    iteration of k hold zeros.
     """
     block = block_of(options)
+    d = diagonal_layout(options, p)
 
     def corner(base: int) -> Callable[[int, int], Tuple[int, int]]:
         def at(i: int, j: int) -> Tuple[int, int]:
@@ -202,16 +322,30 @@ def solve(
 
         return at
 
-    def step(q_addr: int, base: int, places: Iterable[Place], apart: int) -> Step:
-        of = list(tiles(options, p, q, p_addr, q_addr, apart, places, corner(base)))
-        return Step(of, base == r_addr, max(apart, 1))
+    def step(
+        base: int, added: bool, q_addr: int, places: Iterable[Place], apart: int = 0,
+        of: Packed = p, of_addr: int = p_addr,
+    ) -> Step:  # fmt: skip
+        its = tiles(options, of, q, of_addr, q_addr, apart, places, corner(base))
+        return Step(list(its), added, max(apart, 1))
 
-    for begin in range(0, p.length, block):
-        rows = range(begin // p.width, -(-min(begin + block, p.length) // p.width))
+    for index, begin in enumerate(range(0, p.length, block)):
+        end = min(begin + block, p.length)
+        rows = range(begin // p.width, -(-end // p.width))
+        method = methods[index] if methods else Method.MULTIPLY
         if begin:
-            yield step(x_addr, r_addr, _rectangle(q, rows, begin), lag)
+            yield step(r_addr, True, x_addr, _rectangle(q, rows, begin), lag)
+        if method is Method.SUBSTITUTE:
+            yield Substitution(begin, end)
+            continue
         # Tiles that begin with the first step come in one run, which is half the setting out.
-        yield step(r_addr, x_addr, _within(options, p, q, rows, begin), 0)
+        own = list(_within(options, p, q, rows, begin))
+        yield step(x_addr, False, r_addr, own)
+        if method is Method.REFINE:
+            # A panel of the diagonal blocks begins with step ``begin``.
+            before = 4 * d.width * begin
+            yield step(r_addr, True, x_addr, own, of=d, of_addr=d_addr - before)
+            yield step(x_addr, True, r_addr, own)
 
 
 def residual_bound(t: np.ndarray, x: np.ndarray, g: np.ndarray, block: int) -> np.ndarray:
@@ -219,7 +353,7 @@ def residual_bound(t: np.ndarray, x: np.ndarray, g: np.ndarray, block: int) -> n
 
     ``t`` is lower triangular (n, n), ``g`` the right-hand sides alpha * b before rounding; ``t``
     and ``x`` are float32.  With D the diagonal blocks of t, L what is left of them, gamma as in
-    :func:`.gemm_data.error_bound`::
+    :func:`.gemm_data.error_bound`, it is for blocks that are multiplied with their inverse::
 
         gamma(n + 4) (|L| |x| + |g|) + gamma(block + 6) |D| |inverse(D)| (|L| |x| + |g|)
 
@@ -227,18 +361,42 @@ def residual_bound(t: np.ndarray, x: np.ndarray, g: np.ndarray, block: int) -> n
     rounding of the inverse and the error of R.  The float64 inverse itself adds
     2**-53 block |D| |inverse(D)| |D| |inverse(D)| times the same.  As there, numbers below 2**-126
     count as 0 in each of the two products.
+
+    Where a block is refined, the second term is that of the correction, whose right-hand side is
+    the residual so far; to it comes the rounding of that residual and of the sum.  Where a block is
+    solved by substitution, it is u |D| |x|.
     """
     n = t.shape[0]
     t64, size = np.abs(t.astype(np.float64)), np.abs(g).astype(np.float64)
+    solved = np.abs(x.astype(np.float64))
     bound = np.zeros(g.shape)
-    for begin in range(0, n, block):
+    ways = methods(t, inverted(t, block), block)
+    for begin, method in zip(range(0, n, block), ways):
         own = slice(begin, min(begin + block, n))
-        before, solved = t[own, :begin], x[:begin]
-        left = t64[own, :begin] @ np.abs(solved.astype(np.float64)) + size[own]
-        first = error_bound(1.0, before, solved, 1.0, size[own]) + UNIT_ROUNDOFF * left
+        left = t64[own, :begin] @ solved[:begin] + size[own]
+        first = error_bound(1.0, t[own, :begin], x[:begin], 1.0, size[own]) + UNIT_ROUNDOFF * left
+        bound[own] = first
+        d = t64[own, own]
+        if method is Method.SUBSTITUTE:
+            bound[own] += UNIT_ROUNDOFF * (d @ solved[own]) + SMALLEST_NORMAL
+            continue
         inverse = np.abs(np.linalg.inv(t[own, own].astype(np.float64)))
-        second = error_bound(1.0, inverse, left + first, 0.0, left)
-        second += 2 * UNIT_ROUNDOFF * (inverse @ left) + SMALLEST_NORMAL * left.sum(axis=0)
-        second += 2.0**-53 * block * (inverse @ (t64[own, own] @ (inverse @ left)))
-        bound[own] = first + t64[own, own] @ second
+        off = _product_bound(d, inverse, left, first)
+        if method is Method.REFINE:
+            made = inverse @ (left + first) + off
+            rounded = error_bound(1.0, d, made, 1.0, left + first)
+            left = d @ off + rounded
+            off = _product_bound(d, inverse, left, 0 * left) + UNIT_ROUNDOFF * solved[own]
+            bound[own] += rounded
+        bound[own] += d @ off
+    return bound
+
+
+def _product_bound(
+    d: np.ndarray, inverse: np.ndarray, left: np.ndarray, off: np.ndarray
+) -> np.ndarray:
+    """Bound of the error of inverse(D) R, for |R| up to ``left`` that is known up to ``off``."""
+    bound = error_bound(1.0, inverse, left + off, 0.0, left)
+    bound += 2 * UNIT_ROUNDOFF * (inverse @ left) + SMALLEST_NORMAL * left.sum(axis=0)
+    bound += 2.0**-53 * len(d) * (inverse @ (d @ (inverse @ left)))
     return bound
