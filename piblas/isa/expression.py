@@ -23,7 +23,6 @@ NUMBER = (
 """What a number looks like: integers in C's and Python's bases, floats with a point or exponent."""
 
 _TOKEN = re.compile(rf"\s*(?:({NUMBER})|(<<|>>|[-+~*/%&^|()]))")
-_WORD = re.compile(r"\s*(?:\w+|.)")
 _LEVELS = (("|",), ("^",), ("&",), ("<<", ">>"), ("+", "-"), ("*", "/", "%"))
 _DEEPEST = 50
 _MOST_BITS = 64
@@ -41,7 +40,8 @@ class _Expression:
         while at < end:
             match = _TOKEN.match(text, at)
             if match is None or (match.group(1) and text[match.end() : match.end() + 1].isalnum()):
-                raise self.fail(f"{_WORD.match(text, at).group()!r} is no number")  # type: ignore
+                word = re.match(r"\s*(\w+|.)", text[at:])
+                raise self.fail(f"{word.group(1) if word else text!r} is no number")
             self.tokens.append(match.group(1) or match.group(2))
             at = match.end()
 

@@ -341,12 +341,9 @@ def parse_plain(text: str) -> Instr:
 
 def data_word(text: str) -> int:
     """The value of a ``.word``."""
-    try:
-        word = evaluate(text)
-        if not isinstance(word, int) or not 0 <= word < 1 << 64:
-            raise DecodeError(f"{word} is not a 64-bit word")
-    except DecodeError as error:
-        raise DecodeError(f"'.word {text.strip()}': {error.reason}") from None
+    word = evaluate(text)
+    if not isinstance(word, int) or not 0 <= word < 1 << 64:
+        raise DecodeError(f"{word} is not a 64-bit word")
     return word
 
 

@@ -61,7 +61,12 @@ def branch_target(instr: Instr, index: int) -> Optional[int]:
 
 
 def _data(text: str) -> List[int]:
-    return [data_word(item) for item in text.split(",")]
+    try:
+        return [data_word(item) for item in text.split(",")]
+    except DecodeError as error:
+        if "number" in error.reason:
+            raise DecodeError(f"'.word{text}': {error.reason}") from None
+        raise
 
 
 def _constant(line: str, constants: Dict[str, str]) -> Tuple[str, str]:
