@@ -66,6 +66,12 @@ class Operation:
         return not any(row.code for row in self.units.values())
 
     @property
+    def is_bare(self) -> bool:
+        """Whether this is a nop of the add unit without destination, condition and rotation."""
+        empty = self.dst.addr == regs.NOP_ADDR and self.cond == modes.COND_NEVER
+        return self.is_nop and ops.ADD in self.units and empty and self.rotate is None
+
+    @property
     def mul_only(self) -> Optional[str]:
         """The modifier that only the mul unit has, and why."""
         if self.rotate is not None:
@@ -124,11 +130,8 @@ def _wrong_flags(placed: Dict[str, Operation]) -> Optional[DecodeError]:
     """What is wrong with the place of ``.sf``: flags come from the add unit unless it has a nop."""
     add, mul = placed.get(ops.ADD), placed.get(ops.MUL)
     for op in placed.values():
-        other = next((each for each in placed.values() if not each.is_nop), None)
-        if op.sf and op.is_nop and other is not None:
-            return DecodeError(
-                f"{op.text!r}: a nop sets no flags: .sf would take them from {other.text!r}"
-            )
+        if op.sf and op.is_nop and not (op.is_bare and len(placed) == 1):
+            return DecodeError(f"{op.text!r}: a nop sets no flags; .sf goes with an operation")
     if mul is not None and mul.sf and add is not None and not add.is_nop:
         return DecodeError(
             f"{mul.text!r}: .sf would take the flags from {add.text!r}: they come from the add "

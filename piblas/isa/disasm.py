@@ -68,9 +68,10 @@ def _alu(instr: Instr) -> str:
     mul_op = ops.MUL_BY_CODE[instr.op_mul]
     dst_add, dst_mul = _destinations(instr)
     parts: List[str] = []
-    flags_from_mul = bool(instr.sf) and not instr.op_add and bool(instr.op_mul)
-    flags_from_add = bool(instr.sf) and not flags_from_mul
-    if instr.op_add or instr.cond_add or dst_add != "-" or flags_from_add:
+    # Without an operation of the add unit the mul unit's sets the flags.
+    flags_from_add = bool(instr.sf and instr.op_add)
+    flags_from_mul = bool(instr.sf and instr.op_mul) and not flags_from_add
+    if instr.op_add or instr.cond_add or dst_add != "-":
         parts.append(
             _operation(
                 instr,
@@ -89,6 +90,8 @@ def _alu(instr: Instr) -> str:
             instr, mul_op, instr.cond_mul, flags_from_mul, dst_mul, (instr.mul_a, instr.mul_b)
         )
         parts.append(text if rotate is None else f"{text} rot {rotate}")
+    if instr.sf and not parts:
+        parts.append("nop.sf")
     signal = modes.SIGNALS[instr.sig]
     if signal.code not in (modes.SIG_NONE, modes.SIG_SMALL_IMM):
         parts.append(signal.name)

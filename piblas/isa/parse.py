@@ -115,7 +115,6 @@ def _constant(text: str) -> Operand:
                 f"{text} is no small immediate ({_CONSTANTS}): load it by a word of its own, "
                 f"'ldi REGISTER, -, {text}'"
             )
-        text = modes.SMALL_IMMS[code].text
     return Operand(text, regs.MUX_B, imm=code)
 
 
