@@ -139,7 +139,7 @@ class Line:
         if self.load is not None:
             return self.load.effect()
         said = [each.effect() for each in self.operations]
-        if [each.text for each in self.operations] == ["nop.sf"]:
+        if said == [("nop", True, "never", "-", None, (), None)] and self.operations[0].units[1:]:
             said = ["flags of nothing"]
         return (sorted(filter(None, said), key=repr), self.signal)
 
@@ -343,7 +343,8 @@ def _candidates(line: Line):
             yield _load_candidate(line.load, values)
             continue
         for units in itertools.product(*(each.units for each in line.operations)):
-            if len(set(units)) == len(units):
+            rotated = [unit for each, unit in zip(line.operations, units) if each.rot]
+            if len(set(units)) == len(units) and rotated in ([], ["mul"]):
                 yield Instr(**values, **_halves(line.operations, units))
 
 
