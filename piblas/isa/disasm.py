@@ -2,7 +2,8 @@
 
 The text shows what an instruction means; fields that change nothing about it but differ from what
 :func:`piblas.isa.parse.parse` would fill in follow as ``!name=value``, so that text and word are
-exact images of each other.  The grammar stands in :mod:`piblas.isa.parse`.
+exact images of each other.  A pack mode that the chip does not apply, such as file A's on an
+accumulator, is such a field.  The grammar is in :mod:`piblas.isa.syntax`.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ def _destinations(instr: Instr) -> Tuple[str, str]:
     mul = regs.WRITE_NAME[instr.file_mul, instr.waddr_mul]
     if instr.pack:
         if instr.pm:
-            mul += f".{modes.PACK_MUL[instr.pack]}"
+            if instr.waddr_mul != regs.NOP_ADDR:
+                mul += f".{modes.PACK_MUL[instr.pack]}"
         elif instr.ws:
-            mul += f".{modes.PACK_A[instr.pack]}"
-        else:
+            if instr.waddr_mul < 32:
+                mul += f".{modes.PACK_A[instr.pack]}"
+        elif instr.waddr_add < 32:
             add += f".{modes.PACK_A[instr.pack]}"
     return add, mul
 
@@ -65,14 +68,16 @@ def _alu(instr: Instr) -> str:
     mul_op = ops.MUL_BY_CODE[instr.op_mul]
     dst_add, dst_mul = _destinations(instr)
     parts: List[str] = []
-    flags_from_mul = bool(instr.sf) and not instr.op_add and bool(instr.op_mul)
-    if instr.op_add or instr.cond_add or dst_add != "-" or (instr.sf and not flags_from_mul):
+    # Without an operation of the add unit the mul unit's sets the flags.
+    flags_from_add = bool(instr.sf and instr.op_add)
+    flags_from_mul = bool(instr.sf and instr.op_mul) and not flags_from_add
+    if instr.op_add or instr.cond_add or dst_add != "-":
         parts.append(
             _operation(
                 instr,
                 add_op,
                 instr.cond_add,
-                bool(instr.sf) and not flags_from_mul,
+                flags_from_add,
                 dst_add,
                 (instr.add_a, instr.add_b),
             )
@@ -85,6 +90,8 @@ def _alu(instr: Instr) -> str:
             instr, mul_op, instr.cond_mul, flags_from_mul, dst_mul, (instr.mul_a, instr.mul_b)
         )
         parts.append(text if rotate is None else f"{text} rot {rotate}")
+    if instr.sf and not parts:
+        parts.append("nop.sf")
     signal = modes.SIGNALS[instr.sig]
     if signal.code not in (modes.SIG_NONE, modes.SIG_SMALL_IMM):
         parts.append(signal.name)
@@ -100,8 +107,9 @@ def per_element(instr: Instr) -> List[int]:
 def _load(instr: Instr) -> str:
     name = modes.LOAD_KINDS[instr.load_kind]
     texts = []
-    for dst, cond in zip(_destinations(instr), (instr.cond_add, instr.cond_mul)):
-        default = modes.COND_NEVER if dst == "-" else modes.COND_ALWAYS
+    units = ((instr.cond_add, bool(instr.sf)), (instr.cond_mul, False))
+    for dst, (cond, sets_flags) in zip(_destinations(instr), units):
+        default = modes.COND_NEVER if dst == "-" and not sets_flags else modes.COND_ALWAYS
         texts.append(dst if cond == default else f"{dst}.{modes.CONDITIONS[cond]}")
     if instr.load_kind == modes.LOAD_SEMAPHORE:
         name = "sema_down" if instr.imm & 16 else "sema_up"

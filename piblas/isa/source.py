@@ -1,15 +1,10 @@
-"""Whole programs as text: lines of :mod:`piblas.isa.parse`, labels and data words.
+"""Whole programs as text: lines of :mod:`piblas.isa.parse`, labels, constants and data words.
 
-Grammar of a file (``#`` starts a comment)::
-
-    line    = { label ":" } [ instruction | ".word" number { "," number } ]
-    target  = "br." cond "rel" label [ "+" "ra" n ] [ "," link "," link ]
-
-A label names the word that follows it (or the end of the program).  A branch to a label is
-relative to the fourth word behind it, where the guide counts from (p. 34), and labels have no place
-in an absolute branch: where a program will be loaded is not known here.  ``.word`` takes any 64-bit
-value, instruction or not.  :func:`to_source` and :func:`assemble` are exact images of each other,
-word for word: what decoding refuses becomes a ``.word``, so data between instructions survives.
+The grammar is in :mod:`piblas.isa.syntax`.  A branch to a label is relative to the fourth word
+after it, where the guide counts from (p. 34), and labels have no place in an absolute branch: where
+a program will be loaded is not known here.  :func:`to_source` and :func:`assemble` are exact images
+of each other, word for word: what decoding refuses becomes a ``.word``, so data between
+instructions survives.
 """
 
 from __future__ import annotations
@@ -19,15 +14,27 @@ from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from ..errors import AssemblerError, DecodeError
-from . import modes
+from . import modes, regs
 from .disasm import to_text
+from .expression import evaluate
 from .instr import Instr, decode, encode
-from .parse import parse
+from .parse import OPERATIONS, data_word, parse
 
 __all__ = ["Source", "assemble", "branch_target", "to_source"]
 
 _LABEL = re.compile(r"\s*([A-Za-z_]\w*):")
 _BRANCH_TO = re.compile(r"(br\.\w+\s+)(rel|abs)(\s+)([A-Za-z_]\w*)")
+_SET = re.compile(r"\.set\s+([A-Za-z_]\w*)\s*,\s*(.*)", re.DOTALL)
+_NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\w)")
+_REGISTERS = {*regs.READ_ADDR, *regs.WRITE_ADDR, *regs.MUX_NAMES[:6]} - {"-"}
+_RESERVED = {
+    *_REGISTERS,
+    *OPERATIONS,
+    *modes.SIGNAL_BY_NAME,
+    *filter(None, modes.LOAD_KINDS),
+    *("sema_up", "sema_down", "br", "rel", "abs", "rot", "inf", "nan"),
+}
+"""Names that mean something in a line, and so are no names for constants."""
 _OFFSET = re.compile(r"rel [-+]\d+")
 _SLOTS = 4
 """A relative branch counts from this many words behind itself."""
@@ -54,16 +61,34 @@ def branch_target(instr: Instr, index: int) -> Optional[int]:
 
 
 def _data(text: str) -> List[int]:
-    words = []
-    for item in text.split(","):
-        try:
-            word = int(item.strip(), 0)
-        except ValueError:
-            raise DecodeError(f"'.word{text}': {item.strip()!r} is no number") from None
-        if not 0 <= word < 1 << 64:
-            raise DecodeError(f"{word} is not a 64-bit word")
-        words.append(word)
-    return words
+    try:
+        return [data_word(item) for item in text.split(",")]
+    except DecodeError as error:
+        if "number" in error.reason:
+            raise DecodeError(f"'.word{text}': {error.reason}") from None
+        raise
+
+
+def _constant(line: str, constants: Dict[str, str]) -> Tuple[str, str]:
+    """Name and text of a constant: a register's name, or a number."""
+    match = _SET.fullmatch(line)
+    if match is None:
+        raise DecodeError(f"{line!r}: write '.set NAME, VALUE'")
+    name, value = match.group(1), _substitute(match.group(2), constants).strip()
+    if name in _RESERVED:
+        raise DecodeError(f"{line!r}: {name} has a meaning already")
+    if value in _REGISTERS:
+        return name, value
+    number = evaluate(value)
+    text = repr(number)
+    return name, text if text[0].isdigit() else f"({text})"
+
+
+def _substitute(text: str, constants: Dict[str, str]) -> str:
+    """A line with its constants replaced by their values."""
+    if not constants:
+        return text
+    return _NAME.sub(lambda match: constants.get(match.group(), match.group()), text)
 
 
 def _resolve(text: str, index: int, labels: Dict[str, int]) -> str:
@@ -86,6 +111,7 @@ def assemble(text: str, name: str = "<text>") -> Source:
     An :class:`~piblas.errors.AssemblerError` names the line, as ``name``:line.
     """
     source = Source()
+    constants: Dict[str, str] = {}
     pending: List[Tuple[int, int, str]] = []  # index, line number, instruction
     try:
         for number, line in enumerate(text.splitlines(), 1):
@@ -95,14 +121,26 @@ def assemble(text: str, name: str = "<text>") -> Source:
                 label, line = match.group(1), line[match.end() :]
                 if label in source.labels:
                     raise DecodeError(f"label {label!r} stands at two places")
+                if label in constants:
+                    raise DecodeError(f"label {label!r} is a constant already")
                 source.labels[label] = len(source.words)
                 match = _LABEL.match(line)
             line = line.strip()
             if not line:
                 continue
+            directive = line.split(None, 1)[0]
+            if directive == ".set":
+                constant, value = _constant(line, constants)
+                if constant in source.labels:
+                    raise DecodeError(f"constant {constant!r} is a label already")
+                constants[constant] = value
+                continue
+            line = _substitute(line, constants)
             words = [0]
-            if line.startswith(".word"):
+            if directive == ".word":
                 words = _data(line[5:])
+            elif directive[0] == ".":
+                raise DecodeError(f"there is no directive {directive!r}, only .set and .word")
             else:
                 pending.append((len(source.words), number, line))
             source.words += words

@@ -89,7 +89,7 @@ def test_fields_that_do_not_fit(instr, reason):
         ("ldi.zs r0, -, 1", "cannot stand behind ldi"),
         ("ldi r0, 1", "ldi takes two destinations and a value"),
         ("ldi r0, -, 0x100000000", "4294967296 does not fit 32 bits"),
-        ("ldi r0, -, seven", "invalid literal"),
+        ("ldi r0, -, seven", "'seven' is no number"),
         ("ldi_signed r0, -, [0 1 2]", "a per-element load takes 16 values"),
         ("ldi_signed r0, -, [" + "2 " * 16 + "]", r"a per-element load takes 16 values of"),
         ("sema_up 16", "there is no semaphore 16"),

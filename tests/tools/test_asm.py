@@ -96,16 +96,21 @@ def test_refusals(capsys, tmp_path, path):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("# comment\n\nloop: nop", True),
-        ("# comment\n100009e7009e7000", False),
-        ("// C\n{ }", True),
-        ("deadbeef: nop", True),
-        ("0x009e7000, 0x100009e7,", False),
-        ("", False),
+        ("# comment\n\nloop: nop", "source"),
+        ("# comment\n100009e7009e7000", "hex"),
+        ("// C\n{ }", "source"),
+        ("nop # {0x100009e7, 0x009e7000}", "source"),
+        ("deadbeef: nop", "source"),
+        ("0x009e7000, 0x100009e7,", "hex"),
+        ("x = {0x009e7000, 0x100009e7}", "c"),
+        ("x = {1, 2}", "c"),
+        ("0" * 64, "bits"),
+        ("0x" + "0" * 16, "hex"),
+        ("", "source"),
     ],
 )
-def test_hex_or_instructions(text, expected):
-    assert files.is_source(text) == expected
+def test_the_form_of_a_text(text, expected):
+    assert files.form(text) == expected
 
 
 def test_comments_in_any_script():
