@@ -7,7 +7,8 @@ A rule speaks of the events of a word (:mod:`piblas.isa.events`) and is one of
 - ``Together``: events that exclude each other inside one word;
 - ``Word``: a predicate on one instruction;
 - ``State``: an event that must not happen between two others, however far away;
-- ``Structure``: a rule about the whole program, checked by name in :mod:`piblas.codegen.structures`.
+- ``Structure``: a rule about the whole program, checked by name
+  (:mod:`piblas.codegen.structures`).
 
 Pages are those of the VideoCore IV 3D Architecture Reference Guide; "measured" marks facts that
 were found on boards.

@@ -152,7 +152,7 @@ def test_a_texture_may_have_two_results():
     assert errors(["mov t0s, r1", *pop, *pop, *END]) == [("H25", 3)]
 
 
-# --- what writes nothing ---------------------------------------------------------------------------
+# --- what writes nothing --------------------------------------------------------------------------
 
 ROTATE = "m_mov r1, r0 rot 3"
 
@@ -222,7 +222,8 @@ def test_small_immediates_of_rotations_are_plain_where_nothing_is_multiplied():
 
 def test_mul_nop_with_a_destination_repeats_a_result():
     """As measured on boards; an add nop writes nothing."""
-    words = [parse("nop").but(cond_mul=1, waddr_mul=1), *[parse(l) for l in ["mov r0, rb1", *END]]]
+    repeat = parse("nop").but(cond_mul=1, waddr_mul=1)
+    words = [repeat, *[parse(line) for line in ["mov r0, rb1", *END]]]
     assert [f.rule for f in check(words) if f.level == "error"] == ["H1"]
 
 
@@ -232,7 +233,7 @@ def test_both_units_on_one_destination_of_which_one_does_nothing():
         assert errors([line, *END]) == []
 
 
-# --- conditional writes, packs ---------------------------------------------------------------------
+# --- conditional writes, packs --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cond", ["zs", "zc", "ns", "nc", "cs", "cc"])
@@ -265,7 +266,7 @@ def test_a_pack_of_what_goes_nowhere_is_no_fault():
     assert [f.rule for f in check([instr, *[parse(line) for line in END]])] == ["H30"]
 
 
-# --- tmu_noswap ------------------------------------------------------------------------------------
+# --- tmu_noswap -----------------------------------------------------------------------------------
 
 LOOKUP = ["mov t0s, r0", "ldtmu0", "mov r1, r4"]
 
@@ -304,7 +305,7 @@ def test_tmu_noswap_in_a_loop():
     assert (errors(lines), warnings(lines)) == ([], [])
 
 
-# --- what is left at the end -----------------------------------------------------------------------
+# --- what is left at the end ----------------------------------------------------------------------
 
 STORE = ["ldi -, vpm_wr_setup, 0x80904000", "mov vdw_addr, r0"]
 UNLESS = ["br.all_zs rel +{}", "nop", "nop", "nop"]
