@@ -9,6 +9,7 @@ from piblas.codegen import Assembler, check
 from piblas.codegen.check import Finding
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
+from piblas.kernels import gemm_choice, spec
 
 END = ["thrend", "nop", "nop"]
 
@@ -135,6 +136,18 @@ def test_warnings_are_kept_in_the_program():
     program = asm.finish()
     assert [f.rule for f in program.findings] == ["H29"]
     assert program.findings[0].where and "test_check.py:" in program.findings[0].where
+
+
+def test_kernels_keep_the_rules():
+    """But for a VPM read that may stall, and pops of lookups whose value nobody wants."""
+    programs = [spec.get(name).build() for name in spec.names()]
+    for beta in (False, True):
+        family = gemm_choice._family(beta).options
+        programs += [spec.get("gemm").program(options) for options in family]
+    assert len(programs) > 50
+    for program in programs:
+        assert {finding.rule for finding in program.findings} <= {"H16", "H29"}, program.name
+        assert {finding.level for finding in program.findings} <= {"warn"}, program.name
 
 
 @pytest.mark.parametrize("count, rules", [(5, []), (6, ["H30"])])
