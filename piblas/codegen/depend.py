@@ -36,8 +36,8 @@ _WRITES: Tuple[Tuple[int, int], ...] = (
     (mask("request_tmu1 config_tmu1 pop_tmu1 noswap " + _SYNC), _TMU1),
     (
         mask(
-            "read_vpm write_vpm rd_setup wr_setup vdr_start vdw_start vdr_wait vdw_wait dma_busy "
-            + _SYNC
+            "read_vpm write_vpm rd_setup wr_setup vdr_start vdw_start vdr_wait vdw_wait vdr_busy"
+            " vdw_busy " + _SYNC
         ),
         _VPM,
     ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Tuple
 
 from ..isa import hazards, modes, ops, regs
-from ..isa.events import SIGNAL_BITS, rotation
+from ..isa.events import REGISTER_READS, SIGNAL_BITS, rotation, under_condition
 from ..isa.instr import NOP, Instr
 from .code import ALU, BRANCH, END, LOAD, RAW, SIGNAL, Operation
 from .operand import Const, Loc, Port
@@ -122,6 +122,8 @@ class Need:
                     if unpack:
                         self.pm = 1
         self.events = reads | rotation(reads, op.rotate) if op.rotate else reads
+        if op.cond == modes.COND_NEVER:
+            self.events &= ~REGISTER_READS
         if op.sf:
             self.events |= _WRITE_FLAGS
         if op.cond > modes.COND_ALWAYS:
@@ -130,7 +132,10 @@ class Need:
     def _destination(self) -> None:
         op = self.op
         if op.dst is not None:
-            self.events |= op.dst.writes
+            bits = op.dst.writes
+            if op.cond != modes.COND_ALWAYS:
+                bits = under_condition(bits, op.cond)
+            self.events |= bits
         if isinstance(op.dst, Loc):
             if op.dst.index < 64:
                 self.file, self.addr = op.dst.file, op.dst.addr

@@ -23,12 +23,14 @@ from ..driver.memory import Surveyed, cma_free, survey
 from ..driver.vcsm import NODE as OLD_NODE
 from ..errors import DeviceBusy, DeviceError
 from . import fixes, system
+from .config_txt import config_lines, config_path
 from .finding import FAIL, INFO, OK, SKIP, WARN, Check, Finding, Outcome
 from .trial import TRIAL
 
 __all__ = ["CHECKS", "Examination", "examine"]
 
 HINTS = "`piblas doctor --fix-hints` prints the files"
+_IN_CONFIG = "under [all] in"
 
 
 class Examination:
@@ -135,11 +137,11 @@ def _v3d_node(at: Examination) -> Outcome:
     what = f"the device tree has it as {status!r}" if status else "no node in the device tree"
     if bound:
         what += f", and the driver vc4_v3d is bound to {bound}"
-    lines = system.config_lines(r"dtoverlay=vc4-f?kms-v3d")
+    lines = config_lines(r"dtoverlay=vc4-f?kms-v3d")
     if lines:
         remedy = f"comment out {' and '.join(map(str, lines))}, then reboot"
     else:
-        remedy = f"remove the vc4 overlay from {system.config_path()}, then reboot"
+        remedy = f"remove the vc4 overlay from {config_path()}, then reboot"
     if at.enabled:
         what += "; the firmware lends its QPUs all the same, but the driver may spoil results"
     return Outcome(
@@ -159,12 +161,13 @@ def _firmware(at: Examination) -> Outcome:
     found = f"firmware {dated}, memory of the GPU {size}"
     cut_down = variant == 4  # start_cd.elf, by the order of the kernel's list of names
     if cut_down or (memory is not None and memory <= 16 << 20):
-        lines = system.config_lines(r"gpu_mem(_\d+)?=16\b")
-        where = f" in place of {lines[0]}" if lines else f" in {system.config_path()}"
+        lines = config_lines(r"gpu_mem(_\d+)?=16\b")
+        old = f"in place of {' and '.join(map(str, lines))}"
+        where = old if lines else f"{_IN_CONFIG} {config_path()}"
         return Outcome(
             FAIL,
             found + ": the cut-down firmware (start_cd.elf), which lends no QPUs",
-            f"gpu_mem=32 or more{where}, then reboot",
+            f"gpu_mem=32 or more {where}, then reboot",
         )
     return Outcome(OK, found)
 
@@ -258,7 +261,7 @@ def _cma_pool(at: Examination) -> Outcome:
         return Outcome(
             WARN,
             f"{found}: too small for large operands, which then go to the CPU",
-            f"dtoverlay=cma,cma-{fixes.CMA_MIB} in {system.config_path()}, then reboot",
+            f"dtoverlay=cma,cma-{fixes.CMA_MIB} {_IN_CONFIG} {config_path()}, then reboot",
         )
     if free < wanted // 4:
         return Outcome(WARN, found, "end whatever holds it (camera, display), or make it larger")
@@ -339,7 +342,7 @@ def _power(at: Examination) -> Outcome:
     if clock and clock < 250e6:
         problems.append("below the usual 250 MHz")
         remedy = (remedy + "; " if remedy else "") + (
-            f"v3d_freq=250 (or gpu_freq) in {system.config_path()}"
+            f"v3d_freq=250 (or gpu_freq) {_IN_CONFIG} {config_path()}"
         )
     if problems:
         return Outcome(WARN, f"{found}: {', '.join(problems)}", remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List
 
 from . import system
+from .config_txt import config_lines, config_path
 
 __all__ = ["CMA_MIB", "GROUP_WARNING", "RULES_PATH", "UDEV_COMMANDS", "UDEV_RULES", "hints"]
 
@@ -26,15 +27,17 @@ the camera and the display, which take theirs from it too."""
 
 def hints() -> str:
     """What to install, as text to be read and pasted."""
-    path = system.config_path()
-    config: List[str] = []
-    # Comments stand on lines of their own: the firmware takes the rest of a line as the value.
-    spoil = system.config_lines(r"dtoverlay=vc4-f?kms-v3d")
-    spoil += system.config_lines(r"gpu_mem(_\d+)?=16\b")
+    path = config_path()
+    # Whatever section the file ends with, these lines are for every board.
+    config: List[str] = ["[all]"]
+    # Comments are on lines of their own: the firmware takes the rest of a line as the value.
+    spoil = config_lines(r"dtoverlay=vc4-f?kms-v3d") + config_lines(r"gpu_mem(_\d+)?=16\b")
     for line in spoil:
-        config += [f"# line {line.number}, to be commented out:", f"#{line.text}"]
+        where = f"line {line.number}" + (f" of {line.path}" if line.path != path else "")
+        under = f" (under {line.section})" if line.section else ""
+        config += [f"# {where}{under}, to be commented out:", f"#{line.text}"]
     config += ["# anything but 16; 64 or more if mailbox memory is used", "gpu_mem=32"]
-    if not system.config_lines(r"dtoverlay=cma,"):
+    if not config_lines(r"dtoverlay=cma,", sure=True):
         config += ["# memory for vcsm-cma and dma-heap", f"dtoverlay=cma,cma-{CMA_MIB}"]
     return "\n".join(
         [

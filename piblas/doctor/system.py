@@ -1,4 +1,4 @@
-"""What the system's files say: configuration of the boot, nodes, groups, kernel."""
+"""What the system's files say: nodes, groups, kernel."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import os
 import pwd
 import re
 import stat
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from ..driver import board
 
 __all__ = [
-    "ConfigLine",
     "Node",
-    "config_lines",
-    "config_path",
     "groups",
     "in_container",
     "is_member",
@@ -29,8 +26,6 @@ __all__ = [
     "v3d_status",
 ]
 
-CONFIGS = ("/boot/firmware/config.txt", "/boot/config.txt")
-"""From Bookworm on; up to Bullseye."""
 V3D_NODE = "v3d@7ec00000"
 
 
@@ -48,15 +43,6 @@ class Node(NamedTuple):
     @property
     def root_only(self) -> bool:
         return self.owner == "root" and not self.mode & 0o077
-
-
-class ConfigLine(NamedTuple):
-    path: str
-    number: int
-    text: str
-
-    def __str__(self) -> str:
-        return f'line {self.number} of {self.path}, "{self.text}"'
 
 
 def _user(uid: int) -> str:
@@ -97,26 +83,6 @@ def is_member(group: str) -> bool:
         return user() in grp.getgrnam(group).gr_mem
     except KeyError:
         return False
-
-
-def config_path() -> str:
-    """The firmware's configuration, or where it would be."""
-    return next((path for path in CONFIGS if os.path.exists(path)), CONFIGS[0])
-
-
-def config_lines(pattern: str) -> List[ConfigLine]:
-    """Lines of the configuration that are in force and begin with the pattern."""
-    path = config_path()
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    return [
-        ConfigLine(path, number, line.strip())
-        for number, line in enumerate(lines, 1)
-        if re.match(pattern, line.strip())
-    ]
 
 
 def v3d_status() -> Optional[str]:

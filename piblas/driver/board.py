@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from ..errors import DeviceMissing
 
-__all__ = ["Board", "TREE", "detect", "model", "require"]
+__all__ = ["Board", "TREE", "detect", "model", "read", "require"]
 
 TREE = "/proc/device-tree"
 
@@ -56,7 +56,8 @@ class Board(NamedTuple):
         return (0xC0000000,)
 
 
-def _read(*names: str) -> bytes:
+def read(*names: str) -> bytes:
+    """A property of the device tree, empty where there is none."""
     try:
         with open(os.path.join(TREE, *names), "rb") as file:
             return file.read()
@@ -70,7 +71,7 @@ def _strings(raw: bytes) -> Tuple[str, ...]:
 
 def model() -> str:
     """The model that the device tree names, or "" where there is none."""
-    return "".join(_strings(_read("model"))[:1]).strip()
+    return "".join(_strings(read("model"))[:1]).strip()
 
 
 def _cell(raw: bytes, index: int) -> int:
@@ -79,14 +80,14 @@ def _cell(raw: bytes, index: int) -> int:
 
 def detect() -> Optional[Board]:
     """The Raspberry Pi that this is, with whatever GPU; None for any other computer."""
-    names = [name.rpartition(",")[2] for name in _strings(_read("compatible"))]
+    names = [name.rpartition(",")[2] for name in _strings(read("compatible"))]
     for name, other in OTHER_GPU.items():
         if name in names:
             return Board(model(), name.upper(), 0, 0, other)
     chip = next((_CHIPS[name] for name in names if name in _CHIPS), None)
     if chip is None:
         return None
-    ranges, dma = _read("soc", "ranges"), _read("soc", "dma-ranges")
+    ranges, dma = read("soc", "ranges"), read("soc", "dma-ranges")
     # Child address, parent address (two words of it on some trees), size.
     base = _cell(ranges, 1) or _cell(ranges, 2) or _BASES[chip]
     alias = _cell(dma, 0) & 0xC0000000 if dma else _ALIASES[chip]

@@ -20,11 +20,14 @@ __all__ = [
     "READ_BITS",
     "WRITE_BITS",
     "MUX_BITS",
+    "REGISTER_READS",
     "SIGNAL_BITS",
     "mask",
     "event_names",
     "events",
     "rotation",
+    "under_condition",
+    "units_at_work",
 ]
 
 
@@ -48,6 +51,8 @@ for _name, _count in (
     ("write_file", 64),
     ("read_acc", 4),  # r0..r3
     ("write_acc", 4),
+    ("write_acc_all", 4),  # of these, the writes of every element
+    ("write_acc_some", 4),  # and those under a condition, which may keep elements
     ("rotate_acc", 4),  # the accumulators that a rotated op takes
     ("read_14", 1),
     ("write_14", 1),
@@ -84,7 +89,8 @@ for _name, _count in (
     ("vdw_start", 1),
     ("vdr_wait", 1),
     ("vdw_wait", 1),
-    ("dma_busy", 1),
+    ("vdr_busy", 1),
+    ("vdw_busy", 1),
     ("vpm_read_setup", 1),  # rd_setup by a load immediate that is known to set up VPM reads
     ("vdw_setup", 1),  # wr_setup by a load immediate that is known to set up a DMA store
     ("vdr_setup", 1),
@@ -147,7 +153,7 @@ def _fill_address_bits() -> None:
             if name == "ms_flags":
                 bits |= _BIT["read_ms_flags"]
             if name in ("vdr_busy", "vdw_busy"):
-                bits |= _BIT["dma_busy"]
+                bits |= _BIT[name]
             READ_BITS[file, port.addr] = bits
     writes = {
         "r5": "write_r5",
@@ -167,7 +173,7 @@ def _fill_address_bits() -> None:
                 continue
             bits = _BIT[writes[port.effect]] if port.effect in writes else 0
             if port.effect == "acc":
-                bits = _BIT["write_acc"] << (port.addr - 32)
+                bits = (_BIT["write_acc"] | _BIT["write_acc_all"]) << (port.addr - 32)
             elif port.effect == "setup":
                 bits = _BIT["rd_setup" if file == "A" else "wr_setup"]
             elif port.effect == "sfu":
@@ -215,19 +221,55 @@ def rotation(reads: int, code: int) -> int:
     return bits | _BIT["rotate_by_r5"] | _BIT["read_r5"] if code == modes.ROTATE_BY_R5 else bits
 
 
+_ALL, _SOME = EVENTS["write_acc_all"], EVENTS["write_acc_some"]
+REGISTER_READS = mask("read_file read_acc rotate_acc read_14 read_r4 read_r5 rotate_by_r5")
+"""Reads that matter only if the result of the operation goes anywhere."""
+_REGISTER_WRITES = mask(
+    "write_file write_acc write_acc_all write_acc_some write_14 write_r5 host_int"
+)
+"""Writes that a condition keeps from happening.  Other peripherals act whatever the condition
+(measured)."""
+
+
+def under_condition(bits: int, cond: int) -> int:
+    """What is left, under a condition, of the events of a write."""
+    if cond == modes.COND_ALWAYS:
+        return bits
+    if cond == modes.COND_NEVER:
+        return bits & ~_REGISTER_WRITES
+    return bits & ~_ALL.mask | (bits & _ALL.mask) >> _ALL.offset << _SOME.offset
+
+
+def units_at_work(instr: Instr) -> Tuple[bool, bool]:
+    """Whether the add and the mul unit have a result to write, under whatever condition.
+
+    Without an operation the add unit has none (measured); the mul unit delivers an earlier result
+    once more if the word gives it a condition and a destination (measured).
+    """
+    if not instr.is_alu:
+        return True, True
+    repeats = instr.cond_mul != modes.COND_NEVER and instr.waddr_mul != regs.NOP_ADDR
+    return instr.op_add != 0, instr.op_mul != 0 or repeats
+
+
 def events(instr: Instr) -> int:
     """Everything that an instruction does, as a set of event bits.
 
-    A register file address counts as read when a mux selects it; an address with a side effect
-    counts whenever it stands in the word (guide, p. 37).
+    A register counts as read when a mux of an operation selects it; an address with a side effect
+    counts whenever it is in the word (guide, p. 37).  An operation whose condition never holds
+    neither reads nor writes registers.
     """
     bits = SIGNAL_BITS[instr.sig]
     nop = regs.NOP_ADDR
-    if instr.waddr_add != nop:
-        bits |= WRITE_BITS.get((instr.file_add, instr.waddr_add), 0)
-    if instr.waddr_mul != nop:
-        bits |= WRITE_BITS.get((instr.file_mul, instr.waddr_mul), 0)
-    if instr.sig == modes.SIG_BRANCH:
+    branch = instr.sig == modes.SIG_BRANCH
+    adds, muls = (True, True) if branch else units_at_work(instr)
+    if instr.waddr_add != nop and adds:
+        result = WRITE_BITS.get((instr.file_add, instr.waddr_add), 0)
+        bits |= result if branch else under_condition(result, instr.cond_add)
+    if instr.waddr_mul != nop and muls:
+        result = WRITE_BITS.get((instr.file_mul, instr.waddr_mul), 0)
+        bits |= result if branch else under_condition(result, instr.cond_mul)
+    if branch:
         if instr.reg:
             bits |= READ_BITS["A", instr.raddr_a]
             if instr.raddr_a & 1:
@@ -251,10 +293,11 @@ def events(instr: Instr) -> int:
     a, b = instr.raddr_a, instr.raddr_b
     small = instr.sig == modes.SIG_SMALL_IMM
     muxes: Tuple[int, ...] = ()
-    if instr.op_add:
+    if instr.op_add and instr.cond_add != modes.COND_NEVER:
         unary = ops.ADD_BY_CODE[instr.op_add].nsrc == 1
         muxes = (instr.add_a,) if unary else (instr.add_a, instr.add_b)
-    if instr.op_mul:
+    multiplies = instr.op_mul and instr.cond_mul != modes.COND_NEVER
+    if multiplies:
         muxes += (instr.mul_a, instr.mul_b)
     for mux in muxes:
         bits |= MUX_BITS[mux]
@@ -267,6 +310,6 @@ def events(instr: Instr) -> int:
             bits |= READ_BITS.get(("B", b), 0)
         elif regs.MUX_B in muxes:
             bits |= READ_BITS["B", b]
-    elif instr.small_imm >= modes.ROTATE_BY_R5:
+    elif multiplies and instr.small_imm >= modes.ROTATE_BY_R5:
         bits |= rotation(MUX_BITS[instr.mul_a] | MUX_BITS[instr.mul_b], instr.small_imm)
     return bits

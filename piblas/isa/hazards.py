@@ -1,4 +1,4 @@
-"""The rules that a QPU program must keep, one row a rule (ids H1 to H30).
+"""The rules that a QPU program must keep, one row a rule (ids H1 to H33).
 
 A rule speaks of the events of a word (:mod:`piblas.isa.events`) and is one of
 
@@ -7,7 +7,8 @@ A rule speaks of the events of a word (:mod:`piblas.isa.events`) and is one of
 - ``Together``: events that exclude each other inside one word;
 - ``Word``: a predicate on one instruction;
 - ``State``: an event that must not happen between two others, however far away;
-- ``Structure``: a rule about the whole program, checked by name in :mod:`piblas.codegen.check`.
+- ``Structure``: a rule about the whole program, checked by name
+  (:mod:`piblas.codegen.structures`).
 
 Pages are those of the VideoCore IV 3D Architecture Reference Guide; "measured" marks facts that
 were found on boards.
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Tuple, Union
 
 from . import fields, modes, regs
-from .events import EVENTS, event_names, events, mask
+from .events import EVENTS, event_names, events, mask, units_at_work
 from .instr import Instr
 
 __all__ = [
@@ -48,6 +49,7 @@ class Distance:
     """``later`` must not stand ``nearest`` .. ``distance - 1`` words after ``first``.
 
     ``matched``: the two are groups of one register each, and only equal registers collide.
+    ``kept``: the scheduler keeps the distance although the rule is a warning.
     """
 
     first: str
@@ -55,6 +57,7 @@ class Distance:
     distance: int
     nearest: int = 1
     matched: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,12 @@ def _rotated(i: Instr) -> bool:
     return i.sig == modes.SIG_SMALL_IMM and i.small_imm >= modes.ROTATE_BY_R5
 
 
+def _multiplies(i: Instr) -> bool:
+    return i.op_mul != 0 and i.cond_mul != modes.COND_NEVER
+
+
 def _partial_rotation(i: Instr) -> bool:
-    return _rotated(i) and bool(i.op_mul) and (i.mul_a > 3 or i.mul_b > 3)
+    return _rotated(i) and _multiplies(i) and (i.mul_a > 3 or i.mul_b > 3)
 
 
 _IO_EXEMPT = (regs.NOP_ADDR, 38)  # nothing, and the host interrupt
@@ -117,40 +124,63 @@ def _is_io(addr: int) -> bool:
 def _same_destination(i: Instr) -> bool:
     if i.sig == modes.SIG_BRANCH or i.waddr_add != i.waddr_mul or i.waddr_add < 32:
         return False
+    if not all(units_at_work(i)):
+        return False
+    register = i.waddr_add < 36 or i.waddr_add == 37
+    if register and modes.COND_NEVER in (i.cond_add, i.cond_mul):
+        return False
     if i.waddr_add == regs.NOP_ADDR or regs.WRITE_NAME["A", i.waddr_add] != (
         regs.WRITE_NAME["B", i.waddr_add]
     ):
         # r5, the setups and the DMA addresses differ by file; of r5 both forms are one register.
         return i.waddr_add == 37
-    if i.is_alu and i.op_add and i.op_mul:
+    if i.is_alu:
         copies = (i.op_add, i.op_mul) == (21, 4) and i.add_a == i.add_b == i.mul_a == i.mul_b
         if copies and i.waddr_add < 36 and not _rotated(i):
             return False  # both units deliver the same value
-    if not i.is_alu and i.waddr_add < 36:
+    elif i.waddr_add < 36:
         return False
     inverse = i.cond_add > 1 and i.cond_add ^ 1 == i.cond_mul
-    never = modes.COND_NEVER in (i.cond_add, i.cond_mul)
-    return not (i.waddr_add < 36 and (inverse or never))
+    return not (i.waddr_add < 36 and inverse)
 
 
 def _conditional_io(i: Instr) -> bool:
     if i.sig == modes.SIG_BRANCH:
         return False
-    add = i.cond_add != modes.COND_ALWAYS and i.waddr_add != 37 and _is_io(i.waddr_add)
-    mul = i.cond_mul != modes.COND_ALWAYS and i.waddr_mul != 37 and _is_io(i.waddr_mul)
+    adds, muls = units_at_work(i)
+    add = adds and i.cond_add != modes.COND_ALWAYS and i.waddr_add != 37 and _is_io(i.waddr_add)
+    mul = muls and i.cond_mul != modes.COND_ALWAYS and i.waddr_mul != 37 and _is_io(i.waddr_mul)
     return add or mul
 
 
 def _colour_pack_to_io(i: Instr) -> bool:
-    return bool(i.sig != modes.SIG_BRANCH and i.pm and 4 <= i.pack <= 7 and _is_io(i.waddr_mul))
+    if i.sig == modes.SIG_BRANCH or not i.pm or not 4 <= i.pack <= 7:
+        return False
+    return units_at_work(i)[1] and _is_io(i.waddr_mul)
+
+
+def _writes(i: Instr) -> Tuple[bool, bool]:
+    """Whether the add and the mul unit change anything by their results."""
+    adds, muls = units_at_work(i)
+    return (
+        adds and i.waddr_add != regs.NOP_ADDR and i.cond_add != modes.COND_NEVER,
+        muls and i.waddr_mul != regs.NOP_ADDR and i.cond_mul != modes.COND_NEVER,
+    )
 
 
 def _misplaced_pack(i: Instr) -> bool:
+    """The unit that writes file A writes elsewhere."""
     if i.sig == modes.SIG_BRANCH or i.pm or not i.pack:
         return False
-    if (i.waddr_mul if i.ws else i.waddr_add) >= 32:
-        return True
-    return i.pack == 8 and (bool(i.ws) or i.op_add not in (12, 13))
+    return _writes(i)[i.ws] and (i.waddr_mul if i.ws else i.waddr_add) >= 32
+
+
+def _idle_pack(i: Instr) -> bool:
+    """The unit that writes file A writes nothing, the other something."""
+    if i.sig == modes.SIG_BRANCH or i.pm or not i.pack:
+        return False
+    writes = _writes(i)
+    return writes[1 - i.ws] and not writes[i.ws]
 
 
 def _semaphore_target(i: Instr) -> bool:
@@ -171,11 +201,12 @@ def _unused_read(i: Instr) -> bool:
 
 def _mixed_immediate(i: Instr) -> bool:
     """A rotated op that takes the immediate field as an operand as well."""
-    return _rotated(i) and regs.MUX_B in (i.mul_a, i.mul_b) and bool(i.op_mul)
+    return _rotated(i) and regs.MUX_B in (i.mul_a, i.mul_b) and _multiplies(i)
 
 
 _TMU = "request_tmu0 config_tmu0 request_tmu1 config_tmu1"
-_VPM = "read_vpm write_vpm rd_setup wr_setup vdr_start vdw_start vdr_wait vdw_wait dma_busy"
+_DMA = "vdr_start vdw_start vdr_wait vdw_wait vdr_busy vdw_busy"
+_VPM = "read_vpm write_vpm rd_setup wr_setup " + _DMA
 _ENDS = "thrend thrsw lthrsw"
 
 RULES: Tuple[Rule, ...] = (
@@ -190,7 +221,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(
         "H3", ERROR, "a rotation takes an accumulator that the word before wrote", "guide, p. 37",
-        Distance("write_acc", "rotate_acc", 2, matched=True),
+        Distance("write_acc_all", "rotate_acc", 2, matched=True),
+    ),
+    Rule(
+        "H3", WARN, "a rotation takes an accumulator that the word before wrote conditionally",
+        "guide, p. 37", Distance("write_acc_some", "rotate_acc", 2, matched=True, kept=True),
     ),
     Rule(
         "H4", ERROR, "a rotation by r5 follows a write of r5", "guide, p. 37",
@@ -214,7 +249,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(
         "H8", ERROR, "tmu_noswap is written after a TMU was used", "guide, p. 37",
-        State(_TMU, "noswap"),
+        Structure("noswap_changed"),
+    ),
+    Rule(
+        "H8", WARN, "tmu_noswap is written again, with its value, after a TMU was used",
+        "guide, p. 37", Structure("noswap_again"),
     ),
     Rule(
         "H9", ERROR, "more than one access to TMU, TLB, SFU, mutex or semaphore in a word",
@@ -244,8 +283,12 @@ RULES: Tuple[Rule, ...] = (
         Word(_colour_pack_to_io),
     ),
     Rule(
-        "H14", ERROR, "a pack mode needs a file-A register as destination; 32s needs add or sub",
-        "guide, p. 18", Word(_misplaced_pack),
+        "H14", ERROR, "a pack mode needs a file-A register as destination", "guide, p. 18",
+        Word(_misplaced_pack),
+    ),
+    Rule(
+        "H14", WARN, "a pack mode does nothing: the unit that writes file A writes no register",
+        "guide, p. 18", Word(_idle_pack),
     ),
     Rule(
         "H15", ERROR, "both VPM setups are written in one word", "measured",
@@ -341,11 +384,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(
         "H26", WARN, "a DMA load is set up or started while another may run", "guide, p. 56",
-        State("vdr_start", "vdr_start vdr_setup", "vdr_wait"),
+        State("vdr_start", "vdr_start vdr_setup", "vdr_wait vdr_busy"),
     ),
     Rule(
         "H26", WARN, "a DMA store is set up or started while another may run", "guide, p. 56",
-        State("vdw_start", "vdw_start vdw_setup", "vdw_wait"),
+        State("vdw_start", "vdw_start vdw_setup", "vdw_wait vdw_busy"),
     ),
     Rule(
         "H27", ERROR, "the multisample flags are read within 2 words after a write of tlb_z",
@@ -370,6 +413,18 @@ RULES: Tuple[Rule, ...] = (
     Rule(
         "H30", ERROR, "the program runs past its last word", "guide, p. 21", Structure("runs_off")
     ),
+    Rule(
+        "H31", WARN, "the program ends or interrupts the host while a DMA store may run",
+        "guide, p. 56", State("vdw_start", "thrend host_int", "vdw_wait vdw_busy"),
+    ),
+    Rule(
+        "H32", WARN, "the program may end with the mutex taken", "guide, p. 37",
+        Structure("mutex_left"),
+    ),
+    Rule(
+        "H33", WARN, "on every path a semaphore is left above or below its start", "guide, p. 33",
+        Structure("semaphore_left"),
+    ),
 )
 
 BY_ID: Dict[str, Tuple[Rule, ...]] = {}
@@ -389,7 +444,11 @@ def _distances(form: Distance) -> Tuple[int, ...]:
     return tuple(d for d in range(form.nearest, form.distance) if d)
 
 
-_FORMS = [rule.form for rule in RULES if isinstance(rule.form, Distance) and rule.level == ERROR]
+_FORMS = [
+    rule.form
+    for rule in RULES
+    if isinstance(rule.form, Distance) and (rule.level == ERROR or rule.form.kept)
+]
 _PLAIN = tuple(
     (mask(form.first), mask(form.later), _distances(form)) for form in _FORMS if not form.matched
 )

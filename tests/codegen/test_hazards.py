@@ -7,7 +7,7 @@ import pytest
 from piblas.codegen import check
 from piblas.isa import hazards
 from piblas.isa.hazards import ERROR, RULES
-from piblas.isa.instr import NOP
+from piblas.isa.instr import NOP, decode
 from piblas.isa.parse import parse
 
 END = ["nop; thrend", "nop", "nop"]
@@ -16,6 +16,8 @@ SETUP_4 = "ldi vpm_rd_setup, -, 0x00401a00"  # read 4 vectors
 READ = "mov r0, vpm"
 LOAD = "ldi vpm_rd_setup, -, 0x83011000"  # a DMA load
 STORE = "ldi -, vpm_wr_setup, 0x80904000"  # a DMA store
+PACKED_R1 = ".word 0x10420867159e7040"  # or r1.8a, r0, r1
+PACKED_RB1 = ".word 0x104049c1809e7012"  # m_mov rb1.8a, r2
 
 # (rule id, the how-many-th row of that id): (keeps it, breaks it); END and padding are added unless
 # the program ends with "." (then it stands as it is).
@@ -28,6 +30,10 @@ PROGRAMS = {
     ("H3", 0): (
         ["mov r1, r0", "nop", "m_mov r2, r1 rot 3"],
         ["mov r1, r0", "m_mov r2, r1 rot 3"],
+    ),
+    ("H3", 1): (
+        ["mov.zs r1, r0", "nop", "m_mov r2, r1 rot 3"],
+        ["mov.zs r1, r0", "m_mov r2, r1 rot 3"],
     ),
     ("H4", 0): (
         ["m_mov r5rep, r0", "nop", "m_mov r2, r1 rot r5"],
@@ -47,6 +53,10 @@ PROGRAMS = {
         ["mov tmu_noswap, r0", *NOPS, "mov t0s, r0", "ldtmu0", "mov r0, r4"],
         ["mov t0s, r0", "ldtmu0", "mov r0, r4", "mov tmu_noswap, r0"],
     ),
+    ("H8", 2): (
+        ["mov tmu_noswap, 1", *NOPS, "mov t0s, r0", "ldtmu0", "mov r0, r4"],
+        ["mov tmu_noswap, 1", *NOPS, "mov t0s, r0", "ldtmu0", "mov r0, r4", "mov tmu_noswap, 1"],
+    ),
     ("H9", 0): (
         ["mov t0s, r0", "mov t1s, r0", "ldtmu0", "ldtmu1", "mov r0, r4"],
         ["mov t0s, r0; m_mov t1s, r0", "ldtmu0", "ldtmu1", "mov r0, r4"],
@@ -59,7 +69,8 @@ PROGRAMS = {
     ("H11", 0): (["mov.zs r0, r1; m_mov.zc r0, r2"], ["mov r0, r1; m_mov r0, r2"]),
     ("H12", 0): (["mov.zs host_int, r0"], ["mov.zs vpm, r0"]),
     ("H13", 0): (["fmul r0.8ac, r1, r2"], ["fmul vpm.8ac, r1, r2"]),
-    ("H14", 0): (["add ra0.32s, r0, r1"], ["or ra0.32s, r0, r1"]),
+    ("H14", 0): (["and ra0.32s, r0, r1"], [PACKED_R1]),
+    ("H14", 1): (["or ra0.8a, r0, r1; m_mov rb1, r2"], [PACKED_RB1]),
     ("H15", 0): (
         ["mov vpm_rd_setup, r0", "mov vpm_wr_setup, r0"],
         ["mov vpm_rd_setup, r0; m_mov vpm_wr_setup, r0"],
@@ -151,6 +162,12 @@ PROGRAMS = {
         ["nop"] * 6 + END + ["."],
     ),
     ("H30", 1): (END + ["."], ["nop", "nop", "."]),
+    ("H31", 0): (
+        [STORE, "mov vdw_addr, r0", "mov -, vdw_wait", "mov host_int, 1"],
+        [STORE, "mov vdw_addr, r0", "mov host_int, 1", "mov -, vdw_wait"],
+    ),
+    ("H32", 0): (["mov -, mutex", "nop", "mov mutex, r0"], ["mov -, mutex"]),
+    ("H33", 0): (["sema_up 3", "sema_down 3"], ["sema_down 3", "sema_down 3", "sema_up 3"]),
 }
 
 
@@ -159,7 +176,7 @@ def words(lines):
     lines = list(lines)
     if lines[-1] == ".":
         return [parse(line) for line in lines[:-1]]
-    instrs = [parse(line) for line in lines + END]
+    instrs = [decode(int(line[6:], 0)) if line[0] == "." else parse(line) for line in lines + END]
     return instrs + [NOP] * (-len(instrs) % 8)
 
 
@@ -176,7 +193,7 @@ def test_every_row_has_programs():
 
 
 def test_rules_are_numbered_without_gaps():
-    assert set(hazards.BY_ID) == {f"H{i}" for i in range(1, 31)}
+    assert set(hazards.BY_ID) == {f"H{i}" for i in range(1, 34)}
 
 
 @pytest.mark.parametrize("key, rule", list(rows()))

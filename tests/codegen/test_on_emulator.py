@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piblas.codegen import Assembler, macros
+from piblas.codegen import Assembler, check, macros
+from piblas.isa.source import assemble
 
 
 def polynomial(count: int) -> Assembler:
@@ -65,3 +66,50 @@ def test_scheduling_changes_no_bit(device, count):
     expected = ((used + 1) * used + 2) * used + 4
     assert np.allclose(values[:-1], expected, rtol=1e-5)
     assert np.allclose(values[-1], (used * expected).sum(), rtol=1e-4)
+
+
+# What the checker lets pass although the word before seems to write, and what r0 is afterwards.
+IDLE = {
+    "nop with a destination": (
+        ["mov r0, 5", "nop.always r0", "m_mov r0, r0 rot 3"], [5] * 16,
+    ),
+    "never to a register of file A": (
+        ["mov r0, 5", "mov ra1, 6", "nop", "mov.never ra1, r0", "mov r0, ra1"], [6] * 16,
+    ),
+    "never from one just written": (["mov r0, 5", "mov ra1, 6", "mov.never r0, ra1"], [5] * 16),
+    "never to an accumulator": (
+        ["mov r0, 5", "m_mov.never r0, r1", "m_mov r0, r0 rot 3"], [5] * 16,
+    ),
+    "never to r5": (
+        ["mov r5rep, 3", "mov r0, elem_num", "m_mov.never r5rep, r0", "m_mov r0, r0 rot r5"],
+        [13, 14, 15, *range(13)],
+    ),
+    "never from r4 before its time": (
+        ["mov r0, 5", "mov recip, r0", "mov.never r0, r4", "nop", "nop", "mov r1, r4"], [5] * 16,
+    ),
+    "both to r0, one never": (["mov r0, 5; m_mov.never r0, r1"], [5] * 16),
+    "both to r0, one idle": (["mov r1, 7", "nop.always r0; m_mov r0, r1"], [7] * 16),
+    "conditional, with the same value": (
+        ["mov r1, elem_num", "mov.sf -, r1", "mov r0, 5", "nop", "mov.zs r0, r0",
+         "m_mov r0, r0 rot 3"], [5] * 16,
+    ),
+    "tmu_noswap with its value": (
+        ["mov r0, 5", "mov tmu_noswap, 1", "nop", "nop", "nop", "mov t0s, unif", "nop; ldtmu0",
+         "mov r1, r4", "mov tmu_noswap, 1"], [5] * 16,
+    ),
+}  # fmt: skip
+STORE = ["ldi -, vpm_wr_setup, 0x00001a00", "mov vpm, r0", "ldi -, vpm_wr_setup, 0x80904000",
+         "mov vdw_addr, unif", "mov -, vdw_wait", "nop; thrend", "nop", "nop"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_what_writes_nothing_is_no_fault_either(device, name):
+    lines, expected = IDLE[name]
+    words = assemble("\n".join([*lines, *STORE])).words
+    assert [str(f) for f in check(words) if f.level == "error"] == []
+    program, buffer = device.load(np.array(words, np.uint64)), device.alloc(64)
+    count = sum("unif" in line for line in [*lines, *STORE])
+    device.execute(program, [np.full(count, buffer.bus_address, np.uint32)])
+    np.testing.assert_array_equal(buffer.array(np.uint32, 16), expected)
+    program.free()
+    buffer.free()

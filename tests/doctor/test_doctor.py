@@ -11,7 +11,7 @@ import os
 import pytest
 
 from piblas.cli import main
-from piblas.doctor import checks, finding, fixes
+from piblas.doctor import checks, config_txt, finding, fixes
 
 
 def test_a_narrow_python_is_told(monkeypatch):
@@ -36,7 +36,7 @@ def test_no_pi(capsys):
 def test_fix_hints(capsys, monkeypatch, tmp_path):
     config = tmp_path / "config.txt"
     config.write_text("# old\ndtoverlay=vc4-kms-v3d\n gpu_mem=16\n#dtoverlay=vc4-kms-v3d\n")
-    monkeypatch.setattr(fixes.system, "CONFIGS", (str(config),))
+    monkeypatch.setattr(config_txt, "CONFIGS", (str(config),))
     assert main(["doctor", "--fix-hints"]) == 0
     out = capsys.readouterr().out
     for line in fixes.UDEV_RULES.splitlines():
@@ -51,5 +51,5 @@ def test_fix_hints(capsys, monkeypatch, tmp_path):
 def test_hints_leave_what_is_there(monkeypatch, tmp_path):
     config = tmp_path / "config.txt"
     config.write_text("dtoverlay=cma,cma-256\n")
-    monkeypatch.setattr(fixes.system, "CONFIGS", (str(config),))
+    monkeypatch.setattr(config_txt, "CONFIGS", (str(config),))
     assert "dtoverlay=cma" not in fixes.hints()

@@ -123,6 +123,7 @@ class Setup:
     vc4_bound: bool = False
     enable_reply: object = 0
     overlays: Tuple[str, ...] = ()
+    config: str = ""  # lines of config.txt after those of the overlays and of gpu_mem
     strict_devmem: bool = False
     mmio_locked: bool = False
     udmabuf: int = 0

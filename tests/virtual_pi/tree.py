@@ -60,7 +60,7 @@ def plant(root: pathlib.Path, setup: Setup, ram: Ram) -> None:
     lines = [f"dtoverlay={overlay}" for overlay in setup.overlays]
     lines.append(f"gpu_mem={setup.gpu_mem >> 20}")
     put(setup.config_txt, "# For more options see http://rptl.io/configtxt\n"
-        + "\n".join(lines) + "\n")  # fmt: skip
+        + "\n".join(lines) + "\n" + setup.config)  # fmt: skip
     if "/dev/vcsm-cma" in setup.nodes:
         put("/sys/module/vc_sm_cma/initstate", "live\n")
         put("/sys/kernel/debug/vcsm-cma/state", "\nResources\n\n\nTotal resource count:   0\n\n")
