@@ -15,10 +15,11 @@ from collections import Counter
 from typing import Any, Callable, Dict, List, NamedTuple
 
 import numpy as np
+
 import piblas
-from piblas.blas import boards
-from piblas.blas.routines import ROUTINES
+from piblas.dispatch import boards
 from piblas.driver import Emulator
+from piblas.routines import ROUTINES
 
 BAR = 0.85
 """Share of sgemm's rate that each routine is to reach, under calibrated at order ORDER or more."""

@@ -1,7 +1,7 @@
 """Simulated clocks of every kernel over sizes, for dispatch on a Pi.
 
 ``python -m bench predict [routine ...]`` simulates calls of all routines with a kernel, or of
-these, under the timing set ``calibrated``, and writes piblas/blas/predictions.json.  To be run when
+these, under the timing set ``calibrated``, and writes piblas/dispatch/predictions.json.  To be run when
 a kernel or the timing set has changed; a new routine needs a row in
 :data:`piblas.cli.calls.CALLS`.
 """
@@ -18,11 +18,11 @@ import sys
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import piblas
-from piblas.blas import predictions
-from piblas.blas.routines import ROUTINES
 from piblas.cli import calls
+from piblas.dispatch import predictions
 from piblas.driver import Emulator
 from piblas.isa.timing import timing_set
+from piblas.routines import ROUTINES
 
 __all__ = ["CLOCKS", "GRIDS", "Simulated", "axes", "fingerprint", "main", "simulate", "table"]
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 from typing import Any, List
 
 from . import driver
-from .blas import generic as _generic
-from .blas.arrays import DeviceArray, array, asarray, empty, zeros
-from .blas.devices import use
-from .blas.dispatch import Choice
-from .blas.explain import why
-from .blas.record import reset_stats, stats
+from .blas import functions as _generic
+from .dispatch.choose import Choice
+from .dispatch.devices import use
+from .dispatch.why import why
 from .errors import (
     AssemblerError,
     BlasError,
@@ -27,7 +25,9 @@ from .errors import (
     OutOfDeviceMemory,
     PiblasError,
 )
+from .host.arrays import DeviceArray, array, asarray, empty, zeros
 from .profiler import profile
+from .record import reset_stats, stats
 
 __version__ = "0.1.0"
 

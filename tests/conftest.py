@@ -9,8 +9,8 @@ import tempfile
 
 import pytest
 
-from piblas import config
-from piblas.blas import devices, record
+from piblas import config, record
+from piblas.dispatch import devices
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 

@@ -30,7 +30,7 @@ def test_wrong_value(fresh, monkeypatch):
 
 
 def test_boards_are_those_of_the_setting():
-    from piblas.blas.boards import BOARDS
+    from piblas.dispatch.boards import BOARDS
 
     row = next(row for row in config.SETTINGS if row.name == "PIBLAS_BOARD")
     assert row.choices == ("auto", *BOARDS)

@@ -23,18 +23,27 @@ ALLOWED = {
     "emu": {"isa", "errors"},
     "driver": {"emu", "isa", "errors", "config"},
     "config": {"errors"},
-    "blas": {"kernels", "driver", "errors", "config"},
+    "routines": {"errors"},
+    "record": {"errors"},
+    "dispatch": {"routines", "record", "driver", "errors", "config"},
+    "host": {"dispatch", "kernels", "driver", "isa", "errors"},
+    "blas": {"host", "dispatch", "routines", "record", "kernels", "driver", "errors", "config"},
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
-    "doctor": {"blas", "kernels", "driver", "errors"},
-    "selftest": {"blas", "kernels", "driver", "isa", "errors"},
-    "tune": {"selftest", "blas", "kernels", "driver", "isa", "errors"},
-    "profiler": {"blas", "kernels", "codegen", "driver", "isa", "errors"},
+    "doctor": {"blas", "dispatch", "kernels", "driver", "errors"},
+    "selftest": {"blas", "dispatch", "record", "routines", "kernels", "driver", "isa", "errors"},
+    "tune": {
+        "selftest", "blas", "host", "dispatch", "record", "routines", "kernels", "driver", "isa",
+        "errors",
+    },
+    "profiler": {
+        "blas", "dispatch", "record", "routines", "kernels", "codegen", "driver", "isa", "errors",
+    },
     "cli": {
-        "", "doctor", "profiler", "blas", "driver", "emu", "kernels", "codegen", "isa", "errors",
-        "config", "selftest", "tune",
+        "", "doctor", "profiler", "blas", "host", "dispatch", "routines", "record", "driver", "emu",
+        "kernels", "codegen", "isa", "errors", "config", "selftest", "tune",
     },
     "__main__": {"cli"},
-    "": {"profiler", "blas", "driver", "errors"},
+    "": {"profiler", "blas", "host", "dispatch", "record", "routines", "driver", "errors"},
 }
 # The optional dependencies, each with the one package that may import it.
 FOREIGN = {"numba": "emu", "llvmlite": "emu", "rich": "cli", "matplotlib": "profiler"}

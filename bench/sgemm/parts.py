@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from piblas.blas import boards
-from piblas.blas.routines import ROUTINES
+from piblas.dispatch import boards
 from piblas.isa.timing import READINGS, SETS, timing_set
 from piblas.kernels.gemm_rivals import PYVIDEOCORE, QMKL, QMKL_FIRST, Problem
+from piblas.routines import ROUTINES
 
 from . import runs
 from .runs import PEAK, Run, Shape

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, List
 
-from .routines import EXTENSIONS, HELPERS, ROUTINES
+from ..routines import EXTENSIONS, HELPERS, ROUTINES
 
 
 def __getattr__(name: str) -> Any:
     # Looked up first: importing a module of this package asks for its name here.
     if name in ROUTINES or name in HELPERS or name in EXTENSIONS:
-        from .generic import function
+        from .functions import function
 
         made = function(name)
         if made is not None:
@@ -24,6 +24,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> List[str]:
-    from .generic import exported
+    from .functions import exported
 
     return sorted({*globals(), *exported()})

@@ -6,8 +6,11 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .. import record
+from ..dispatch import choose, devices
 from ..errors import BlasError
-from . import args, arrays, cpu, devices, dispatch, launch, record
+from ..host import arrays
+from . import arguments, launch, scipy_blas
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
 
 __all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
@@ -35,9 +38,9 @@ class _Each:
 
     def on_cpu(self) -> None:
         if self.no_product:
-            cpu.scale(self.out, self.beta)
+            scipy_blas.scale(self.out, self.beta)
         else:
-            cpu.sgemm(self.alpha, self.a, self.b, self.beta, self.out)
+            scipy_blas.sgemm(self.alpha, self.a, self.b, self.beta, self.out)
 
     def finite(self) -> bool:
         used: List[Any] = [self.alpha, self.beta, self.a, self.b]
@@ -80,20 +83,22 @@ def sgemm_batch(
     alphas, betas = _spread(name, "alpha", alpha, count), _spread(name, "beta", beta, count)
     codes_a = _spread(name, "trans_a", trans_a, count)
     codes_b = _spread(name, "trans_b", trans_b, count)
-    overwrite = args.flag(name, "overwrite_c", overwrite_c)
+    overwrite = arguments.flag(name, "overwrite_c", overwrite_c)
     results, products = [], []
     for i in range(count):
         at = f"[{i}]"
-        left = _operand(name, f"a{at}", matrices_a[i], args.trans(name, "trans_a", codes_a[i]))
-        right = _operand(name, f"b{at}", matrices_b[i], args.trans(name, "trans_b", codes_b[i]))
+        turned_a = arguments.trans(name, "trans_a", codes_a[i])
+        turned_b = arguments.trans(name, "trans_b", codes_b[i])
+        left = _operand(name, f"a{at}", matrices_a[i], turned_a)
+        right = _operand(name, f"b{at}", matrices_b[i], turned_b)
         if left.shape[1] != right.shape[0]:
             raise _unfit(name, f"b{at}", left, right)
         factor, scale = (
-            args.scalar(name, which, values[i])
+            arguments.scalar(name, which, values[i])
             for which, values in (("alpha", alphas), ("beta", betas))
         )
         shape = left.shape[0], right.shape[1]
-        result, out = args.result(name, f"c{at}", old[i], shape, scale != 0, overwrite)
+        result, out = arguments.result(name, f"c{at}", old[i], shape, scale != 0, overwrite)
         results.append(result)
         products.append(_Each(factor, left, right, scale, out))
     _compute(name, products)
@@ -121,8 +126,9 @@ def sgemm_batch_strided(
     Fortran-ordered, one behind the other).  Errors and bounds as for :func:`sgemm_batch`.
     """
     name = "sgemm_batch_strided"
-    turned_a, turned_b = args.trans(name, "trans_a", trans_a), args.trans(name, "trans_b", trans_b)
-    factor = args.scalar(name, "alpha", alpha)
+    turned_a = arguments.trans(name, "trans_a", trans_a)
+    turned_b = arguments.trans(name, "trans_b", trans_b)
+    factor = arguments.scalar(name, "alpha", alpha)
     left, right = _stack(name, "a", a), _stack(name, "b", b)
     left = left.transpose(0, 2, 1) if turned_a else left
     right = right.transpose(0, 2, 1) if turned_b else right
@@ -131,8 +137,8 @@ def sgemm_batch_strided(
     if left.shape[0] != right.shape[0] and 1 not in (left.shape[0], right.shape[0]):
         raise BlasError(name, "b", right.shape, f"a holds {left.shape[0]} matrices, so b has to")
     count = left.shape[0] if right.shape[0] == 1 else right.shape[0]
-    scale = args.scalar(name, "beta", 0.0 if beta is None else beta)
-    overwrite = args.flag(name, "overwrite_c", overwrite_c)
+    scale = arguments.scalar(name, "beta", 0.0 if beta is None else beta)
+    overwrite = arguments.flag(name, "overwrite_c", overwrite_c)
     m, n = left.shape[1], right.shape[2]
     result, out = _result_stack(name, c, (count, m, n), scale != 0, overwrite)
     left = np.broadcast_to(left, (count, m, left.shape[2]))
@@ -153,11 +159,11 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     2**-126 as they take smaller numbers for zero; where there is Inf, NaN or an overflow, it is the
     CPU's result.  A wrong argument raises :class:`piblas.BlasError`.
     """
-    turned = args.trans("somatcopy", "trans", trans)
-    factor = args.scalar("somatcopy", "alpha", alpha)
-    matrix = args.matrix("somatcopy", "a", a)
+    turned = arguments.trans("somatcopy", "trans", trans)
+    factor = arguments.scalar("somatcopy", "alpha", alpha)
+    matrix = arguments.matrix("somatcopy", "a", a)
     source = matrix.T if turned else matrix
-    reason = dispatch.NO_KERNEL
+    reason = choose.NO_KERNEL
     if factor != 0 and arrays.home(source) is not None:
         reason, found = _ordered(factor, source)
         if found is not None:
@@ -180,7 +186,7 @@ def _ordered(factor: float, source: np.ndarray) -> Tuple[str, Optional[np.ndarra
 
     target, device = devices.current()
     if device is None or arrays.place(source, device) is None:
-        return dispatch.NO_KERNEL, None
+        return choose.NO_KERNEL, None
     try:
         failed, done = launch.attempt(
             "somatcopy", target, device, lambda: resident.ordered(device, factor, source)
@@ -196,7 +202,7 @@ def _ordered(factor: float, source: np.ndarray) -> Tuple[str, Optional[np.ndarra
     for report in reports:
         record.report(report)
     if found is None:
-        return dispatch.NO_KERNEL, None
+        return choose.NO_KERNEL, None
     record.count(target.backend, IN_DEVICE_MEMORY)
     return IN_DEVICE_MEMORY, found
 
@@ -220,7 +226,7 @@ def _spread(name: str, argument: str, value: Any, count: int) -> List[Any]:
 
 
 def _operand(name: str, argument: str, value: Any, turned: bool) -> np.ndarray:
-    matrix = args.matrix(name, argument, value)
+    matrix = arguments.matrix(name, argument, value)
     return matrix.T if turned else matrix
 
 
@@ -251,7 +257,7 @@ def _result_stack(
     old = None if c is None else _stack(name, "c", c)
     if old is not None and (old.shape != shape or np.ndim(c) != 3):
         raise BlasError(name, "c", np.shape(c), f"the result is {count} x {m} x {n}")
-    if overwrite and args.writable(c) and c.transpose(0, 2, 1).flags.c_contiguous:
+    if overwrite and arguments.writable(c) and c.transpose(0, 2, 1).flags.c_contiguous:
         return c, c.view(np.ndarray)
     new = np.empty((count, n, m), np.float32).transpose(0, 2, 1)
     if read:
@@ -272,7 +278,7 @@ def _compute(name: str, products: List[_Each]) -> None:
         m, _, k = (max(x.sizes[axis] for x in wanted) for axis in range(3))
         flops = sum(x.sizes[0] * x.sizes[1] * x.sizes[2] for x in wanted)
         sizes = {"m": m, "n": -(-flops // (m * k)), "k": k}
-        choice = dispatch.choose(dispatch.Call("sgemm", sizes), target, devices.board())
+        choice = choose.choose(choose.Call("sgemm", sizes), target, devices.board())
         reason = choice.reason
         if choice.backend != "cpu":
             reason = _on_device(name, choice, target, device, wanted)
@@ -295,7 +301,7 @@ def _compute(name: str, products: List[_Each]) -> None:
 
 
 def _on_device(
-    name: str, choice: dispatch.Choice, target: dispatch.Target, device: Any, wanted: List[_Each]
+    name: str, choice: choose.Choice, target: choose.Target, device: Any, wanted: List[_Each]
 ) -> str:
     """Empty if the launch has given every result, else why the CPU has to."""
     from . import qpu3

@@ -1,24 +1,26 @@
 """A call whose target may be a device: choose, run, fall back.  Every routine takes this way.
 
-What depends on types, shapes, strides, flags and residency only is decided once: a *job* is made for
-such a call, and kept under a key of these facts for as long as the target stays the same.  A repeated
-call finds its job by the key and hands it the operands.
+What depends on types, shapes, strides, flags and residency only is decided once: a *job* is made
+for such a call, and kept under a key of these facts for as long as the target stays the same.  A
+repeated call finds its job by the key and hands it the operands.
 
-A job either says why the CPU computes the call, or runs it on the device.  While it runs it may find
-that the CPU is needed after all (:class:`CpuNeeded`), because of a value or because the device fails.
-Then the caller's arrays are as before, and SciPy computes the call.
+A job either says why the CPU computes the call, or runs it on the device.  While it runs it may
+find that the CPU is needed after all (:class:`CpuNeeded`), because of a value or because the device
+fails.  Then the caller's arrays are as before, and SciPy computes the call.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Hashable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Hashable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .. import record
+from ..dispatch import devices
 from ..driver.device import RunReport
 from ..errors import DeviceError, OutOfDeviceMemory
+from ..host import arrays
 from ..host.outcome import CpuNeeded
-from . import arrays, devices, record
 
 __all__ = ["Job", "Unbound", "key_of", "run"]
 
@@ -38,8 +40,9 @@ class Job:
     """A call of certain types, shapes and flags.
 
     ``reason`` says why the CPU computes it; where it is empty, ``compute(runner, values)`` returns
-    (result, reports), with ``values`` the arguments in the order of the job's ``take``: places in the
-    arguments by position, followed by those by keyword.  ``backend`` and ``why`` are for counting.
+    (result, reports), with ``values`` the arguments in the order of the job's ``take``: places in
+    the arguments by position, followed by those by keyword.  ``backend`` and ``why`` are for
+    counting.
     """
 
     __slots__ = ("compute", "counter", "idle", "nbytes", "reason", "take")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional, Tuple
 
+from .. import record
+from ..dispatch import devices
+from ..dispatch.choose import Target
 from ..errors import DeviceError, OutOfDeviceMemory
-from . import devices, record
-from .dispatch import Target
 
 __all__ = ["ILL_CONDITIONED", "SINGULAR", "Elsewhere", "attempt"]
 

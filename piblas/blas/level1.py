@@ -17,9 +17,11 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 import numpy as np
 
-from . import args as arguments
-from . import arrays, describe, devices, dispatch, launch, record
-from .routines import Routine
+from .. import record
+from ..dispatch import choose, devices
+from ..host import arrays
+from ..routines import Routine
+from . import arguments, docstrings, launch
 
 __all__ = ["NO_LAUNCH", "SORT_OUT", "call"]
 
@@ -51,8 +53,8 @@ def call(
     plain = _plain(row, args, kwargs)
     reason: Optional[str] = SORT_OUT
     if plain is not None:
-        asked = dispatch.Call(row.name, {"n": plain.n}, plain.resident(device))
-        choice = dispatch.choose(asked, target, devices.board())
+        asked = choose.Call(row.name, {"n": plain.n}, plain.resident(device))
+        choice = choose.choose(asked, target, devices.board())
         reason = choice.reason
         if choice.backend != "cpu":
             reason, launched, value = _launch(row, plain, target, device)
@@ -69,7 +71,7 @@ def call(
 
 
 def _launch(
-    row: Routine, plain: _Plain, target: dispatch.Target, device: Any
+    row: Routine, plain: _Plain, target: choose.Target, device: Any
 ) -> Tuple[Optional[str], bool, Any]:
     """(None, whether there was a launch, the result), or why the CPU has to compute it first."""
     from . import qpu1  # here, because kernels are nothing that a CPU-only process needs
@@ -98,7 +100,7 @@ def _plain(
 ) -> Optional[_Plain]:
     """The call in a kernel's terms, or None where SciPy has to look at it."""
     try:
-        bound = describe.signature(row).bind(*args, **kwargs)
+        bound = docstrings.signature(row).bind(*args, **kwargs)
         bound.apply_defaults()
         return _operands(row, bound.arguments)
     except (TypeError, ValueError, OverflowError):

@@ -16,13 +16,14 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 import numpy as np
 
+from .. import record
+from ..dispatch import choose, devices
+from ..dispatch.choose import WATCHED
 from ..driver.device import Device, RunReport
 from ..kernels import gemv, ger, symv, syr, trmv, trsv
-from . import args as arguments
-from . import describe, devices, dispatch, launch, qpu2, record
-from .dispatch import WATCHED
+from ..routines import Routine
+from . import arguments, docstrings, launch, qpu2
 from .level1 import NO_LAUNCH, SORT_OUT
-from .routines import Routine
 
 __all__ = ["call"]
 
@@ -53,8 +54,8 @@ def call(
     plain = _plain(row, args, kwargs)
     reason: Optional[str] = SORT_OUT
     if plain is not None:
-        asked = dispatch.Call(row.name, plain.sizes, _resident(plain, device))
-        choice = dispatch.choose(asked, target, devices.board())
+        asked = choose.Call(row.name, plain.sizes, _resident(plain, device))
+        choice = choose.choose(asked, target, devices.board())
         reason = choice.reason
         if choice.backend != "cpu":
             run, where = plain.run, cast(Device, device)
@@ -84,7 +85,7 @@ def _resident(plain: Plain, device: Optional[Device]) -> bool:
 def _plain(row: Routine, args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> Optional[Plain]:
     """The call in a kernel's terms, or None where SciPy has to look at it."""
     try:
-        bound = describe.signature(row).bind(*args, **kwargs)
+        bound = docstrings.signature(row).bind(*args, **kwargs)
         bound.apply_defaults()
         return _FAMILIES[row.name[1:]](row.name[1:], bound.arguments)
     except (Refused, TypeError, ValueError, OverflowError):

@@ -7,9 +7,12 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
+from .. import record
+from ..dispatch import choose, devices
 from ..driver.device import RunReport
 from ..errors import BlasError, OutOfDeviceMemory
-from . import args, arrays, cpu, devices, dispatch, launch, record
+from ..host import arrays
+from . import arguments, launch, scipy_blas
 
 __all__ = ["sgemm"]
 
@@ -53,11 +56,11 @@ def sgemm(
     A wrong argument raises :class:`piblas.BlasError`; whatever is raised, ``c`` is unchanged.
     """
     name = "sgemm"
-    transposed_a = args.trans(name, "trans_a", trans_a)
-    transposed_b = args.trans(name, "trans_b", trans_b)
-    alpha = args.scalar(name, "alpha", alpha)
-    a = args.matrix(name, "a", a)
-    b = args.matrix(name, "b", b)
+    transposed_a = arguments.trans(name, "trans_a", trans_a)
+    transposed_b = arguments.trans(name, "trans_b", trans_b)
+    alpha = arguments.scalar(name, "alpha", alpha)
+    a = arguments.matrix(name, "a", a)
+    b = arguments.matrix(name, "b", b)
     if transposed_a:
         a = a.T
     if transposed_b:
@@ -67,20 +70,21 @@ def sgemm(
         raise BlasError(
             name, "b", b.shape, f"op(a) is {m} x {k}, so op(b) has to have {k} rows"
         )
-    beta = args.scalar(name, "beta", 0.0 if beta is None else beta)
-    overwrite = args.flag(name, "overwrite_c", overwrite_c)
-    result, out = args.result(name, "c", _room(c, a, b), (m, n), beta != 0, overwrite or c is None)
+    beta = arguments.scalar(name, "beta", 0.0 if beta is None else beta)
+    overwrite = arguments.flag(name, "overwrite_c", overwrite_c)
+    room = _room(c, a, b)
+    result, out = arguments.result(name, "c", room, (m, n), beta != 0, overwrite or c is None)
     if m == 0 or n == 0 or k == 0 or alpha == 0:
         record.count("cpu", NO_PRODUCT)
-        cpu.scale(out, beta)
+        scipy_blas.scale(out, beta)
         return result
     target, device = devices.current()
     resident = _resident(device, a, b, out)
-    call = dispatch.Call(name, {"m": m, "n": n, "k": k}, resident)
-    choice = dispatch.choose(call, target, devices.board())
+    call = choose.Call(name, {"m": m, "n": n, "k": k}, resident)
+    choice = choose.choose(call, target, devices.board())
     if choice.backend != "cpu" and not resident and not _finite(alpha, a, b, beta, out):
-        choice = dispatch.choose(
-            dispatch.Call(name, call.sizes, bar=NOT_FINITE), target, devices.board()
+        choice = choose.choose(
+            choose.Call(name, call.sizes, bar=NOT_FINITE), target, devices.board()
         )
         record.log.info("sgemm on the CPU: %s", NOT_FINITE)
     reason: Optional[str] = choice.reason
@@ -92,7 +96,7 @@ def sgemm(
             reason = _on_device(*how, alpha, a, b, beta, out)
     if reason is not None:
         record.count("cpu", reason)
-        cpu.sgemm(alpha, a, b, beta, out)
+        scipy_blas.sgemm(alpha, a, b, beta, out)
     return result
 
 
@@ -124,8 +128,8 @@ def _finite(alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarr
 
 
 def _on_device(
-    choice: dispatch.Choice,
-    target: dispatch.Target,
+    choice: choose.Choice,
+    target: choose.Target,
     device: Any,
     alpha: float,
     a: np.ndarray,
@@ -158,8 +162,8 @@ def _on_device(
 
 
 def _in_device_memory(
-    choice: dispatch.Choice,
-    target: dispatch.Target,
+    choice: choose.Choice,
+    target: choose.Target,
     device: Any,
     alpha: float,
     a: np.ndarray,

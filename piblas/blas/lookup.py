@@ -10,15 +10,15 @@ import functools
 from typing import Any, Callable
 
 from ..errors import BlasError
-from . import cpu, generic
+from . import functions, scipy_blas
 
 __all__ = ["get_blas_funcs"]
 
 
 def _ours(found: Any) -> Any:
-    made = generic.wrap(found)
+    made = functions.wrap(found)
     if made is not found:
-        for name in generic.ATTRIBUTES:
+        for name in functions.ATTRIBUTES:
             if hasattr(found, name):
                 setattr(made, name, getattr(found, name))
     return made
@@ -26,7 +26,7 @@ def _ours(found: Any) -> Any:
 
 def get_blas_funcs() -> Callable[..., Any]:
     """The function of that name, made once SciPy is needed."""
-    choose = cpu.helpers()["get_blas_funcs"]
+    choose = scipy_blas.helpers()["get_blas_funcs"]
 
     @functools.wraps(choose)
     def get_blas_funcs(*args: Any, **kwargs: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Any, Iterator, Tuple
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
+from ..host import arrays, limits
 from ..kernels import gemm, gemm_choice, gemm_data
-from . import arrays, pieces
 
 __all__ = ["device_buffers", "loaded_program", "sgemm"]
 
@@ -66,7 +66,7 @@ def sgemm(
     (m, k), n = a.shape, b.shape[1]
     options, parts = gemm_choice.choose_parts(n, m, k, beta != 0)
     seconds = gemm_choice.clocks(options, n, m, k, parts=parts) / device.clock_hz
-    cut = pieces.blocks(m, n, seconds, device.longest_launch)
+    cut = limits.blocks(m, n, seconds, device.longest_launch)
     if len(cut) == 1:
         return _product(device, alpha, a, b, beta, c, timeout)
     result = c.copy(order="F") if beta else np.empty_like(c, order="F")
@@ -75,7 +75,7 @@ def sgemm(
         for rows, columns in cut
     ]
     c[...] = result
-    return pieces.combined(reports)
+    return limits.combined(reports)
 
 
 def _product(

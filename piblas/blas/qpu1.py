@@ -29,12 +29,13 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..dispatch import choose
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
+from ..host import arrays, limits
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW
-from . import arrays, dispatch, pieces
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -65,7 +66,7 @@ class Watched(Exception):
     """Inf, NaN or an overflow was met, in the launch of ``report`` or, if that is None, among the
     scalars; nothing has changed."""
 
-    def __init__(self, report: Report, reason: str = dispatch.WATCHED) -> None:
+    def __init__(self, report: Report, reason: str = choose.WATCHED) -> None:
         super().__init__(reason)
         self.report, self.reason = report, reason
 
@@ -83,7 +84,7 @@ def _elements(routine: str, name: str, n: int, x: np.ndarray, inc: int) -> np.nd
 
 def _slices(device: Device, n: int, vectors: int) -> List[slice]:
     """What goes into a launch each, of n elements of so many vectors read or written."""
-    return pieces.slices(n, 4 * n * vectors / RATE, device.longest_launch)
+    return limits.slices(n, 4 * n * vectors / RATE, device.longest_launch)
 
 
 # --- elementwise ---------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def _map(
                 watch.buffer.invalidate()
                 largest = watch.buffer.array(np.uint32, (watch_words,)).max()
                 special = special or largest >= OVERFLOW
-        report = pieces.combined(reports)
+        report = limits.combined(reports)
         report.kernel = spec.name
         in_place = any(spans[o].own and o < len(inputs) for o in outputs)
         for o in outputs:
@@ -305,7 +306,7 @@ def _reduce(
             used = LANES * kernel.stored(options) * len(kernel.parts(options, count))
             stored = out.array(np.float32, (used,)).copy()
             results.append(kernel.results(options, count, stored))
-    report = pieces.combined(reports)
+    report = limits.combined(reports)
     report.kernel = spec.name
     return np.concatenate(results), report
 
@@ -355,7 +356,7 @@ def snrm2(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[float, Repo
         raise Watched(report)
     scale = nrm2.scale_for(n, largest)
     if scale == 0:
-        raise Watched(report, dispatch.TINY)
+        raise Watched(report, choose.TINY)
     if scale != 1:
         results, report = _reduce(device, nrm2, [scale], of_x)
     if overflowed(results[:, : CompensatedSum.ROWS]):

@@ -19,10 +19,12 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
-from ..kernels import panel, storage, trsv, update as updates
+from ..host import arrays, limits
+from ..kernels import panel, storage, trsv
+from ..kernels import update as updates
 from ..kernels.spec import KernelSpec
 from ..kernels.storage import Storage
-from . import arrays, cpu, pieces
+from . import scipy_blas
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -172,7 +174,7 @@ class Panel:
             at = self.address, of_x.bus_address, factors, out.bus_address
             hertz = device.clock_hz * device.n_qpus
             costs = [plan.clocks(tile) / hertz for tile in plan.tiles]
-            for part in pieces.runs(costs, device.longest_launch, device.n_qpus):
+            for part in limits.runs(costs, device.longest_launch, device.n_qpus):
                 streams = plan.uniforms(*at, device.n_qpus, part)
                 report = device.execute(program, streams, timeout=TIMEOUT)
                 report.kernel = self.spec.name
@@ -187,7 +189,7 @@ def solve(
     device: Device, spec: KernelSpec, matrix: Matrix, transposed: bool, unit: bool, x: np.ndarray
 ) -> Tuple[Optional[np.ndarray], List[RunReport]]:
     """The x' with op(A) x' = x for finite x, float32 (:mod:`piblas.kernels.trsv`)."""
-    substitute = cpu.functions()["dtrsv"]
+    substitute = scipy_blas.functions()["dtrsv"]
     n, lower = matrix.storage.n, matrix.storage.low == 0
     if unit:
         matrix = matrix._replace(storage=matrix.storage.without_diagonal())
@@ -263,7 +265,7 @@ def update(
         reports, special = [], False
         stored = watch.array(np.float32, (plan.watch_words,))
         costs = [plan.clocks(tile) / device.clock_hz for tile in plan.tiles]
-        for part in pieces.runs(costs, device.longest_launch):
+        for part in limits.runs(costs, device.longest_launch):
             streams = plan.uniforms(
                 address,
                 [place.bus_address for place in places],

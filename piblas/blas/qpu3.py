@@ -13,11 +13,13 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 
 import numpy as np
 
+from .. import record
 from ..driver.device import Buffer, Device, RunReport
+from ..host import limits
 from ..kernels import gemm, gemm_choice, gemm_data, triangle
 from ..kernels.gemm_data import QPUS, Packed, Place
 from ..kernels.triangle import Method
-from . import cpu, pieces, qpu, record
+from . import qpu, scipy_blas
 from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
 
 __all__ = ["Product", "batch", "half_product", "solve", "triangular_product"]
@@ -50,7 +52,7 @@ def _launch(
     """Compute tiles that have leading dimensions of their own, in as many launches as it takes."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
     reports = []
-    for part in pieces.runs(_seconds(device, options, tiles), device.longest_launch, QPUS):
+    for part in limits.runs(_seconds(device, options, tiles), device.longest_launch, QPUS):
         own = tiles[part.start : part.stop]
         streams = gemm_data.Streams(options, own, alpha, beta, 0, device.n_qpus, lag, meet)
         with qpu.device_buffers(device, streams.nbytes) as (buffer,):
@@ -141,8 +143,8 @@ def solve(
 
     ``t`` is (n, n), lower triangular with zeros above a diagonal without zeros, ``g`` (n, m).  Inf
     or NaN in the second value say that a right-hand side of a block has overflowed.  How each block
-    is solved depends on ``t`` (:func:`.triangle.methods`, which bounds the error).  Raises Elsewhere
-    if there is only one, and it is for the CPU to solve.
+    is solved depends on ``t`` (:func:`.triangle.methods`, which bounds the error).  Raises
+    Elsewhere if there is only one, and it is for the CPU to solve.
     """
     n, m = g.shape
     options = triangle.choose(n, m)
@@ -195,7 +197,7 @@ def _substitute(
     t: np.ndarray, q: gemm_data.Packed, r: np.ndarray, x: np.ndarray, own: slice
 ) -> None:
     """Solve a diagonal block by substitution: rows of X from those of R, both packed as ``q``."""
-    dtrsm = cpu.functions()["dtrsm"]
+    dtrsm = scipy_blas.functions()["dtrsm"]
     block = t[own, own].astype(np.float64)
     panels = zip(gemm_data.columns_of(q, r), gemm_data.columns_of(q, x))
     with np.errstate(over="ignore", invalid="ignore"):

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
+from ..host import arrays, limits
 from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack
-from . import arrays, pieces, qpu1
+from . import qpu1
 from .qpu import device_buffers, loaded_program
 
 __all__ = ["View", "below", "copied", "ordered", "product", "sgemm", "view"]
@@ -222,7 +223,7 @@ def ordered(
     seconds = 2 * WORD * m / PACKED_RATE
     of.buffer.clean()
     to.buffer.clean()
-    for part in pieces.runs([seconds] * n, device.longest_launch):
+    for part in limits.runs([seconds] * n, device.longest_launch):
         # What a launch writes behind its columns, the next one overwrites.
         operand = gemm_pack.Operand(
             dataclasses.replace(layout, steps=len(part)),
@@ -255,7 +256,7 @@ def product(
     options = gemm_choice.choose(n, m, k, beta != 0)
     seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
     reports: List[RunReport] = []
-    for rows, columns in pieces.blocks(m, n, seconds, device.longest_launch):
+    for rows, columns in limits.blocks(m, n, seconds, device.longest_launch):
         views = [view(device, x) for x in (a[rows], b[:, columns], c[rows, columns])]
         of_a, of_b, of_c = (x for x in views if x is not None)
         reports += sgemm(device, alpha, of_a, of_b, beta, of_c)

@@ -21,13 +21,14 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 import numpy as np
 
+from .. import record
+from ..dispatch import choose, devices
 from ..driver.device import Device, RunReport
-from . import args as arguments
-from . import cpu, describe, devices, dispatch, launch, record
+from ..routines import Routine
+from . import arguments, docstrings, launch, scipy_blas
 from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
 from .level1 import SORT_OUT
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
-from .routines import Routine
 
 __all__ = ["ILL_CONDITIONED", "SINGULAR", "call"]
 
@@ -78,8 +79,8 @@ def call(
     if plain is not None:
         if plain.alpha == 0:
             return _without_product(row, plain)
-        choice = dispatch.choose(
-            dispatch.Call(row.name, plain.sizes), target, devices.board()
+        choice = choose.choose(
+            choose.Call(row.name, plain.sizes), target, devices.board()
         )
         reason = choice.reason
         if choice.backend != "cpu":
@@ -100,14 +101,14 @@ def call(
 def _plain(row: Routine, args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> Optional[_Plain]:
     """The call in a kernel's terms, or None where SciPy has to look at it."""
     try:
-        bound = describe.signature(row).bind(*args, **kwargs)
+        bound = docstrings.signature(row).bind(*args, **kwargs)
         bound.apply_defaults()
         return _FAMILIES[row.name](bound.arguments)
     except (Refused, TypeError, ValueError, OverflowError):
         return None  # whatever is wrong, SciPy finds it again and says so
 
 
-def _deliver(row: Routine, plain: _Plain, choice: dispatch.Choice, done: Computed) -> np.ndarray:
+def _deliver(row: Routine, plain: _Plain, choice: choose.Choice, done: Computed) -> np.ndarray:
     found, reports = done
     for report in reports:
         record.report(report)
@@ -125,10 +126,10 @@ def _deliver(row: Routine, plain: _Plain, choice: dispatch.Choice, done: Compute
 def _without_product(row: Routine, plain: _Plain) -> np.ndarray:
     result, out = plain.out(row.name)
     if plain.wanted is None:
-        cpu.scale(out, plain.beta)
+        scipy_blas.scale(out, plain.beta)
     else:
         kept = out.copy()
-        cpu.scale(kept, plain.beta)
+        scipy_blas.scale(kept, plain.beta)
         np.copyto(out, kept, where=plain.wanted)
     record.count("cpu", NO_PRODUCT)
     return result

@@ -11,8 +11,9 @@ from typing import Optional
 import numpy as np
 
 from ..driver.device import Device, RunReport
+from ..host import limits
 from ..kernels import gemv
-from . import pieces, qpu2
+from . import qpu2
 
 __all__ = ["sgemm"]
 
@@ -39,4 +40,4 @@ def sgemm(
         total += beta * result.astype(np.float64)
     with np.errstate(over="ignore"):  # the caller looks at the largest
         result[...] = total
-    return pieces.combined(panel.reports)
+    return limits.combined(panel.reports)

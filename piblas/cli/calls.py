@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple
 
 import numpy as np
 
-from ..blas.routines import ROUTINES
+from ..routines import ROUTINES
 
 __all__ = ["CALLS", "Options", "TRANS", "prepare", "routines"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import piblas
 
-from ..blas.args import matrix
+from ..blas.arguments import matrix
 from ..driver import Emulator, open_device
 from ..driver.device import Device, RunReport
 from ..errors import PiblasError

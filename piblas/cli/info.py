@@ -13,8 +13,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import piblas
 
-from .. import config
-from ..blas import boards, devices, profiles, routines
+from .. import config, routines
+from ..dispatch import boards, devices, profiles
 from ..driver import needs
 from . import console
 

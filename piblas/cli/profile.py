@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import piblas
 
-from ..blas.routines import ROUTINES
 from ..errors import PiblasError
 from ..isa.timing import READINGS, SETS, timing_set
 from ..profiler import hot, tables
+from ..routines import ROUTINES
 from . import calls, console
 from .info import size
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 from typing import Any, Dict, Iterator, List, Tuple
 
-from ..blas import boards, devices, profiles
+from ..dispatch import boards, devices, profiles
 from ..driver import open_device
 from ..driver.device import Device
 from ..errors import PiblasError

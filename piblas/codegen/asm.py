@@ -24,11 +24,11 @@ from ..isa.instr import Instr, encode
 from ..isa.parse import parse
 from .check import check_program
 from .code import ALU, END, RAW, SIGNAL, Bundle, Code, Label, Line, Operation, debug_print, fail
+from .emit import MOVE, Number, Recorder, Source
 from .link import link
 from .lower import lower
 from .operand import MASK_A, MASK_A_EVEN, NAMED, Loc, Operand, Port, Reg, allowed_mask
 from .program import Program
-from .record import MOVE, Number, Recorder, Source
 from .regalloc import allocate
 from .schedule import schedule
 

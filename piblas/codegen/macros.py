@@ -11,8 +11,8 @@ from typing import Any, Iterator, Optional
 
 from ..isa import setup_words
 from .asm import Assembler
+from .emit import Source
 from .operand import Operand
-from .record import Source
 
 __all__ = [
     "lane_addresses",

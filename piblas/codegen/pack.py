@@ -23,7 +23,7 @@ from ..isa.hazards import excluded, mask
 from .code import BRANCH, Bundle, Line
 from .depend import graph, resources
 from .fitting import grown_with, line_of, whole_word
-from .lookups import LATENCY, requests_of_pops
+from .tmu_latency import LATENCY, requests_of_pops
 from .window import Window, step
 from .word import ADD_SLOT, MUL_SLOT, SIGNAL_SLOT, Need, Word
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Dict, List, Tuple
 
-from .clash import Placement, clashes_of, resolve, side_of, sources_of
 from .code import Code, fail
 from .liveness import Liveness, split_values
 from .operand import LOCS, MASK_A, MASK_ACC, MASK_B, Loc, Operand, Port, Reg, mask_text
+from .read_ports import Placement, clashes_of, resolve, side_of, sources_of
 
 __all__ = ["allocate"]
 

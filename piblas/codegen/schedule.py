@@ -18,8 +18,8 @@ from ..isa.instr import NOP
 from .code import BRANCH, END, Block, Bundle, Code, Line, debug_print, fail
 from .depend import resources
 from .fitting import line_of, whole_word
-from .lookups import under_way
 from .pack import SLOTS, pack
+from .tmu_latency import under_way
 from .window import Window, after, head_of, shortfall, step, union
 
 __all__ = ["schedule"]

@@ -14,7 +14,7 @@ import os
 import re
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from ..driver import board
+from ..driver import soc
 
 __all__ = ["CONFIGS", "ConfigLine", "config_lines", "config_path"]
 
@@ -73,10 +73,10 @@ class _Board(NamedTuple):
 
 
 def _this_board() -> _Board:
-    model = board.model()
+    model = soc.model()
     names = next((names for pattern, names in _MODELS if re.search(pattern, model)), None)
-    revision = int.from_bytes(board.read("system", "linux,revision"), "big")
-    serial = board.read("serial-number").rstrip(b"\0").decode("ascii", "replace")
+    revision = int.from_bytes(soc.read("system", "linux,revision"), "big")
+    serial = soc.read("serial-number").rstrip(b"\0").decode("ascii", "replace")
     return _Board(
         None if names is None else frozenset(names.split()),
         revision >> 4 & 0xFF if revision >> 23 & 1 else None,  # codes of the first boards have none

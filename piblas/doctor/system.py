@@ -11,7 +11,7 @@ import re
 import stat
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from ..driver import board
+from ..driver import soc
 
 __all__ = [
     "Node",
@@ -87,7 +87,7 @@ def is_member(group: str) -> bool:
 
 def v3d_status() -> Optional[str]:
     """``status`` of the V3D node, "okay" where the node has none, None without a node."""
-    base = os.path.join(board.TREE, "soc", V3D_NODE)
+    base = os.path.join(soc.TREE, "soc", V3D_NODE)
     if not os.path.isdir(base):
         return None
     try:

@@ -14,7 +14,6 @@ from typing import List, Tuple
 
 from ..errors import DeviceError
 from . import abi
-from .board import Board
 from .calls import ioctl
 from .memory import (
     PAGE,
@@ -26,6 +25,7 @@ from .memory import (
     no_room,
     translated,
 )
+from .soc import Board
 
 __all__ = ["CMA_NODE", "CmaAlloc", "HEAPS", "HeapImport", "heaps"]
 

@@ -383,9 +383,9 @@ def _open_emulator(**options: Any) -> Device:
 
 
 def _open_qpu(**options: Any) -> Device:
-    from . import board, needs
+    from . import needs, soc
 
-    board.require()  # first: no other computer needs what the driver imports
+    soc.require()  # first: no other computer needs what the driver imports
     try:
         from .opening import open_pi
     except Exception as error:  # an ioctl-opt that is missing, or fails in its own ways

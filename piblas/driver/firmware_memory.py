@@ -13,9 +13,9 @@ import os
 from typing import List
 
 from ..errors import DeviceError, OutOfDeviceMemory
-from .board import Board
 from .mailbox import Mailbox
 from .memory import PAGE, Block, MemoryBackend, check_address, close_all, map_file, translated
+from .soc import Board
 
 __all__ = ["FirmwareMemory", "JOURNAL", "MEM"]
 

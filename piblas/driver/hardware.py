@@ -27,7 +27,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 
 from ..errors import DeviceError, OutOfDeviceMemory
-from .board import Board
 from .device import (
     Buffer,
     BufferProgram,
@@ -41,12 +40,13 @@ from .device import (
     program_words,
     uniform_words,
 )
-from .interrupts import Deferred
 from .launchers import Launcher
 from .lending import hand_back, stop_qpus
 from .lock import GpuLock
 from .mailbox import Mailbox
 from .pools import Piece, Pool
+from .signals import Deferred
+from .soc import Board
 
 __all__ = ["Pi"]
 

@@ -20,8 +20,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from ..errors import DeviceError, DeviceTimeout
 from ..isa import v3d_regs
 from ..isa.counters import ROWS as COUNTERS
-from .interrupts import Deferred
 from .mailbox import EXECUTE_OK, EXECUTE_TIMEOUT, Mailbox
+from .signals import Deferred
 from .v3d import Registers
 
 __all__ = ["Launched", "Launcher", "MailboxLauncher", "RegisterLauncher", "kernel_limit"]

@@ -22,8 +22,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 
 from ..errors import DeviceError, OutOfDeviceMemory
-from .board import Board
 from .mailbox import Mailbox
+from .soc import Board
 
 __all__ = [
     "BACKENDS",

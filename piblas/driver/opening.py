@@ -14,16 +14,16 @@ from typing import List, Optional, Tuple
 
 from .. import config
 from ..errors import DeviceBusy, DeviceError
-from . import board as boards
-from .board import Board
+from . import soc as boards
 from .hardware import Pi
-from .interrupts import Deferred
 from .launchers import Launcher, MailboxLauncher, RegisterLauncher
 from .lending import DOCTOR, borrow, hand_back, stop_qpus
 from .lock import GpuLock
 from .mailbox import NODE, Mailbox
 from .memory import NAMES, open_backends
 from .pools import pools_for
+from .signals import Deferred
+from .soc import Board
 from .v3d import Registers
 
 __all__ = ["LAUNCHERS", "open_pi"]

@@ -11,8 +11,8 @@ import os
 from typing import List, Tuple
 
 from ..errors import DeviceError, OutOfDeviceMemory
-from .board import Board
 from .memory import Block, MemoryBackend, check_address, close_all, map_file, translated
+from .soc import Board
 
 __all__ = ["CLASS", "UDmaBuf"]
 

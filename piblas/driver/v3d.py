@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..isa import v3d_regs
-from .board import Board
 from .firmware_memory import MEM
+from .soc import Board
 
 __all__ = ["Registers"]
 

@@ -14,10 +14,18 @@ import numpy as np
 
 from ..errors import DeviceError
 from . import abi
-from .board import Board
 from .calls import ioctl
-from .memory import PAGE, Block, MemoryBackend, check_address, close_all, map_file, no_room
-from .memory import translated
+from .memory import (
+    PAGE,
+    Block,
+    MemoryBackend,
+    check_address,
+    close_all,
+    map_file,
+    no_room,
+    translated,
+)
+from .soc import Board
 
 __all__ = ["NODE", "RpiVcsm", "Vcsm"]
 

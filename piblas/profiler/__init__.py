@@ -1,6 +1,6 @@
 """Where the clocks of a launch go: summary, hot instructions, pictures, trace files.
 
-``with piblas.profile() as p:`` collects a report for each launch (:mod:`piblas.blas.record`);
+``with piblas.profile() as p:`` collects a report for each launch (:mod:`piblas.record`);
 with ``detail=True`` the device also counts what every instruction cost and what every QPU did when.
 From these reports come
 

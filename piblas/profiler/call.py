@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Dict, List, Optional
 
-from ..blas import record
+from .. import record
 from ..driver import collect
 from ..errors import PiblasError
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 
-from ..driver import board
+from ..driver import soc
 from ..driver.device import Device
 from ..errors import PiblasError
 from ..isa.counters import COUNTERS
@@ -22,7 +22,7 @@ def _machine(device: Device) -> Dict[str, Any]:
     uname = os.uname()
     found: Dict[str, Any] = {
         "device": device.name,
-        "model": board.model() or "?",
+        "model": soc.model() or "?",
         "kernel": f"{uname.release} {uname.version} {uname.machine}",
         "python": platform.python_version(),
         "numpy": np.__version__,

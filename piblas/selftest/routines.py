@@ -8,7 +8,9 @@ from typing import Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
 
-from ..blas import devices, generic, record
+from .. import record
+from ..blas import functions
+from ..dispatch import devices
 from ..driver.device import Device
 from ..errors import PiblasError
 from ..kernels import spec
@@ -117,7 +119,7 @@ def _gemm(shape: Tuple[int, int, int], f: Any) -> Pair:
 def _one(device: Device, name: str, size: str, run: Callable[[Any], Pair]) -> Checked:
     with devices.use(device), record.Profile() as profile:
         try:
-            got, wanted, bound = run(generic.function(name))
+            got, wanted, bound = run(functions.function(name))
         except PiblasError as error:
             return Checked(name, size, 0.0, bool(profile.reports), 0.0, str(error))
     difference = np.abs(np.asarray(got, np.float64) - wanted)

@@ -7,7 +7,7 @@ from typing import Any, Dict
 import numpy as np
 import scipy.linalg.blas
 
-from ..blas.tuned import FIGURES, with_figures
+from ..dispatch.tuned import FIGURES, with_figures
 from ..selftest.host import host_times
 from .step import Bench, Step, best
 

@@ -3,7 +3,7 @@
 On a board each call is timed on both processors.  What the QPUs took (``RunReport.seconds``)
 beside the stored prediction gives a factor for the kernel, what the call took beside that one for
 staging, and the CPU's time one for the CPU: geometric means over the sizes
-(:class:`piblas.blas.boards.Factors`).  On the emulator only the kernel is known; it is simulated.
+(:class:`piblas.dispatch.boards.Factors`).  On the emulator only the kernel is known, simulated.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Optional
 
-from ..blas import devices, dispatch, generic, predictions, record
-from ..blas.boards import Board, Factors
-from ..blas.dispatch import Call
-from ..blas.routines import ROUTINES
-from ..blas.tuned import ROUTINES as SECTION
+from .. import record
+from ..blas import functions
+from ..dispatch import choose, devices, predictions
+from ..dispatch.boards import Board, Factors
+from ..dispatch.choose import Call
+from ..dispatch.tuned import ROUTINES as SECTION
 from ..errors import PiblasError
+from ..routines import ROUTINES
 from .step import Bench, Step, best
 
 __all__ = ["STEP", "crossover"]
@@ -41,7 +43,7 @@ def _model(board: Board, routine: str, sizes: Dict[str, int]) -> Dict[str, float
     plain = board._replace(factors={})
     kernel = predictions.seconds(routine, board.clock, sizes)
     launching = board.launch * predictions.launches(routine, sizes)
-    seconds = dispatch.predict(Call(routine, sizes), plain)
+    seconds = choose.predict(Call(routine, sizes), plain)
     return {
         "kernel": kernel or 0.0,
         "staging": seconds["qpu"] - launching - (kernel or 0.0) if "qpu" in seconds else 0.0,
@@ -51,7 +53,7 @@ def _model(board: Board, routine: str, sizes: Dict[str, int]) -> Dict[str, float
 
 def _one(at: Bench, routine: str, n: int) -> Optional[Dict[str, Any]]:
     """A routine at one size: seconds, and the model's; None where the QPUs have nothing to do."""
-    sizes, function = _sizes(routine, n), generic.function(routine)
+    sizes, function = _sizes(routine, n), functions.function(routine)
     call = at.prepare(routine, function, sizes)
     row: Dict[str, Any] = {"n": n, "model": _model(at.board, routine, sizes)}
     with devices.use(at.device):
@@ -100,7 +102,7 @@ def crossover(routine: str, board: Board, resident: bool = False) -> Optional[in
     where there is none."""
 
     def wins(n: int) -> bool:
-        seconds = dispatch.predict(Call(routine, _sizes(routine, n), resident), board)
+        seconds = choose.predict(Call(routine, _sizes(routine, n), resident), board)
         return seconds.get("qpu", math.inf) < seconds["cpu"]
 
     low, high = 0, LARGEST[ROUTINES[routine].level]

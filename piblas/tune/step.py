@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-from ..blas.boards import Board
+from ..dispatch.boards import Board
 from ..driver.device import Device
 
 __all__ = ["Bench", "Step", "best"]

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("numba")
 
 from bench import predict
-from piblas.blas import predictions
-from piblas.blas.routines import KERNELS
+from piblas.dispatch import predictions
+from piblas.routines import KERNELS
 
 ANEW = "python -m bench predict makes the predictions anew"
 ROWS = predictions.stored()["routines"]

@@ -12,8 +12,10 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import arrays, devices, dispatch, level3, qpu2
+from piblas.blas import level3, qpu2
+from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
+from piblas.host import arrays
 
 F32 = np.float32
 ASKED = "the emulator was asked for"
@@ -517,13 +519,13 @@ def test_sgemm_that_fails_leaves_the_result(device, good, monkeypatch):
 
 def test_dispatch_knows_where_operands_lie(device, monkeypatch):
     asked = []
-    real = dispatch.choose
+    real = choose.choose
 
-    def choose(call, *rest):
+    def watched(call, *rest):
         asked.append((call.routine, call.resident))
         return real(call, *rest)
 
-    monkeypatch.setattr(dispatch, "choose", choose)
+    monkeypatch.setattr(choose, "choose", watched)
     x, a = piblas.array(values(64)), piblas.array(values(64, 64))
     ordinary = values(64)
     piblas.sdot(x, x)

@@ -10,7 +10,7 @@ from test_sgemm_random import F32, Guarded, check_residual, values
 import piblas
 from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
 from piblas.blas import level3
-from piblas.blas.routines import EXTENSIONS
+from piblas.routines import EXTENSIONS
 
 
 @pytest.fixture(params=["cpu", "emulator"])

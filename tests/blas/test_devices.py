@@ -11,7 +11,7 @@ import pytest
 
 import piblas
 from piblas import DeviceError, PiblasError
-from piblas.blas import devices
+from piblas.dispatch import devices
 
 ONE = np.ones((2, 2), np.float32)
 
@@ -199,7 +199,7 @@ def test_closed_at_exit():
         "piblas.use('emulator')\n"
         "print(piblas.sgemm(1, [[2]], [[3]]))\n"
         "import atexit\n"
-        "atexit.register(lambda: print(sorted(piblas.blas.devices._opened)))\n"
+        "atexit.register(lambda: print(sorted(piblas.dispatch.devices._opened)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

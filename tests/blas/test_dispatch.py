@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import piblas
-from piblas import BlasError, Choice
-from piblas.blas import boards, predictions, routines
-from piblas.blas.boards import BOARDS
-from piblas.blas.dispatch import Call, Target, choose, predict
+from piblas import BlasError, Choice, routines
+from piblas.dispatch import boards, predictions
+from piblas.dispatch.boards import BOARDS
+from piblas.dispatch.choose import Call, Target, choose, predict
 
 SMALL = Call("sgemm", {"m": 4, "n": 4, "k": 4})
 LARGE = Call("sgemm", {"m": 512, "n": 512, "k": 512})

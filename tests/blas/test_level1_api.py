@@ -19,8 +19,9 @@ from test_like_scipy import aligned, outcome, vary, which
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import boards, devices, dispatch, level1, qpu1
-from piblas.blas.routines import KERNELS, ROUTINES
+from piblas.blas import level1, qpu1
+from piblas.dispatch import boards, choose, devices
+from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
 NAMES = [name for name in KERNELS if ROUTINES[name].level == 1]
@@ -221,8 +222,8 @@ def test_a_demanded_device_that_fails(emulator, monkeypatch):
 )
 def test_a_found_device_that_fails(gpu, monkeypatch, error, later):
     """The call goes to the CPU, and so do all later ones unless only memory was short."""
-    choice = dispatch.Choice("qpu", "axpy", "so")
-    monkeypatch.setattr(dispatch, "choose", lambda *args: choice)
+    choice = choose.Choice("qpu", "axpy", "so")
+    monkeypatch.setattr(choose, "choose", lambda *args: choice)
     monkeypatch.setattr(qpu1, "saxpy", fails(error))
     y = Y.copy()
     assert piblas.saxpy(X, y) is y
@@ -246,19 +247,19 @@ def test_host_operands_stay_on_the_cpu(gpu, monkeypatch, board):
 def test_staging_never_pays(name, board):
     """Copying a vector to the GPU takes longer than the CPU needs for the whole call."""
     for n in (1, 1000, 10**6, 10**8):
-        seconds = dispatch.predict(dispatch.Call(name, {"n": n}), board)
+        seconds = choose.predict(choose.Call(name, {"n": n}), board)
         assert seconds["cpu"] < seconds["qpu"]
 
 
 def test_prediction_by_hand(monkeypatch):
     """saxpy moves 12 bytes an element; a cached copy of n bytes moves 2 n, at 3 x 134 MiB/s."""
-    monkeypatch.setattr(dispatch.predictions, "seconds", lambda routine, mhz, sizes: 3e-3)
+    monkeypatch.setattr(choose.predictions, "seconds", lambda routine, mhz, sizes: 3e-3)
     n = 10**6
     pi1 = boards.BOARDS["pi1"]
-    resident = dispatch.predict(dispatch.Call("saxpy", {"n": n}, resident=True), pi1)
+    resident = choose.predict(choose.Call("saxpy", {"n": n}, resident=True), pi1)
     assert resident["cpu"] == pytest.approx(5e-6 + 12 * n / (6 * 134 * 2**20))
     assert resident["qpu"] == pytest.approx(100e-6 + 3e-3)
-    staged = dispatch.predict(dispatch.Call("saxpy", {"n": n}), pi1)
+    staged = choose.predict(choose.Call("saxpy", {"n": n}), pi1)
     assert staged["qpu"] == pytest.approx(resident["qpu"] + 12 * n / (134 * 2**20))
 
 
@@ -272,13 +273,13 @@ def test_calls_are_counted(fresh):
         piblas.ddot(X, Y)
         with pytest.raises(BlasError, match="argument n = 100"):
             piblas.sdot(X, Y, 100)  # refused calls are not
-    assert piblas.stats() == piblas.stats() == {"cpu": {dispatch.CPU_ASKED: 4}}
+    assert piblas.stats() == piblas.stats() == {"cpu": {choose.CPU_ASKED: 4}}
     with piblas.use("emulator"):
         piblas.ddot(X, Y)
     with piblas.use("auto"):
         piblas.sdot(X, Y)
     counts = piblas.stats()["cpu"]
-    assert counts.pop(dispatch.CPU_ASKED) == 4 and counts.pop(dispatch.NO_KERNEL) == 1
+    assert counts.pop(choose.CPU_ASKED) == 4 and counts.pop(choose.NO_KERNEL) == 1
     ((reason, calls),) = counts.items()
     assert reason.startswith("no VideoCore IV GPU") and calls == 1
     piblas.reset_stats()
@@ -298,13 +299,13 @@ def test_threads_lose_no_count(fresh):
             thread.start()
         while any(thread.is_alive() for thread in threads):
             piblas.stats()  # reading does not disturb
-        assert piblas.stats() == {"cpu": {dispatch.CPU_ASKED: 8000}}
+        assert piblas.stats() == {"cpu": {choose.CPU_ASKED: 8000}}
 
 
 def test_the_environment_is_heeded(fresh, monkeypatch):
     monkeypatch.setenv("PIBLAS_DEVICE", "cpu")
     piblas.sdot(X, Y)
-    assert piblas.stats() == {"cpu": {dispatch.CPU_ASKED: 1}}
+    assert piblas.stats() == {"cpu": {choose.CPU_ASKED: 1}}
 
 
 def test_a_demanded_device_that_is_missing(fresh):

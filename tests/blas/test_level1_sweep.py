@@ -20,9 +20,9 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError
-from piblas.blas.routines import KERNELS, ROUTINES
 from piblas.driver import Emulator
 from piblas.kernels import asum, axpy, dot, nrm2, rot, scal
+from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
 GUARD = F32(-7.25e21)

@@ -16,7 +16,7 @@ from test_like_scipy import outcome, which
 
 import piblas
 from piblas import BlasError
-from piblas.blas.routines import ROUTINES
+from piblas.routines import ROUTINES
 
 F32 = np.float32
 SIZE = 24

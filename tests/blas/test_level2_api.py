@@ -13,10 +13,11 @@ from test_like_scipy import aligned, outcome, vary, which
 
 import piblas
 from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import devices, dispatch, level1, level2, qpu2
-from piblas.blas.routines import KERNELS, ROUTINES
+from piblas.blas import level1, level2, qpu2
+from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
 from piblas.kernels import trsv
+from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
 NAMES = [name for name in KERNELS if ROUTINES[name].level == 2]
@@ -544,8 +545,8 @@ def test_a_found_device_that_is_full(fresh, monkeypatch):
     """The call goes to the CPU."""
     monkeypatch.setattr(devices, "_open", lambda name: object())
     monkeypatch.setattr(devices, "lock", lambda device: devices._lock)
-    choice = dispatch.Choice("qpu", "gemv", "so")
-    monkeypatch.setattr(dispatch, "choose", lambda *args: choice)
+    choice = choose.Choice("qpu", "gemv", "so")
+    monkeypatch.setattr(choose, "choose", lambda *args: choice)
 
     def fails(*args, **kwargs):
         raise OutOfDeviceMemory("full")

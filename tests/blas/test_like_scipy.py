@@ -16,8 +16,8 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError
-from piblas.blas.describe import TYPES
-from piblas.blas.routines import ROUTINES
+from piblas.blas.docstrings import TYPES
+from piblas.routines import ROUTINES
 
 # sgemm has checks of its own and is compared in test_sgemm*.py.
 NAMES = [name for name in ROUTINES if hasattr(blas, name) and name != "sgemm"]

@@ -16,7 +16,7 @@ from test_like_scipy import outcome
 
 import piblas
 from piblas import BlasError
-from piblas.blas.routines import KERNELS, ROUTINES
+from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
 N, K = 6, 2

@@ -12,8 +12,8 @@ import pytest
 from scipy.linalg import blas
 
 import piblas
-from piblas import BlasError
-from piblas.blas import cpu, generic, routines
+from piblas import BlasError, routines
+from piblas.blas import functions, scipy_blas
 
 # What SciPy's module exports: the Fortran wrappers, and its own helpers.
 WRAPPERS = sorted(
@@ -92,10 +92,10 @@ def test_no_name_that_this_scipy_lacks(monkeypatch):
     for module in (piblas, piblas.blas):
         with pytest.raises(AttributeError, match="has no attribute 'sgemmm'"):
             module.sgemmm  # noqa: B018
-    less = {name: value for name, value in cpu.functions().items() if name != "zcopy"}
-    monkeypatch.setattr(cpu, "functions", lambda: less)
-    monkeypatch.delitem(generic._made, "zcopy", raising=False)
-    assert generic.function("zcopy") is None and "zcopy" not in generic.exported()
+    less = {name: value for name, value in scipy_blas.functions().items() if name != "zcopy"}
+    monkeypatch.setattr(scipy_blas, "functions", lambda: less)
+    monkeypatch.delitem(functions._made, "zcopy", raising=False)
+    assert functions.function("zcopy") is None and "zcopy" not in functions.exported()
 
 
 def test_importing_piblas_does_not_import_scipy():
@@ -117,7 +117,7 @@ def test_get_blas_funcs():
     gemv, dot = piblas.get_blas_funcs(("gemv", "dotc"), arrays)
     assert (gemv, dot) == (piblas.sgemv, piblas.sdot)
     for mine, theirs in zip((gemv, dot), blas.get_blas_funcs(("gemv", "dotc"), arrays)):
-        for name in generic.ATTRIBUTES:
+        for name in functions.ATTRIBUTES:
             assert getattr(mine, name) == getattr(theirs, name)
     assert gemv.typecode == gemv.prefix == "s" and gemv.dtype == np.float32
     assert piblas.get_blas_funcs("gemm", dtype="f") is piblas.sgemm
@@ -146,11 +146,11 @@ def test_functions_of_another_build():
             return "64"
 
     original = Routine64()
-    made = generic.wrap(original)
-    assert made is generic.wrap(original) is not piblas.saxpy
+    made = functions.wrap(original)
+    assert made is functions.wrap(original) is not piblas.saxpy
     assert made(1, 2) == "64" and made.__name__ == "saxpy"
-    assert generic.wrap(made) is made
-    assert generic.wrap(piblas.saxpy) is piblas.saxpy
+    assert functions.wrap(made) is made
+    assert functions.wrap(piblas.saxpy) is piblas.saxpy
 
 
 @pytest.mark.parametrize("kinds", ["f", "d", "F", "D", "fd", "fD", "Fd", "i", "?"])

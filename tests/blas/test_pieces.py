@@ -7,7 +7,8 @@ import pytest
 
 import piblas
 from piblas import DeviceError
-from piblas.blas import pieces, qpu
+from piblas.blas import qpu
+from piblas.host import limits
 from piblas.kernels import gemm_data, reference, update
 
 
@@ -15,22 +16,22 @@ from piblas.kernels import gemm_data, reference, update
 @pytest.mark.parametrize("share", [0.3, 1.0, 3.7, 1000.0])
 def test_blocks_cover_the_result_once(m, n, share):
     cover = np.zeros((m, n), int)
-    cut = pieces.blocks(m, n, 0.4 * share, 0.4)
+    cut = limits.blocks(m, n, 0.4 * share, 0.4)
     for rows, columns in cut:
         cover[rows, columns] += 1
-        assert rows.start % pieces.UNIT == columns.start % pieces.UNIT == 0
+        assert rows.start % limits.UNIT == columns.start % limits.UNIT == 0
     assert (cover == 1).all()
     assert share > 1 or len(cut) == 1
     for rows, columns in cut:
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        smallest = height <= pieces.UNIT and width <= pieces.UNIT
+        smallest = height <= limits.UNIT and width <= limits.UNIT
         # Rounding up to whole units may add one unit in each direction.
-        spare = (1 + pieces.UNIT / height) * (1 + pieces.UNIT / width)
+        spare = (1 + limits.UNIT / height) * (1 + limits.UNIT / width)
         assert smallest or 0.4 * share * height * width / (m * n) <= 0.4 * spare
 
 
 def test_no_limit_is_one_launch():
-    assert pieces.blocks(5000, 5000, 100.0, None) == [(slice(0, 5000), slice(0, 5000))]
+    assert limits.blocks(5000, 5000, 100.0, None) == [(slice(0, 5000), slice(0, 5000))]
 
 
 @pytest.fixture
@@ -85,25 +86,25 @@ def test_a_failure_half_way_leaves_the_result_alone(limited, monkeypatch, fresh)
 @pytest.mark.parametrize("unit", [1, 12])
 def test_runs_cover_the_list_once(unit):
     costs = np.random.default_rng(1).uniform(0, 0.1, 300).tolist()
-    cut = pieces.runs(costs, 0.4, unit)
+    cut = limits.runs(costs, 0.4, unit)
     assert [at for part in cut for at in part] == list(range(300))
     assert len(cut) > 10 and all(part.start % unit == 0 for part in cut)
     for part in cut:
         assert sum(costs[at] for at in part) <= 0.4 or len(part) == unit
-    assert pieces.runs(costs, None) == pieces.runs(costs, 100.0) == [range(300)]
-    assert pieces.runs([1.0, 1.0, 1.0], 0.4) == [range(0, 1), range(1, 2), range(2, 3)]
-    assert pieces.runs([], 0.4) == [range(0)]
+    assert limits.runs(costs, None) == limits.runs(costs, 100.0) == [range(300)]
+    assert limits.runs([1.0, 1.0, 1.0], 0.4) == [range(0, 1), range(1, 2), range(2, 3)]
+    assert limits.runs([], 0.4) == [range(0)]
 
 
 @pytest.mark.parametrize("n", [1, 16384, 100_000])
 @pytest.mark.parametrize("share", [0.5, 1.5, 40.0, 1e9])
 def test_slices_cover_a_vector_once(n, share):
-    cut = pieces.slices(n, 0.4 * share, 0.4)
+    cut = limits.slices(n, 0.4 * share, 0.4)
     assert np.array_equal(np.concatenate([np.arange(n)[part] for part in cut]), np.arange(n))
-    assert all(part.start % pieces.SLICE == 0 for part in cut)
+    assert all(part.start % limits.SLICE == 0 for part in cut)
     for part in cut:
         length = part.stop - part.start
-        assert share * length / n <= 1 or length <= pieces.SLICE
+        assert share * length / n <= 1 or length <= limits.SLICE
     assert share > 1 or len(cut) == 1
 
 
@@ -155,7 +156,7 @@ NEARLY = {
 def launched(call, device, longest, monkeypatch):
     """(result, seconds of each launch that a report stands for)."""
     monkeypatch.setattr(device, "longest_launch", longest, raising=False)
-    monkeypatch.setattr(pieces, "SLICE", 512)
+    monkeypatch.setattr(limits, "SLICE", 512)
     monkeypatch.setattr(update, "WIDTH", 64)
     real, seconds = type(device).execute, []
 
@@ -196,7 +197,7 @@ def test_launches_are_short(name, device, fresh, monkeypatch):
 def test_special_values_are_noticed_in_every_launch(name, device, fresh, monkeypatch):
     """Inf in what the first or the last launch reads."""
     monkeypatch.setattr(device, "longest_launch", 2e-5, raising=False)
-    monkeypatch.setattr(pieces, "SLICE", 512)
+    monkeypatch.setattr(limits, "SLICE", 512)
     for at in (0, -1):
         a, _, _, x, y = operands()
         long, other = long_vectors()

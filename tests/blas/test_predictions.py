@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from piblas.blas import predictions
+from piblas.dispatch import predictions
 
 ROW = {
     "kernel": "k",

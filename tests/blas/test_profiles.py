@@ -9,7 +9,7 @@ import os
 import pytest
 
 from piblas import PiblasError, config
-from piblas.blas import profiles
+from piblas.dispatch import profiles
 
 
 @pytest.fixture

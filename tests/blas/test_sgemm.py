@@ -11,8 +11,9 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import devices, level3
-from piblas.blas.args import ComplexWarning
+from piblas.blas import level3
+from piblas.blas.arguments import ComplexWarning
+from piblas.dispatch import devices
 
 F32 = np.float32
 

@@ -11,12 +11,13 @@ import pytest
 
 import piblas
 from piblas import EmulatorFault, OutOfDeviceMemory
-from piblas.blas import arrays, qpu
+from piblas.blas import qpu
 from piblas.driver import Emulator
-from piblas.driver.board import Board
 from piblas.driver.hardware import Pi
 from piblas.driver.memory import Block, MemoryBackend
 from piblas.driver.pools import pools_for
+from piblas.driver.soc import Board
+from piblas.host import arrays
 from piblas.kernels import axpy, scal
 
 F32 = np.float32

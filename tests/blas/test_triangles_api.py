@@ -10,8 +10,9 @@ from test_like_scipy import aligned, outcome, random_call, which
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import devices, level1, level3, triangles
-from piblas.blas.routines import ROUTINES
+from piblas.blas import level1, level3, triangles
+from piblas.dispatch import devices
+from piblas.routines import ROUTINES
 
 F32 = np.float32
 NAMES = ("ssymm", "ssyrk", "ssyr2k", "strmm", "strsm")

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 import piblas
-from piblas.blas import boards, devices, predictions, profiles, tuned
-from piblas.blas.dispatch import Call, predict
+from piblas.dispatch import boards, devices, predictions, profiles, tuned
+from piblas.dispatch.choose import Call, predict
 
 SIZES = {"m": 64, "n": 64, "k": 64}
 FIGURES = {"clock": 300, "copy": 500.0, "cached": 900, "cpu": 0.5, "launch": 2e-5, "call": 1e-6}

@@ -14,11 +14,11 @@ import pytest
 pytest.importorskip("numba")
 
 import piblas
-from piblas.blas.routines import ROUTINES
 from piblas.cli import calls
 from piblas.driver import Emulator
 from piblas.isa.timing import SETS
 from piblas.kernels import spec
+from piblas.routines import ROUTINES
 
 GEMM = [(16, 48, 32), (64, 64, 64), (96, 96, 100), (50, 70, 33), (192, 192, 64)]
 SHAPES = {

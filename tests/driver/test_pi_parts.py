@@ -16,7 +16,7 @@ import threading
 import numpy as np
 import pytest
 
-from piblas.driver import board, interrupts, launchers, lock, memory, opening, pools
+from piblas.driver import launchers, lock, memory, opening, pools, signals, soc
 from piblas.errors import DeviceBusy, DeviceError, DeviceMissing, OutOfDeviceMemory
 
 # --- pools ----------------------------------------------------------------------------------------
@@ -134,8 +134,8 @@ def test_memory_with_views_stays():
 
 # --- addresses, boards ----------------------------------------------------------------------------
 
-PI1 = board.Board("Raspberry Pi Model B Rev 2", "BCM2835", 0x20000000, 0x80000000)
-PI3 = board.Board("Raspberry Pi 3 Model B", "BCM2837", 0x3F000000, 0xC0000000)
+PI1 = soc.Board("Raspberry Pi Model B Rev 2", "BCM2835", 0x20000000, 0x80000000)
+PI3 = soc.Board("Raspberry Pi 3 Model B", "BCM2837", 0x3F000000, 0xC0000000)
 
 
 @pytest.mark.parametrize("alias", [0x40000000, 0x80000000, 0xC0000000])
@@ -167,7 +167,7 @@ def tree(monkeypatch, tmp_path, compatible, ranges=b"", dma=b"", name=b"A board\
         (tmp_path / "soc" / "ranges").write_bytes(ranges)
     if dma:
         (tmp_path / "soc" / "dma-ranges").write_bytes(dma)
-    monkeypatch.setattr(board, "TREE", str(tmp_path))
+    monkeypatch.setattr(soc, "TREE", str(tmp_path))
 
 
 def test_a_board_of_the_device_tree(monkeypatch, tmp_path):
@@ -176,7 +176,7 @@ def test_a_board_of_the_device_tree(monkeypatch, tmp_path):
         cells(0x7E000000, 0x20000000, 0x02000000), cells(0x80000000, 0, 0x20000000),
         b"Raspberry Pi Zero Rev 1.3\0",
     )  # fmt: skip
-    found = board.require()
+    found = soc.require()
     assert found == ("Raspberry Pi Zero Rev 1.3", "BCM2835", 0x20000000, 0x80000000, "")
     assert found.v3d == 0x20C00000
 
@@ -187,12 +187,12 @@ def test_a_tree_of_mainline(monkeypatch, tmp_path):
         monkeypatch, tmp_path, b"raspberrypi,3-model-b\0brcm,bcm2837\0",
         cells(0x7E000000, 0, 0x3F000000, 0x1000000), cells(0xC0000000, 0, 0x3F000000),
     )  # fmt: skip
-    assert board.require()[1:4] == ("BCM2837", 0x3F000000, 0xC0000000)
+    assert soc.require()[1:4] == ("BCM2837", 0x3F000000, 0xC0000000)
 
 
 def test_a_tree_without_ranges(monkeypatch, tmp_path):
     tree(monkeypatch, tmp_path, b"raspberrypi,2-model-b\0brcm,bcm2836\0")
-    assert board.require()[1:4] == ("BCM2836", 0x3F000000, 0xC0000000)
+    assert soc.require()[1:4] == ("BCM2836", 0x3F000000, 0xC0000000)
 
 
 @pytest.mark.parametrize(
@@ -201,16 +201,16 @@ def test_a_tree_without_ranges(monkeypatch, tmp_path):
 def test_other_gpus(monkeypatch, tmp_path, chip, gpu):
     tree(monkeypatch, tmp_path, b"raspberrypi,x\0brcm," + chip + b"\0", name=b"Raspberry Pi X\0")
     with pytest.raises(DeviceMissing, match=f"Raspberry Pi X .* has a {gpu}"):
-        board.require()
+        soc.require()
 
 
 def test_other_computers(monkeypatch, tmp_path):
     tree(monkeypatch, tmp_path, b"acme,board\0acme,soc\0", name=b"Acme One\0")
     with pytest.raises(DeviceMissing, match="this is a 'Acme One'"):
-        board.require()
-    monkeypatch.setattr(board, "TREE", str(tmp_path / "nowhere"))
+        soc.require()
+    monkeypatch.setattr(soc, "TREE", str(tmp_path / "nowhere"))
     with pytest.raises(DeviceMissing, match="no VideoCore IV GPU: .* no device tree"):
-        board.require()
+        soc.require()
 
 
 @pytest.mark.parametrize(
@@ -323,8 +323,8 @@ def raising():
 def test_an_interrupt_waits_for_the_end_of_the_block(raising):
     steps = []
     with pytest.raises(KeyboardInterrupt):
-        with interrupts.Deferred() as outer:
-            with interrupts.Deferred() as inner:
+        with signals.Deferred() as outer:
+            with signals.Deferred() as inner:
                 os.kill(os.getpid(), signal.SIGINT)
                 steps.append(inner.pending)
             steps.append(outer.pending)
@@ -337,7 +337,7 @@ def test_handlers_come_back_after_an_exception():
     seen = []
     old = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
     try:
-        with pytest.raises(ValueError), interrupts.Deferred():
+        with pytest.raises(ValueError), signals.Deferred():
             os.kill(os.getpid(), signal.SIGUSR1)
             assert seen == []
             raise ValueError
@@ -352,7 +352,7 @@ def test_other_threads_defer_nothing():
     done = []
 
     def work():
-        with interrupts.Deferred() as deferred:
+        with signals.Deferred() as deferred:
             done.append(deferred.pending)
 
     thread = threading.Thread(target=work)

@@ -8,10 +8,10 @@ import types
 
 import pytest
 
-from piblas.driver import board, vcsm
+from piblas.driver import soc, vcsm
 from piblas.errors import DeviceError
 
-PI2 = board.Board("Raspberry Pi 2 Model B", "BCM2836", 0x3F000000, 0xC0000000)
+PI2 = soc.Board("Raspberry Pi 2 Model B", "BCM2836", 0x3F000000, 0xC0000000)
 
 
 class Package:

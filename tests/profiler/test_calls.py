@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.linalg.blas
 
-from piblas.blas.routines import ROUTINES
 from piblas.cli import calls
 from piblas.cli import profile as command
+from piblas.routines import ROUTINES
 
 
 @pytest.mark.parametrize("options", [calls.Options(), calls.Options(0.5, 2.0, "tn")])

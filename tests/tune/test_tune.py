@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from piblas.blas import boards, devices, dispatch, predictions, profiles
-from piblas.blas.boards import Factors
 from piblas.cli import main
+from piblas.dispatch import boards, choose, devices, predictions, profiles
+from piblas.dispatch.boards import Factors
 from piblas.tune import STEPS, routines
 
 PI1 = boards.BOARDS["pi1"]
@@ -68,7 +68,7 @@ def test_crossover_is_where_the_prediction_turns(monkeypatch, resident):
 
     def wins(n):
         sizes = {"m": n, "n": n, "k": n}
-        seconds = dispatch.predict(dispatch.Call("sgemm", sizes, resident), PI1)
+        seconds = choose.predict(choose.Call("sgemm", sizes, resident), PI1)
         return seconds["qpu"] < seconds["cpu"]
 
     assert wins(n) and not wins(n - 1)

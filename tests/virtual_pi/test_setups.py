@@ -88,7 +88,7 @@ os.environ["PIBLAS_PROFILES"] = sys.argv[1]
 from piblas.cli import main
 code = main(["tune", "--quick", "--routine", "saxpy", "--routine", "sgemm", "--json"])
 import piblas
-from piblas.blas import devices
+from piblas.dispatch import devices
 print(json.dumps([devices.board().tuned, devices.board().launch, piblas.why("saxpy", n=9).seconds]))
 sys.exit(code)
 """

@@ -39,7 +39,7 @@ def directory() -> str:
 
 
 def path(board: str) -> str:
-    """The file of a board, named as in :data:`piblas.blas.boards.BOARDS`."""
+    """The file of a board, named as in :data:`piblas.dispatch.boards.BOARDS`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", board):
         raise PiblasError(f"{board!r} is no name of a board")
     return os.path.join(directory(), f"{board}.json")

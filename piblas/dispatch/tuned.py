@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any, Dict
 
+from ..record import log
 from . import profiles
 from .boards import Board, Factors
-from .record import log
 
 __all__ = ["FIGURES", "ROUTINES", "tuned", "with_factors", "with_figures"]
 

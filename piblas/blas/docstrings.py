@@ -6,7 +6,7 @@ import inspect
 import textwrap
 from typing import Dict, List
 
-from .routines import Routine
+from ..routines import Routine
 
 __all__ = ["docstring", "signature"]
 

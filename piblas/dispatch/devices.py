@@ -27,9 +27,9 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional
 from .. import config
 from ..driver.device import Device, open_device
 from ..errors import DeviceError, DeviceMissing
-from . import boards, dispatch
-from .dispatch import Target
-from .record import log, tally
+from ..record import log, tally
+from . import boards, choose
+from .choose import Target
 
 __all__ = [
     "NAMES",
@@ -157,15 +157,15 @@ def resolve() -> None:
     """Work out the elements of :func:`counters` for the present target."""
     with _lock:
         wanted = _wanted()
-        reasons = [dispatch.NO_KERNEL, "", "", ""]
+        reasons = [choose.NO_KERNEL, "", "", ""]
         if wanted == "cpu":
-            reasons = 4 * [dispatch.CPU_ASKED]
+            reasons = 4 * [choose.CPU_ASKED]
         elif wanted == "auto":
             target = found()
             reasons[1:] = 3 * [target.missing]
             if not target.missing and not _arrays:
                 # Vectors in ordinary memory: staging them never pays, whatever their length.
-                choice = dispatch.choose(dispatch.Call("saxpy", {"n": 1}), target, board())
+                choice = choose.choose(choose.Call("saxpy", {"n": 1}), target, board())
                 reasons[1] = choice.reason if choice.backend == "cpu" else ""
         for each, reason in zip(_counters, reasons):
             each[0] = tally("cpu", reason).counter if reason else None

@@ -20,9 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional
 
+from ..routines import ROUTINES
 from . import boards, predictions
 from .boards import Board
-from .routines import ROUTINES
 
 __all__ = ["Call", "Choice", "Target", "choose", "predict"]
 

@@ -1,7 +1,7 @@
 """Any routine as a function: SciPy's on the CPU, through one short path, or its QPU kernel.
 
 The path is short because a small call costs as little as 0.1 us in SciPy.  Where no call can reach
-a QPU (see :func:`piblas.blas.devices.counters`) the arguments go to SciPy as they came; what is
+a QPU (see :func:`piblas.dispatch.devices.counters`) the arguments go to SciPy as they came; what is
 added is one call of a Python function and one step of a counter (``bench.cpu_overhead`` measures
 it).  Where calls are dispatched, :mod:`piblas.blas.level1`, :mod:`piblas.blas.level2` and, at
 level 3, :mod:`piblas.blas.triangles` take the call or leave it to SciPy.
@@ -13,9 +13,10 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
+from ..dispatch import devices
 from ..errors import BlasError
-from . import cpu, describe, devices, refuse
-from .routines import EXTENSIONS, ROUTINES, Routine
+from ..routines import EXTENSIONS, ROUTINES, Routine
+from . import docstrings, scipy_blas, scipy_errors
 
 __all__ = ["ATTRIBUTES", "exported", "function", "wrap"]
 
@@ -29,8 +30,8 @@ _foreign: Dict[Any, Any] = {}
 def exported() -> List[str]:
     """The names of ``scipy.linalg.blas`` as installed, its routines and its two helpers, and
     piblas's own extensions."""
-    routines = sorted(name for name in cpu.functions() if name in ROUTINES)
-    return routines + sorted(cpu.helpers()) + list(EXTENSIONS)
+    routines = sorted(name for name in scipy_blas.functions() if name in ROUTINES)
+    return routines + sorted(scipy_blas.helpers()) + list(EXTENSIONS)
 
 
 def function(name: str) -> Any:
@@ -38,13 +39,13 @@ def function(name: str) -> Any:
     made = _made.get(name)
     if made is not None:
         return made
-    if name in ROUTINES and name in cpu.functions():
+    if name in ROUTINES and name in scipy_blas.functions():
         if name == "sgemm":
             from .level3 import sgemm
 
             made = sgemm
         else:
-            made = _make(ROUTINES[name], cpu.functions()[name])
+            made = _make(ROUTINES[name], scipy_blas.functions()[name])
     elif name in EXTENSIONS:
         from . import batch
 
@@ -54,7 +55,7 @@ def function(name: str) -> Any:
 
         made = get_blas_funcs()
     elif name == "find_best_blas_type":
-        made = cpu.helpers()[name]
+        made = scipy_blas.helpers()[name]
     # Two threads may make one at the same time; the first stays.
     return None if made is None else _made.setdefault(name, made)
 
@@ -62,7 +63,7 @@ def function(name: str) -> Any:
 def wrap(original: Any) -> Any:
     """The function of piblas for one of SciPy's, as found by ``get_blas_funcs``."""
     name = original.__name__.split()[-1]  # f2py names it "function saxpy"
-    if cpu.functions().get(name) is original:
+    if scipy_blas.functions().get(name) is original:
         return function(name)
     ours = (*_made.values(), *_foreign.values())
     if original in ours or name not in ROUTINES:
@@ -125,7 +126,7 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
             # Without keywords SciPy is spared an empty dictionary: 15 ns of some 200.
             result = scipy(*args, **kwargs) if kwargs else scipy(*args)
         except Exception as error:
-            refused = refuse.convert(row, args, kwargs, error)
+            refused = scipy_errors.convert(row, args, kwargs, error)
             if refused is None:
                 raise
             raise refused from error
@@ -143,7 +144,7 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return scipy(*args, **kwargs)
             except Exception as error:
-                refused = refuse.convert(row, args, kwargs, error)
+                refused = scipy_errors.convert(row, args, kwargs, error)
                 if refused is None:
                     raise
                 raise refused from error
@@ -154,6 +155,6 @@ def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
 
     routine.__name__ = routine.__qualname__ = row.name
     routine.__module__ = "piblas"
-    routine.__doc__ = describe.docstring(row)
-    routine.__signature__ = describe.signature(row)  # type: ignore[attr-defined]
+    routine.__doc__ = docstrings.docstring(row)
+    routine.__signature__ = docstrings.signature(row)  # type: ignore[attr-defined]
     return routine

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from ..errors import BlasError
+from .errors import BlasError
 
 __all__ = ["EXTENSIONS", "HELPERS", "KERNELS", "ROUTINES", "Routine", "sizes"]
 

@@ -11,8 +11,8 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError, PiblasError
-from piblas.blas import refuse
-from piblas.blas.routines import ROUTINES
+from piblas.blas import scipy_errors
+from piblas.routines import ROUTINES
 
 F32 = np.float32
 X, Y = np.arange(5, dtype=F32), np.ones(5, F32)
@@ -112,14 +112,15 @@ def test_other_errors_pass():
         warnings.simplefilter("error")
         with pytest.raises(Warning, match="discards the imaginary part"):
             piblas.ddot(X + 1j, Y)
-    assert refuse.convert(ROUTINES["sdot"], (X, Y), {}, MemoryError()) is None
+    assert scipy_errors.convert(ROUTINES["sdot"], (X, Y), {}, MemoryError()) is None
 
 
 def test_an_argument_that_nobody_names():
-    error = refuse.convert(ROUTINES["sdot"], (X, None), {}, ValueError("no reason"))
+    error = scipy_errors.convert(ROUTINES["sdot"], (X, None), {}, ValueError("no reason"))
     assert (error.argument, error.value) == ("of unknown name", None)
     assert str(error) == "sdot: argument of unknown name = None: no reason"
-    long = refuse.convert(ROUTINES["sdot"], (list(range(99)), "a" * 99), {}, ValueError("(y) too"))
+    arguments = list(range(99)), "a" * 99
+    long = scipy_errors.convert(ROUTINES["sdot"], arguments, {}, ValueError("(y) too"))
     assert len(str(long)) < 100
     words = "1st keyword (n) failed for 1st keyword n: sdot:n=1.5"
-    assert refuse.convert(ROUTINES["sdot"], (X, Y), {}, ValueError(words)).value == "1.5"
+    assert scipy_errors.convert(ROUTINES["sdot"], (X, Y), {}, ValueError(words)).value == "1.5"

@@ -19,7 +19,7 @@ import math
 import os
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .routines import ROUTINES
+from ..routines import ROUTINES
 
 __all__ = ["PATH", "clocks", "entry", "launches", "seconds", "stored"]
 

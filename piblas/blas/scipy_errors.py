@@ -13,8 +13,8 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from ..errors import BlasError, brief
-from . import describe
-from .routines import Routine
+from ..routines import Routine
+from . import docstrings
 
 __all__ = ["blas_error", "convert"]
 
@@ -39,7 +39,7 @@ def convert(
     if isinstance(error, BlasError) or not blas_error(error):
         return None
     try:
-        given = describe.signature(row).bind(*args, **kwargs).arguments
+        given = docstrings.signature(row).bind(*args, **kwargs).arguments
     except TypeError:
         return None
     text = str(error)
@@ -84,7 +84,7 @@ def _inconvertible(row: Routine, given: Dict[str, Any]) -> Optional[str]:
         try:
             if isinstance(value, int) and not -(2**31) <= value < 2**31:
                 return name
-            np.asarray(value, dtype=describe.TYPES[row.type])
+            np.asarray(value, dtype=docstrings.TYPES[row.type])
         except (TypeError, ValueError, OverflowError):
             return name
     return None

@@ -23,9 +23,9 @@ from typing import Any, Deque, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from ..dispatch import devices
 from ..driver.device import Buffer, BufferProgram, Device, LoadedProgram, on_shortage
 from ..errors import BlasError, brief
-from . import devices
 
 __all__ = [
     "DeviceArray",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
+from .. import routines
 from ..errors import BlasError
-from . import boards, devices, routines
-from .dispatch import Call, Choice, Target, choose
+from . import boards, devices
+from .choose import Call, Choice, Target, choose
 
 __all__ = ["why"]
 

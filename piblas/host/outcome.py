@@ -1,0 +1,25 @@
+"""What may come of a call on a device other than its result."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from ..driver.device import RunReport
+
+__all__ = ["CpuNeeded", "NOT_FINITE", "OVERFLOW", "SINGULAR", "SORT_OUT", "TINY", "WATCHED"]
+
+SORT_OUT = "arguments that only SciPy sorts out"
+WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+NOT_FINITE = "an operand holds Inf or NaN, which QPUs do not treat as IEEE 754 does"
+OVERFLOW = "the result overflows, which QPUs do not treat as IEEE 754 does"
+SINGULAR = "a triangle with a diagonal element that is 0, or whose reciprocal float32 cannot hold"
+TINY = "all magnitudes so small that QPUs, which flush denormals, lose too much"
+
+
+class CpuNeeded(Exception):
+    """The CPU has to compute the call after all: ``reason`` says why, ``reports`` are those of the
+    launches that took place.  The caller's arrays are as before."""
+
+    def __init__(self, reason: str, reports: Sequence[RunReport] = ()) -> None:
+        super().__init__(reason)
+        self.reason, self.reports = reason, reports
