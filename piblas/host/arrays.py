@@ -29,6 +29,7 @@ from ..errors import BlasError, brief
 
 __all__ = [
     "DeviceArray",
+    "Memory",
     "Place",
     "SPECIAL",
     "array",
@@ -37,6 +38,7 @@ __all__ = [
     "empty",
     "home",
     "keep",
+    "located",
     "place",
     "warn_of_special",
     "zeros",
@@ -55,11 +57,16 @@ _FLOAT32 = np.dtype(np.float32)
 _dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
 
 
-class _Memory:
-    """Owns a buffer: the last base of every array in it."""
+class Memory:
+    """Owns a buffer: the last base of every array in it.
+
+    ``address`` is where the CPU sees its first byte, ``bus_address`` where a QPU does;
+    ``device_key`` is the same for all memory of a device.
+    """
 
     def __init__(self, device: Device, buffer: Buffer) -> None:
-        self.device, self.buffer = device, buffer
+        self.device, self.buffer, self.device_key = device, buffer, id(device)
+        self.bus_address, self.nbytes = buffer.bus_address, buffer.nbytes
         self._bytes = buffer.array(np.uint8)
         self.__array_interface__ = self._bytes.__array_interface__
         self.address: int = self._bytes.__array_interface__["data"][0]
@@ -118,10 +125,21 @@ class Place(NamedTuple):
         return self.buffer.bus_address + self.offset
 
 
-def _memory(value: Any) -> Optional[_Memory]:
+def _memory(value: Any) -> Optional[Memory]:
     while isinstance(value, np.ndarray):
         value = value.base
-    return value if isinstance(value, _Memory) else None
+    return value if isinstance(value, Memory) else None
+
+
+def located(view: np.ndarray) -> Tuple[Memory, int]:
+    """The memory of an array that lies in a device's, and where it begins there, in bytes.
+
+    Only for arrays that :func:`place` knows.
+    """
+    base = view.base
+    while type(base) is not Memory:
+        base = base.base
+    return base, view.__array_interface__["data"][0] - base.address
 
 
 def home(value: Any) -> Optional[Device]:
@@ -201,7 +219,7 @@ def empty(
         return np.empty(sizes, kind, order=order).view(DeviceArray)  # type: ignore[call-overload]
     collect()
     with devices.lock(where):
-        memory = _Memory(where, where.alloc(nbytes))
+        memory = Memory(where, where.alloc(nbytes))
     devices.resident()
     made = np.asarray(memory).view(kind).reshape(sizes, order=order)
     return made.view(DeviceArray)
