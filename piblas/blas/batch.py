@@ -8,7 +8,6 @@ import numpy as np
 
 from ..errors import BlasError
 from . import args, arrays, cpu, devices, dispatch, launch, record
-from .level1 import WATCHED
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
 
 __all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
@@ -189,7 +188,7 @@ def _ordered(factor: float, source: np.ndarray) -> Tuple[str, Optional[np.ndarra
     except qpu1.Watched as watched:
         if watched.report is not None:
             record.report(watched.report)
-        return WATCHED, None
+        return watched.reason, None
     if failed is not None:
         return failed, None
     found: Optional[np.ndarray]

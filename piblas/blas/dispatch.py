@@ -28,6 +28,8 @@ __all__ = ["Call", "Choice", "Target", "choose", "predict"]
 
 CPU_ASKED = "the CPU was asked for"
 NO_KERNEL = "no QPU kernel for this routine"
+WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from . import args as arguments
 from . import arrays, describe, devices, dispatch, launch, record
 from .routines import Routine
 
-__all__ = ["NO_LAUNCH", "SORT_OUT", "WATCHED", "call"]
+__all__ = ["NO_LAUNCH", "SORT_OUT", "call"]
 
 SORT_OUT = "arguments that only SciPy sorts out"
-NO_LAUNCH = "a factor that takes no launch, such as 0"
-WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+NO_LAUNCH = "it takes no launch, as with a factor of 0 or a system of one block"
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -83,7 +82,7 @@ def _launch(
     except qpu1.Watched as watched:
         if watched.report is not None:
             record.report(watched.report)
-        return WATCHED, False, None
+        return watched.reason, False, None
     if reason is not None:
         return reason, False, None
     value, report = (None, done) if plain.results else done

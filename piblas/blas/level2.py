@@ -20,7 +20,8 @@ from ..driver.device import Device, RunReport
 from ..kernels import gemv, ger, symv, syr, trmv, trsv
 from . import args as arguments
 from . import describe, devices, dispatch, launch, qpu2, record
-from .level1 import NO_LAUNCH, SORT_OUT, WATCHED
+from .dispatch import WATCHED
+from .level1 import NO_LAUNCH, SORT_OUT
 from .routines import Routine
 
 __all__ = ["call"]

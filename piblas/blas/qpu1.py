@@ -34,7 +34,7 @@ from ..errors import BlasError
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW
-from . import arrays, pieces
+from . import arrays, dispatch, pieces
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -65,9 +65,9 @@ class Watched(Exception):
     """Inf, NaN or an overflow was met, in the launch of ``report`` or, if that is None, among the
     scalars; nothing has changed."""
 
-    def __init__(self, report: Report) -> None:
-        super().__init__(report)
-        self.report = report
+    def __init__(self, report: Report, reason: str = dispatch.WATCHED) -> None:
+        super().__init__(reason)
+        self.report, self.reason = report, reason
 
 
 def _elements(routine: str, name: str, n: int, x: np.ndarray, inc: int) -> np.ndarray:
@@ -351,10 +351,14 @@ def snrm2(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[float, Repo
     largest = float(nrm2.largest(results))
     if largest == 0:
         return 0.0, report
-    scale = nrm2.scale_for(n, largest) if math.isfinite(largest) else 0.0
-    if scale not in (0.0, 1.0):
+    if not math.isfinite(largest):
+        raise Watched(report)
+    scale = nrm2.scale_for(n, largest)
+    if scale == 0:
+        raise Watched(report, dispatch.TINY)
+    if scale != 1:
         results, report = _reduce(device, nrm2, [scale], of_x)
-    if scale == 0 or overflowed(results[:, : CompensatedSum.ROWS]):
+    if overflowed(results[:, : CompensatedSum.ROWS]):
         raise Watched(report)
     return _rounded(math.sqrt(CompensatedSum.value(results)) / scale), report
 

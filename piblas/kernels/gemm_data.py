@@ -12,6 +12,7 @@ import numpy as np
 
 from . import parts, reference
 from .gemm import KINDS, LANES, LINE, GemmOptions
+from .stream import words_of
 
 __all__ = [
     "Packed",
@@ -334,7 +335,7 @@ class Streams:
         """The words as they lie at bus address ``address``, and the address of each stream."""
         words = np.array(self._words, dtype=np.int64)
         words[self._own] += address
-        return words.astype(np.uint32), [address + 4 * start for start in self._starts]
+        return words_of(words), [address + 4 * start for start in self._starts]
 
     def _tile(self, tile: Tile, meet: List[int]) -> None:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""

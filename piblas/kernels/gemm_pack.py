@@ -31,6 +31,7 @@ from . import parts
 from .gemm import LANES, LINE
 from .gemm_data import Packed
 from .spec import KernelSpec, register
+from .stream import words_of
 
 __all__ = ["Operand", "PackOptions", "QPUS", "SPEC", "Streams"]
 
@@ -194,7 +195,7 @@ def _segment(operand: Operand, cells: Cells, first: int, start: int, **how: int)
     masks = np.where(inside, -1, 0)
     if how["vertical"]:
         offsets, masks = offsets.T, masks.T
-    table = (np.concatenate((offsets, masks)) & 0xFFFFFFFF).astype(np.uint32)
+    table = words_of(np.concatenate((offsets, masks)))
     return Segment(table=table.tobytes(), base=base, **how)  # type: ignore[arg-type]
 
 
@@ -325,6 +326,6 @@ class Streams:
         """The words as they lie at bus address ``address``, and the address of each stream."""
         words = np.array(self._words, dtype=np.int64)
         words[self._own] += address
-        streams = (words & 0xFFFFFFFF).astype(np.uint32)
         tables = np.frombuffer(self._tables, dtype=np.uint32)
-        return np.concatenate((tables, streams)), [address + start for start in self._starts]
+        made = np.concatenate((tables, words_of(words)))
+        return made, [address + start for start in self._starts]

@@ -44,6 +44,7 @@ from ..codegen.operand import Reg
 from . import parts
 from .gemm import LANES, LINE
 from .spec import KernelSpec
+from .stream import words_of
 
 __all__ = [
     "PYVIDEOCORE", "QMKL", "QMKL_FIRST", "SPEC", "Problem", "RivalOptions", "Streams",
@@ -396,7 +397,7 @@ class Streams:
         words[list(self._of_line)] = [address + 4 * place for place in self._of_line.values()]
         words[list(self._of_word)] = [stream + 4 * place for place in self._of_word.values()]
         words = np.concatenate((np.array(self._lines, dtype=np.int64), words))
-        return (words & 0xFFFFFFFF).astype(np.uint32), [stream + 4 * at for at in self._starts]
+        return words_of(words), [stream + 4 * at for at in self._starts]
 
     def _line(self, line: Sequence[int]) -> None:
         self._of_line[len(self._words)] = len(self._lines)

@@ -19,7 +19,7 @@ compute the result itself.  Denormal operands and results count as +0, and -0 as
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -190,8 +190,10 @@ def from_uniforms(asm: Assembler, *names: str) -> List[Any]:
     return registers
 
 
-def words_of(values: Sequence[int]) -> np.ndarray:
-    return np.array([value & 0xFFFFFFFF for value in values], dtype=np.uint32)
+def words_of(values: Union[Sequence[int], np.ndarray]) -> np.ndarray:
+    """Integers of up to 32 bits, of any sign and type, as the words of a stream."""
+    # By way of int64: a 32-bit system's NumPy has int32, and 0xFFFFFFFF is no number of that type.
+    return np.asarray(values, dtype=np.int64).astype(np.uint32)
 
 
 def share(total: int, among: int) -> List[Tuple[int, int]]:

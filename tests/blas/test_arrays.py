@@ -11,8 +11,8 @@ import pytest
 from scipy.linalg import blas
 
 import piblas
-from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import arrays, devices, dispatch, level3, qpu2
+from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
+from piblas.blas import arrays, batch, devices, dispatch, level3, qpu2
 from piblas.driver import Emulator
 
 F32 = np.float32
@@ -126,12 +126,25 @@ def test_without_a_device_they_are_ordinary(target, fresh):
 @pytest.mark.parametrize("call, name", (
     (lambda: piblas.empty(-1), "shape"), (lambda: piblas.zeros((2, "a")), "shape"),
     (lambda: piblas.empty(2.5), "shape"), (lambda: piblas.empty(3, order="Q"), "order"),
+    (lambda: piblas.empty((2**33, 2**33)), "shape"), (lambda: piblas.zeros(2**70), "shape"),
+    (lambda: piblas.empty((0, 2**62, 2**62)), "shape"), (lambda: piblas.empty(10**400), "shape"),
     (lambda: piblas.array([1], order="Z"), "order"), (lambda: piblas.empty(3, object), "dtype"),
     (lambda: piblas.array("text"), "object"), (lambda: piblas.array([[1], [2, 3]]), "object"),
 ))  # fmt: skip
 def test_wrong_arguments(call, name, device):
     with pytest.raises(BlasError, match=f"argument {name}"):
         call()
+
+
+@pytest.mark.parametrize("target", ("cpu", "emulator"))
+def test_a_shape_beyond_any_memory(target, chip, fresh):
+    """Whose size wraps around to 0 in 64 bits."""
+    with piblas.use(chip if target == "emulator" else "cpu"):
+        words = r"empty: argument shape = \(8589934592, 8589934592\): that is 2951479051793528258"
+        with pytest.raises(BlasError, match=words):
+            piblas.empty((2**33, 2**33))
+    with pytest.raises(DeviceError, match="73786976294838206464 bytes at offset 0 does not fit"):
+        chip.alloc(4096).array(np.uint8, (2**33, 2**33))
 
 
 # --- calls ----------------------------------------------------------------------------------------
@@ -437,9 +450,29 @@ def test_special_values_in_place_warn(device):
     np.testing.assert_allclose(y[keep], wanted[keep], atol=1e-6)
     a = piblas.array(np.asfortranarray(SQUARE))
     a[5, 6] = np.nan
-    with pytest.warns(RuntimeWarning, match="ger: Inf, NaN"):
+    with pytest.warns(RuntimeWarning, match="^sger: Inf, NaN"):
         piblas.sger(1.0, V, W, a=a, overwrite_a=1)
     assert np.isinf(a[5, 6]) and np.isinf(a).sum() == 1 and not np.isnan(a).any()
+
+
+@pytest.mark.parametrize(
+    "name, call",
+    (
+        ("sscal", lambda v, m: piblas.sscal(2.0, v)),
+        ("srot", lambda v, m: piblas.srot(v[:M], V, 0.6, 0.8, overwrite_x=1)),
+        ("srotm", lambda v, m: piblas.srotm(v[:M], V, [-1, 2, 3, 4, 5], overwrite_x=1)),
+        ("ssyr", lambda v, m: piblas.ssyr(1.0, V, a=m, overwrite_a=1)),
+        ("ssyr2", lambda v, m: piblas.ssyr2(1.0, V, W, a=m, overwrite_a=1)),
+        ("sspr", lambda v, m: piblas.sspr(M, 1.0, V, v, overwrite_ap=1)),
+        ("sspr2", lambda v, m: piblas.sspr2(M, 1.0, V, W, v, overwrite_ap=1)),
+    ),
+)
+def test_the_warning_names_the_routine(name, call, device):
+    vector, matrix = piblas.array(PACKED), piblas.array(np.asfortranarray(SQUARE))
+    vector[5] = matrix[0, 5] = np.nan
+    with pytest.warns(RuntimeWarning, match=f"^{name}: Inf, NaN"):
+        call(vector, matrix)
+    assert sum(piblas.stats()["emulator"].values()) == 1
 
 
 def test_special_values_elsewhere_are_as_on_the_cpu(device):
@@ -521,3 +554,24 @@ def test_auto_looks_at_vectors_once_some_are_on_a_device(fresh, monkeypatch, chi
     assert piblas.stats()["qpu"] == {"predicted faster on the QPUs": 1}
     piblas.sasum(ordinary)
     assert piblas.stats()["cpu"] == {"predicted faster on the CPU": 2}
+
+
+def test_copies_are_counted_where_they_were_made(device):
+    """By the QPUs; by the CPU because of a value; by the CPU because no kernel takes the matrix."""
+    a = piblas.array(np.asfortranarray(SQUARE))
+    piblas.somatcopy(2.0, a)
+    a[3, 4] = np.nan
+    np.testing.assert_array_equal(piblas.somatcopy(2.0, a), 2 * np.asarray(a))
+    np.testing.assert_array_equal(piblas.somatcopy(np.inf, a), np.inf * np.asarray(a))
+    piblas.somatcopy(2.0, a[::2])
+    assert piblas.stats() == {
+        "emulator": {"the operand lies in device memory": 1},
+        "cpu": {dispatch.WATCHED: 2, dispatch.NO_KERNEL: 1},
+    }
+
+
+def test_a_copy_whose_device_fails_is_counted_with_the_reason(device, monkeypatch):
+    a = piblas.array(SQUARE)
+    monkeypatch.setattr(batch.launch, "attempt", lambda *given: ("the GPU failed: so", None))
+    np.testing.assert_array_equal(piblas.somatcopy(2.0, a), 2 * SQUARE)
+    assert piblas.stats() == {"cpu": {"the GPU failed: so": 1}}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.linalg import blas
 
-from piblas.blas import qpu1
+import piblas
+from piblas.blas import dispatch, qpu1
 from piblas.driver import Emulator
 from piblas.errors import BlasError, DeviceError
 from piblas.kernels import asum, axpy, dot, nrm2, rot, scal
@@ -151,78 +152,98 @@ def test_every_flag_of_srotm(device, flag):
 
 
 @pytest.mark.parametrize("bad", (np.inf, -np.inf, np.nan, 3.3e38))
-def test_special_values_are_as_on_the_cpu(device, bad):
+def test_special_values_are_as_on_the_cpu(device, fresh, bad):
     rng = np.random.default_rng(6)
     for n in (1, 20, 400):
         x, y = rng.uniform(1, 2, (2, n)).astype(np.float32)
         where = int(rng.integers(n))
         x[where] = bad
         y[where] = 0.0
-
-        def same(got, want):
-            np.testing.assert_array_equal(got, want)
-
-        new = x.copy()
-        qpu1.sscal(device, n, 2.0, new, 1)
-        same(new, blas.sscal(2.0, x.copy()))
-        new = y.copy()
-        qpu1.saxpy(device, n, 2.0, x, 1, new, 1)
-        same(new, blas.saxpy(x, y.copy(), a=2.0))
-        new_x, new_y = x.copy(), y.copy()
-        qpu1.srot(device, n, new_x, 1, new_y, 1, 2.0, 3.0)
-        for got, want in zip((new_x, new_y), blas.srot(x, y, 2.0, 3.0)):
-            same(got, want)
+        calls = [
+            lambda lib: lib.sscal(2.0, x.copy()),
+            lambda lib: lib.saxpy(x, y.copy(), a=2.0),
+            lambda lib: lib.srot(x, y, 2.0, 3.0),
+            lambda lib: lib.srotm(x, y, [-1, 2, 3, 4, 5]),
+        ]
         # Inf * 0 is 0 on a QPU and NaN by IEEE.
         if not np.isfinite(bad):
-            same(qpu1.sdot(device, n, x, 1, y, 1)[0], blas.sdot(x, y))
-            same(qpu1.sasum(device, n, x, 1)[0], blas.sasum(x))
-            same(qpu1.snrm2(device, n, x, 1)[0], blas.snrm2(x))
-        if not np.isnan(bad):
-            assert qpu1.isamax(device, n, x, 1)[0] == where
-        same(qpu1.isamax(device, n, x, 1)[0], blas.isamax(x))
+            calls += [
+                lambda lib: lib.sdot(x, y), lambda lib: lib.sasum(x), lambda lib: lib.snrm2(x)
+            ]  # fmt: skip
+        piblas.reset_stats()
+        with piblas.use(device), np.errstate(all="ignore"):
+            for call in calls:
+                np.testing.assert_array_equal(call(piblas), call(blas))
+            assert piblas.stats() == {"cpu": {dispatch.WATCHED: len(calls)}}
+            assert piblas.isamax(x) == blas.isamax(x) and (np.isnan(bad) or where == blas.isamax(x))
+        counted = "cpu" if np.isnan(bad) else "emulator"
+        assert sum(piblas.stats()[counted].values()) == 1 + np.isnan(bad) * len(calls)
+
+
+def test_special_values_change_nothing(device):
+    x, y = np.array([1.0, np.nan, 3.0], np.float32), np.ones(3, np.float32)
+    kept = x.copy()
+    for call in (
+        lambda: qpu1.sscal(device, 3, 2.0, x, 1),
+        lambda: qpu1.saxpy(device, 3, 2.0, x, 1, y, 1),
+        lambda: qpu1.srot(device, 3, x, 1, y, 1, 0.6, 0.8),
+        lambda: qpu1.sdot(device, 3, x, 1, y, 1),
+    ):
+        with pytest.raises(qpu1.Watched) as caught:
+            call()
+        assert caught.value.report.instructions > 0
+    np.testing.assert_array_equal(x, kept)
+    assert (y == 1).all()
 
 
 @pytest.mark.parametrize("scalar", (np.inf, np.nan))
-def test_special_scalars(device, scalar):
+def test_special_scalars(device, fresh, scalar):
     x = np.array([1.0, -2.0, 0.0], dtype=np.float32)
     y = x[::-1].copy()
-    new = x.copy()
-    assert qpu1.sscal(device, 3, scalar, new, 1) is None
-    np.testing.assert_array_equal(new, blas.sscal(scalar, x.copy()))
-    new = y.copy()
-    assert qpu1.saxpy(device, 3, scalar, x, 1, new, 1) is None
-    np.testing.assert_array_equal(new, blas.saxpy(x, y.copy(), a=scalar))
-    new_x, new_y = x.copy(), y.copy()
-    assert qpu1.srot(device, 3, new_x, 1, new_y, 1, scalar, 1.0) is None
-    for got, want in zip((new_x, new_y), blas.srot(x, y, scalar, 1.0)):
-        np.testing.assert_array_equal(got, want)
+    calls = (
+        lambda lib: lib.sscal(scalar, x.copy()),
+        lambda lib: lib.saxpy(x, y.copy(), a=scalar),
+        lambda lib: lib.srot(x, y, scalar, 1.0),
+    )
+    with piblas.use(device), piblas.profile() as profile:
+        for call in calls:
+            np.testing.assert_array_equal(call(piblas), call(blas))
+    assert piblas.stats() == {"cpu": {dispatch.WATCHED: 3}} and not profile.reports
 
 
-def test_overflow_of_a_sum(device):
+def test_overflow_of_a_sum(device, fresh):
     x = np.full(300, 3e38, dtype=np.float32)
-    assert qpu1.sasum(device, 300, x, 1)[0] == np.inf
-    assert qpu1.sdot(device, 300, x, 1, -x, 1)[0] == -np.inf
+    with piblas.use(device), piblas.profile() as profile:
+        assert piblas.sasum(x) == np.inf
+        assert piblas.sdot(x, -x) == -np.inf
+    assert [report.kernel for report in profile.reports] == ["asum", "dot"]
+    assert piblas.stats() == {"cpu": {dispatch.WATCHED: 2}}
 
 
 @pytest.mark.parametrize("size", (1e-45, 1e-40, 1e-38, 1e-36, 1e-30, 1e-25, 1e-19, 1e-15, 1.0,
                                   1e15, 1e19, 1e25, 1e30, 1e36, 2e37))  # fmt: skip
-def test_norms_of_any_size(device, size):
+def test_norms_of_any_size(device, fresh, size):
     rng = np.random.default_rng(8)
     for n in (1, 3, 50, 700):
         x = (size * rng.uniform(-1, 1, n)).astype(np.float32)
-        got, report = qpu1.snrm2(device, n, x, 1)
         want = np.linalg.norm(x.astype(np.float64))
-        assert abs(got - want) <= nrm2.error_bound(x)
-        assert report.kernel == "nrm2"
+        with piblas.use(device), piblas.profile() as profile:
+            assert abs(piblas.snrm2(x) - want) <= nrm2.error_bound(x)
+        assert profile.reports[0].kernel == "nrm2"
     x = np.array([size, 0, 1e-3 * size, 0], dtype=np.float32)
-    assert abs(qpu1.snrm2(device, 4, x, 1)[0] - np.linalg.norm(x.astype(np.float64))) <= (
-        nrm2.error_bound(x)
-    )
+    with piblas.use(device):
+        assert abs(piblas.snrm2(x) - np.linalg.norm(x.astype(np.float64))) <= nrm2.error_bound(x)
+    on_cpu = piblas.stats().get("cpu", {})
+    if size == 1e-45:  # some vectors are all zeros
+        assert on_cpu[dispatch.TINY] > 0
+    else:
+        assert on_cpu == ({dispatch.TINY: 5} if size < 1e-29 else {})
 
 
-def test_norm_beyond_the_largest_float(device):
+def test_norm_beyond_the_largest_float(device, fresh):
     x = np.full(50, 3e38, dtype=np.float32)
-    assert qpu1.snrm2(device, 50, x, 1)[0] == np.inf
+    with piblas.use(device):
+        assert piblas.snrm2(x) == np.inf
     assert abs(qpu1.snrm2(device, 1, x, 1)[0] - float(x[0])) <= nrm2.error_bound(x[:1])
     assert qpu1.snrm2(device, 20, np.zeros(20, np.float32), 1)[0] == 0
 
