@@ -1,8 +1,8 @@
 """Simulated clocks of every kernel over sizes, for dispatch on a Pi.
 
 ``python -m bench predict [routine ...]`` simulates calls of all routines with a kernel, or of
-these, under the timing set ``calibrated``, and writes piblas/dispatch/predictions.json.  To be run when
-a kernel or the timing set has changed; a new routine needs a row in
+these, under the timing set ``calibrated``, and writes piblas/dispatch/predictions.json.  To be run
+when a kernel or the timing set has changed; a new routine needs a row in
 :data:`piblas.cli.calls.CALLS`.
 """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -337,4 +339,21 @@ def test_demo_without_numba(tmp_path):
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(paths)),
     )
     assert done.returncode == 1
-    assert "piblas[emulator]" in done.stderr and "Traceback" not in done.stderr
+    assert "pip install numba, or in a checkout of piblas: pip install '.[emulator]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_hints_name_no_package_of_ours():
+    """No index has piblas: the extras are those of a checkout."""
+    root = pathlib.Path(piblas.__file__).parent
+    for path in (*root.rglob("*.py"), root.parent / "README.md"):
+        found = re.search(r"pip install [^`\n]*piblas\[", path.read_text())
+        assert found is None, f"{path}: {found.group()}"
+
+
+def test_the_hint_on_a_32_bit_system(monkeypatch):
+    from piblas.driver import needs
+
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    assert "no numba for 32-bit systems" in needs.emulator()
+    assert "pip install" not in needs.emulator()

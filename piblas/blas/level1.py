@@ -26,7 +26,7 @@ from . import arguments, docstrings, launch
 __all__ = ["NO_LAUNCH", "SORT_OUT", "call"]
 
 SORT_OUT = "arguments that only SciPy sorts out"
-NO_LAUNCH = "a factor that takes no launch, such as 0"
+NO_LAUNCH = "it takes no launch, as with a factor of 0 or a system of one block"
 
 _FLOAT32 = np.dtype(np.float32)
 

@@ -1,7 +1,7 @@
 """Measures a board, or simulates it, and keeps what it finds in the board's profile.
 
-Each of :data:`STEPS` makes a section of the profile (:mod:`piblas.dispatch.profiles`); dispatch reads
-those that were measured on QPUs (:mod:`piblas.dispatch.tuned`).  A new step is a row here.
+Each of :data:`STEPS` makes a section of the profile (:mod:`piblas.dispatch.profiles`); dispatch
+reads those that were measured on QPUs (:mod:`piblas.dispatch.tuned`).  A new step is a row here.
 """
 
 from __future__ import annotations

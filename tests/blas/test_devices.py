@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -99,6 +100,115 @@ def test_blocks_may_end_in_any_order(opened):
         second = piblas.use("emulator").__enter__()
     assert aim() == "emulator"
     second.__exit__()
+    assert aim() == "qpu"
+
+
+def test_a_block_may_be_entered_again(opened):
+    """Also by the name of the device that calls were aimed at when it was made."""
+    piblas.use("emulator")
+    block = piblas.use("cpu")
+    for _ in range(2):
+        with block:
+            with piblas.use("qpu"), block:
+                assert aim() == "cpu"
+            assert aim() == "cpu"
+        assert aim() == "emulator"
+    piblas.use("cpu")
+    with block:
+        pass
+    assert aim() == "cpu"
+
+
+def test_an_inner_block_that_is_entered_again_ends_before_the_outer_one(opened):
+    outer = piblas.use("cpu")
+    with outer, piblas.use("emulator"):
+        with outer:
+            assert aim() == "cpu"
+        assert aim() == "emulator"
+
+
+def test_a_decorated_function(opened):
+    @piblas.use("emulator")
+    def work(depth, *, other="cpu"):
+        """Says where calls go."""
+        assert aim() == "emulator"
+        with piblas.use(other):
+            assert aim() == other
+            if depth:
+                work(depth - 1)
+            assert aim() == other
+        assert aim() == "emulator"
+        return depth
+
+    assert aim() == "qpu", "decorating aims no call"
+    assert work(3) == work(3, other="cpu") == 3
+    assert aim() == "qpu"
+    assert (work.__name__, work.__doc__) == ("work", "Says where calls go.")
+    piblas.use("cpu")
+    assert work(0) == 0 and aim() == "cpu"
+
+
+def test_a_decorated_function_that_raises(opened):
+    @piblas.use("emulator")
+    def fails():
+        raise KeyError(aim())
+
+    for _ in range(2):
+        with pytest.raises(KeyError, match="emulator"):
+            fails()
+        assert aim() == "qpu"
+
+
+def test_a_decorated_method_and_coroutine(opened):
+    class Worker:
+        @piblas.use("emulator")
+        def work(self):
+            return self, aim()
+
+        @piblas.use("cpu")
+        async def wait(self):
+            await asyncio.sleep(0)
+            return aim()
+
+    worker = Worker()
+    assert worker.work() == (worker, "emulator")
+    assert asyncio.run(worker.wait()) == "cpu" and aim() == "qpu"
+
+
+def test_a_decorated_function_in_threads(opened):
+    together, seen = threading.Barrier(4), []
+
+    @piblas.use("emulator")
+    def work(depth):
+        together.wait()
+        seen.append(aim())
+        if depth:
+            work(depth - 1)
+        together.wait()
+
+    threads = [threading.Thread(target=work, args=(3,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == 16 * ["emulator"] and aim() == "qpu"
+
+
+def test_what_cannot_be_decorated(opened):
+    def generator():
+        yield aim()
+
+    async def stream():
+        yield aim()
+
+    for wrong in (generator, stream):
+        with pytest.raises(DeviceError, match=f"cannot decorate the generator {wrong.__name__}"):
+            piblas.use("emulator")(wrong)
+    for wrong in (3, dict, None):
+        with pytest.raises(DeviceError, match="decorates functions"):
+            piblas.use("emulator")(wrong)
+    with pytest.raises(DeviceError, match="choose one of auto, qpu, emulator, cpu"):
+        piblas.use("gpu")(generator)
     assert aim() == "qpu"
 
 

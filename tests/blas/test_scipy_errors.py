@@ -13,6 +13,7 @@ import piblas
 from piblas import BlasError, PiblasError
 from piblas.blas import scipy_errors
 from piblas.routines import ROUTINES
+from piblas.errors import brief
 
 F32 = np.float32
 X, Y = np.arange(5, dtype=F32), np.ones(5, F32)
@@ -40,6 +41,15 @@ REFUSED = [
     ("ssymm", (1, A, A), {}, "n", 4, "failed for hidden n"),
     ("ssbmv", (9, 1, A, X), {}, "k", 9, "(k>=0&&k<=lda-1) failed for 1st argument k"),
     ("sspmv", (5, 1, X, X), {}, "ap", (5,), "failed for 3rd argument ap"),
+    ("sger", (1, X, Y), {"a": X}, "a", (5,), "1-th dimension must be 5 but got 0 (not defined)"),
+    ("sger", (1, X, Y), {"a": X[:3]}, "a", (3,), "0-th dimension must be fixed to 5 but got 3"),
+    ("dger", (1, X, Y), {"a": [1.0]}, "a", "[1.0]", "1-th dimension must be 5"),
+    ("sger", (1, X, Y), {"a": A[None, :2, :2] + A[:3, None, None, :2]}, "a", (3, 1, 2, 2), "too"),
+    ("sger", (1, X, Y), {"a": np.zeros((0, 0))}, "a", (0, 0), "unexpected array size"),
+    ("ssyr", (1, X), {"a": X}, "a", (5,), "1-th dimension must be 5 but got 0 (not defined)"),
+    ("zher2", (1, X, X), {"a": X}, "a", (5,), "1-th dimension must be 5 but got 0"),
+    ("ssyrk", (1, A), {"c": X}, "c", (5,), "0-th dimension must be fixed to 3 but got 5"),
+    ("sdot", (np.zeros((0, 0)), Y), {}, "x", (0, 0), "unexpected array size"),
     ("zgemm", (1, A, A), {}, None, None, "failed"),
 ]
 
@@ -113,6 +123,51 @@ def test_other_errors_pass():
         with pytest.raises(Warning, match="discards the imaginary part"):
             piblas.ddot(X + 1j, Y)
     assert scipy_errors.convert(ROUTINES["sdot"], (X, Y), {}, MemoryError()) is None
+
+
+LONG = 10**400
+LONGER = 10**5000  # that newer versions of Python do not write down
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: piblas.sgemm(LONG, A, A),
+        lambda: piblas.sgemm(1, A.T, A, trans_a=LONGER),
+        lambda: piblas.sgemm(1, "a" * 10**5, A),
+        lambda: piblas.saxpy(X, Y, n=LONGER),
+        lambda: piblas.saxpy(X, Y, a=LONGER),
+        lambda: piblas.saxpy(X, ["a" * 10**5]),
+        lambda: piblas.sdot(X, Y, offx=-LONG),
+        lambda: piblas.sgemm_batch(1, [A], [A.T], [LONGER]),
+        lambda: piblas.sgemm_batch(1, "ab" * 10**5, [A]),
+        lambda: piblas.somatcopy(LONG, A),
+        lambda: piblas.empty(-LONGER),
+        lambda: piblas.why("sgemm", m=LONGER, n=-LONG, k=1),
+        lambda: piblas.why("sgemm" * 1000),
+        lambda: piblas.get_blas_funcs(["no such name" * 1000]),
+    ],
+)
+def test_long_values_are_abbreviated(call):
+    with pytest.raises(BlasError) as caught:
+        call()
+    assert len(str(caught.value)) < 700
+
+
+def test_how_values_are_abbreviated():
+    class Bad:
+        def __repr__(self):
+            raise KeyError
+
+    for value, text in (
+        (-5, "-5"), ((2, 3), "(2, 3)"), ("abc", "'abc'"), (None, "None"), (1.5, "1.5"),
+        (True, "True"), (2**64, "18446744073709551616"), ([LONG], "[<an integer of about 400"),
+        (LONGER, "<an integer of about 5000 digits>"), (-LONG, "<an integer of about 400"),
+        (Bad(), "<Bad instance at"), (np.float32(2), repr(np.float32(2))),
+    ):  # fmt: skip
+        assert brief(value).startswith(text) and len(brief(value)) < 70
+    with pytest.raises(BlasError, match="sgemm: argument alpha = <an integer of about 400 digits>"):
+        piblas.sgemm(LONG, A, A)
 
 
 def test_an_argument_that_nobody_names():

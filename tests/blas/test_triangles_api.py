@@ -10,7 +10,7 @@ from test_like_scipy import aligned, outcome, random_call, which
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import level1, level3, triangles
+from piblas.blas import level1, level3, qpu, triangles
 from piblas.dispatch import devices
 from piblas.routines import ROUTINES
 
@@ -388,3 +388,17 @@ def test_alpha_is_a_number(name, emulator):
         getattr(piblas, name)("x", **OPERANDS[name])
     with pytest.raises(TypeError):
         getattr(piblas, name)(1, **OPERANDS[name], nonsense=1)
+
+
+@pytest.mark.parametrize("name", ["ssymm", "ssyrk", "strmm"])
+def test_a_fault_of_ours_is_no_wrong_argument(name, device, fresh, monkeypatch):
+    """It is raised, and not left to SciPy and counted as if the device had computed."""
+
+    def fails(*args, **kwargs):
+        raise ValueError("a kernel's fault")
+
+    monkeypatch.setattr(qpu, "loaded_program", fails)
+    a = np.eye(4, dtype=np.float32)
+    with piblas.use(device), pytest.raises(ValueError, match="a kernel's fault"):
+        getattr(piblas, name)(1.0, a, *([] if name == "ssyrk" else [a]))
+    assert piblas.stats() == {}

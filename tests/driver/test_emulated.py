@@ -83,7 +83,7 @@ def test_without_numba(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "piblas.emu.machine", None)
-    with pytest.raises(DeviceError, match=r'the emulator needs numba .*"piblas\[emulator\]"'):
+    with pytest.raises(DeviceError, match=r"emulator needs numba .* pip install '\.\[emulator\]'"):
         Emulator()
 
 
