@@ -191,7 +191,7 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
     return factors
 
 
-# --- how a diagonal block is solved ----------------------------------------------------------------
+# --- how a diagonal block is solved ---------------------------------------------------------------
 
 BACKWARD_ERROR = 50
 """The normwise backward error of a solution of order n is at most this times n u."""
