@@ -13,7 +13,8 @@ as the routine; the kernels find them on the way (:mod:`piblas.kernels.stream`).
 one, or a number that may stand for an overflow, SciPy computes the result.  Copies and swaps keep
 all bits.  In device memory an operand that the result replaces is gone by then: what the QPUs made
 of it stays, with a warning (:data:`.arrays.SPECIAL`).  A NaN or Inf among the scalars goes to SciPy
-without a launch, too.  Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).
+without a launch, too, and so does sscal by 0 there: 0 times Inf or NaN is 0 for QPUs.  Denormals
+count as +0 in arithmetic (not in scopy, sswap and isamax).
 
 Where a device limits the length of a launch, long vectors are taken in slices, a launch each.
 
@@ -32,7 +33,7 @@ from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
-from ..kernels.stream import LANES, OVERFLOW
+from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
 from . import arrays, cpu, pieces, record
 from .qpu import device_buffers, loaded_program
 
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+BY_ZERO = "0 times Inf or NaN in device memory would be 0 on the QPUs, with nothing left to tell"
 RATE = 0.8e9
 """Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
 gives the memory, and than the DMA store engine takes."""
@@ -196,6 +198,10 @@ def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
         return None
     of_x = _elements("sscal", "x", n, x, incx)
     done, report = False, None
+    if -SMALLEST_NORMAL < a < SMALLEST_NORMAL and arrays.place(of_x, device):
+        record.log.info("sscal on the CPU: %s", BY_ZERO)
+        of_x[...] = cpu.functions()["sscal"](a, of_x.copy())
+        return None
     if _finite(a):
         done, report = _map(device, scal, [a], [of_x], [of_x])
     if not done:
