@@ -54,14 +54,22 @@ _BOUNDS: Dict[str, str] = {
     "ssyr2k": "gamma(2 k + 3) (|alpha| (|op(a)| |op(b)|^T + |op(b)| |op(a)|^T) + |beta| |c|)",
     "strmm": "gamma(order of a + 3) |alpha| |op(a)| |b|",
     "strsm": "|op(a) x - alpha b| <= (gamma(n + 4) + gamma(134) |D| |inverse(D)|) (|op(a)| |x| +\n"
-    "|alpha b|), n the order of a, D the blocks of op(a) on its diagonal, of up to 128 rows",
+    "|alpha b|), n the order of a, D the blocks of op(a) on its diagonal, of up to 128 rows.\n"
+    "For each column max |op(a) x - alpha b| <= 50 n u (||op(a)|| max |x| + max |alpha b|), where\n"
+    "the norm is the largest sum of magnitudes of a row.  (If side is 1, read op(a)^T, x^T, b^T.)\n"
+    "Blocks whose inverse is too large to ensure that are corrected once by their residual, or\n"
+    "solved by substitution on the CPU in double precision: for these, see\n"
+    "piblas.kernels.triangle.residual_bound instead of the first bound",
 }
 """Bounds of the error on the QPUs, element by element, beside what denormals taken for 0 add."""
 
 _PRODUCT = "gamma(23) |alpha| |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
 _SYMMETRIC = "gamma(23) |alpha| |a| |x| and u / 2 of the result"
 _TRIANGLE = "gamma(23) |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
-_SOLUTION = "|op(a) x' - x| <= gamma(23.5) |op(a)| |x'|, gamma(9.5) where op transposes"
+_SOLUTION = (
+    "|op(a) x' - x| <= gamma(23.5) |op(a)| |x'|, gamma(9.5) where op transposes, whatever the "
+    "condition of a (up to 128 unknowns are the CPU's to solve, in double precision)"
+)
 _RANK_1 = "2.5 u |alpha| |x y^T| + u |a|"
 _RANK_2 = "3.5 u |alpha| (|x y^T| + |y x^T|) + 2 u |a|"
 _LEVEL_2: Dict[str, str] = {

@@ -13,8 +13,9 @@ as the routine; the kernels find them on the way (:mod:`piblas.kernels.stream`).
 one, or a number that may stand for an overflow, :class:`Watched` is raised and nothing has changed:
 the CPU has to compute the result.  Copies and swaps keep all bits.  In device memory an operand
 that the result replaces is gone by then: what the QPUs made of it stays, with a warning
-(:data:`.arrays.SPECIAL`).  A NaN or Inf among the scalars raises :class:`Watched` without a launch.
-Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).
+(:data:`.arrays.SPECIAL`).  A NaN or Inf among the scalars raises :class:`Watched` without a launch,
+and so does sscal by 0 there: 0 times Inf or NaN is 0 for QPUs.  Denormals count as +0 in arithmetic
+(not in scopy, sswap and isamax).
 
 Where a device limits the length of a launch, long vectors are taken in slices, a launch each.
 
@@ -35,7 +36,7 @@ from ..errors import BlasError
 from ..host import arrays, limits
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
-from ..kernels.stream import LANES, OVERFLOW
+from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
 from .qpu import device_buffers, loaded_program
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "sswap",
 ]
 
+BY_ZERO = "0 times Inf or NaN in device memory would be 0 on the QPUs, with nothing left to tell"
 RATE = 0.8e9
 """Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
 gives the memory, and than the DMA store engine takes."""
@@ -217,6 +219,8 @@ def sscal(device: Device, n: int, a: float, x: np.ndarray, incx: int) -> Report:
     if n <= 0:
         return None
     of_x = _elements("sscal", "x", n, x, incx)
+    if -SMALLEST_NORMAL < a < SMALLEST_NORMAL and arrays.place(of_x, device):
+        raise Watched(None, BY_ZERO)
     return _watched("sscal", device, scal, [a], [of_x], [of_x])
 
 

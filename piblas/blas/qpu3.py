@@ -142,9 +142,10 @@ def solve(
     """(x, what was last computed from g for each block, the reports) of t @ x = g.
 
     ``t`` is (n, n), lower triangular with zeros above a diagonal without zeros, ``g`` (n, m).  Inf
-    or NaN in the second value say that a right-hand side of a block has overflowed.  How each block
-    is solved depends on ``t`` (:func:`.triangle.methods`, which bounds the error).  Raises
-    Elsewhere if there is only one, and it is for the CPU to solve.
+    or NaN in the second value say that a right-hand side of a block has overflowed.
+
+    How each block is solved depends on ``t`` (:func:`.triangle.methods`, which bounds the error).
+    Raises Elsewhere if there is only one block, and it is for the CPU to solve.
     """
     n, m = g.shape
     options = triangle.choose(n, m)
@@ -174,7 +175,9 @@ def solve(
         # all wait for the last.
         for step in triangle.solve(options, p, q, *addresses, lag, methods, d_addr):
             if isinstance(step, triangle.Substitution):
+                # X too: what the CPU has of its other rows must not be written back.
                 r_buf.invalidate()
+                x_buf.invalidate()
                 _substitute(t, q, r, x, slice(step.begin, step.end))
                 x_buf.clean()
             else:

@@ -46,7 +46,7 @@ __all__ = [
 
 SPECIAL = (
     "Inf, NaN or an overflow in device memory that the result replaces: no old value is left for "
-    "the CPU to compute with, so NaN has become Inf and Inf - Inf is Inf"
+    "the CPU to compute with, so NaN has become Inf, Inf - Inf is Inf, and 0 times either is 0"
 )
 """What the RuntimeWarning says.  To keep the old values would take a copy of them: simulated, 77 %
 of the time of saxpy, all of that of sger (``python -m bench level1 scopy saxpy``, ``level2 sger``).

@@ -477,6 +477,23 @@ def test_the_warning_names_the_routine(name, call, device):
     assert sum(piblas.stats()["emulator"].values()) == 1
 
 
+@pytest.mark.parametrize("factor", (0.0, -0.0, 1e-40))
+@pytest.mark.parametrize("part", (slice(None), slice(3, 90), slice(None, None, 2)))
+def test_scaling_by_zero_in_place(device, factor, part, recwarn):
+    """0 times Inf or NaN is 0 for a QPU, and neither is left to be found; so SciPy computes it."""
+    given = values(100)
+    given[[4, 5, 6, 7, 8]] = np.nan, np.inf, -np.inf, -1, 0
+    x = piblas.array(given)
+    wanted = given.copy()
+    wanted[part] = blas.sscal(factor, given[part].copy())
+    step = part.step or 1
+    piblas.sscal(factor, x, n=wanted[part].size, offx=part.start or 0, incx=step)
+    np.testing.assert_array_equal(np.array(x), wanted)
+    np.testing.assert_array_equal(np.signbit(x), np.signbit(wanted))
+    assert not recwarn and not any(piblas.stats().get("emulator", {}).values())
+    assert piblas.sscal(2.0, x).on_device and piblas.stats()["emulator"]
+
+
 def test_special_values_elsewhere_are_as_on_the_cpu(device):
     """Where the result does not replace what was read, SciPy computes it."""
     x, y = piblas.array(values(100)), piblas.array(values(100, seed=1))

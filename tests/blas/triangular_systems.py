@@ -1,6 +1,8 @@
-"""Lower triangular matrices on which solvers lose accuracy, and what their accuracy is judged by."""
+"""Lower triangular matrices on which solvers lose accuracy, and the measure of their accuracy."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 from scipy import linalg, special
@@ -66,10 +68,13 @@ def kahan(rng, n):
 
 def newton(rng, n):
     """Newton's polynomials at the points where they vanish in turn, on [-2, 2]: what is left of a
-    Vandermonde matrix when its columns are made triangular."""
-    x = 2 * np.cos(np.pi * rng.permutation(n) / n)
+    Vandermonde matrix when its columns are made triangular.  Each point is the one where the next
+    polynomial is largest (Leja's order), or the diagonal would leave the range of float32."""
+    x = 2 * np.cos(np.pi * np.arange(n) / n)
     t = np.ones((n, n))
     for j in range(1, n):
+        at = j - 1 + np.argmax(np.abs(t[j - 1 :, j - 1]))
+        x[[j - 1, at]], t[[j - 1, at]] = x[[at, j - 1]], t[[at, j - 1]]
         t[:, j] = t[:, j - 1] * (x - x[j - 1])
     return np.tril(t)
 
@@ -126,6 +131,8 @@ SYSTEMS = {
         hilbert,
     )
 }
+SCALED = ("graded_rows", "graded_columns", "graded_down", "newton")
+"""Their columns are divided by the diagonal where that is to be ones, or solutions overflow."""
 ORDERS = (16, 32, 48, 64, 96, 130, 200, 256)
 LARGEST_HILBERT = 30
 """Beyond, elements on the diagonal of ``hilbert`` are denormal in float32."""
@@ -138,13 +145,20 @@ def cases():
         yield from ((name, n) for n in orders)
 
 
-def system(rng, name, n, diag):
-    """The lower triangle in float32, and as the solver has to take it: with ones on its diagonal
-    if ``diag``."""
-    t = np.tril(SYSTEMS[name](rng, n))
-    if diag and name.startswith("graded"):
-        t /= np.diagonal(t)
-    t = t.astype(F32)
+@functools.lru_cache(maxsize=None)
+def made(name, n):
+    """One of SYSTEMS of order n, always the same."""
+    matrix = SYSTEMS[name](np.random.default_rng([n, *name.encode()]), n)
+    matrix.flags.writeable = False
+    return matrix
+
+
+def prepared(name, n, diag):
+    """(a system, the same as a solver has to take it), float32: with ones on its diagonal if
+    ``diag``."""
+    t = made(name, n)
+    scaled = diag and name in SCALED
+    t = np.tril(t / np.diagonal(t) if scaled else t).astype(F32)
     seen = t.copy()
     if diag:
         np.fill_diagonal(seen, 1)
@@ -154,20 +168,21 @@ def system(rng, name, n, diag):
 def right_hand_sides(rng, t, width):
     """Products with random x, and random ones of any magnitude.
 
-    A column whose solution would overflow float32 begins with as many zeros as that takes, which
-    are not all of it.
+    A column with which float32 would overflow begins with as many zeros as that takes, which are
+    not all of it.
     """
     n = len(t)
     t64 = t.astype(np.float64)
     free = rng.standard_normal((n, width)) * 10.0 ** rng.uniform(-6, 6, width)
     b = np.where(rng.random(width) < 0.5, t64 @ rng.standard_normal((n, width)), free).astype(F32)
-    for first in range(0, n, 8):
+    step = -(-n // 16)
+    for first in range(0, n, step):
         with np.errstate(all="ignore"):
             x = linalg.solve_triangular(t64, b, lower=True, check_finite=False)
-            wild = ~(np.abs(x).max(axis=0) < 1e30)
+            wild = ~((np.abs(t64) @ np.abs(x) + np.abs(x)).max(axis=0) < 1e30)
         if not wild.any():
             return b
-        b[: first + 8, wild] = 0
+        b[: first + step, wild] = 0
     raise AssertionError("no right-hand side has a solution in float32")
 
 
