@@ -14,7 +14,7 @@ from ..blas.routines import ROUTINES
 from ..errors import PiblasError
 from ..isa.timing import READINGS, SETS, timing_set
 from ..profiler import hot, tables
-from . import calls, console
+from . import calls, console, files
 from .info import size
 
 __all__ = ["add_commands"]
@@ -93,6 +93,8 @@ def _call(args: argparse.Namespace) -> _Call:
         for option in ("png", "svg", "trace", "band", "listing"):
             if getattr(args, option):
                 parser.error(f"--{option} needs a clock: --timing off has none")
+    if args.trace:
+        files.check_output(parser, args.trace, f"--trace {args.trace}")
     if args.trans and row.name != "sgemm":
         parser.error("--trans goes with sgemm")
     sizes = dict(zip(row.sizes, args.sizes))

@@ -320,8 +320,8 @@ def _parse_parts(text: str) -> Instr:
         if part in _SIGNALS:
             if signal is not None:
                 raise DecodeError(
-                    f"a word has one signal: sig would have to be both {signal.code} ({signal.name}) "
-                    f"and {_SIGNALS[part].code} ({part})"
+                    f"{signal.name} and {part}: a word has one signal (sig would have to be both "
+                    f"{signal.code} and {_SIGNALS[part].code})"
                 )
             signal = _SIGNALS[part]
         else:
@@ -335,7 +335,10 @@ def parse_plain(text: str) -> Instr:
         return _parse_parts(text)
     except ValueError as error:
         reason = error.reason if isinstance(error, DecodeError) else str(error)
-        raise DecodeError(reason if reason.startswith(repr(text)) else f"{text!r}: {reason}") from None
+        whole = repr(text)
+        if not reason.startswith(whole):
+            reason = f"{whole}: {reason}"
+        raise DecodeError(reason) from None
 
 
 def data_word(text: str) -> int:

@@ -325,7 +325,8 @@ def _candidates(line: Line):
             file, addr[file] = regs.READ_ADDR[src][0], regs.READ_ADDR[src][1]
     constants = [bits(CONSTANTS.get(src, src)) for src in srcs if is_constant(src)]
     rots = [each.rot for each in line.operations if each.rot]
-    common = {"sf": int(any(each.sf for each in line.operations) or bool(line.load and line.load.sf))}
+    flags = [each.sf for each in line.operations] + [line.load is not None and line.load.sf]
+    common = {"sf": int(any(flags))}
     if line.signal:
         common["sig"] = modes.SIGNAL_BY_NAME[line.signal].code
     elif rots or constants:
