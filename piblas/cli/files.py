@@ -32,6 +32,7 @@ FORMS = (
 
 _HEX = re.compile(r"(?:0x)?([0-9a-f]{16}|[0-9a-f]{8})(?:u|l|ul|ull)?,?", re.ASCII | re.IGNORECASE)
 _COMMENT = re.compile(r"(?://|#|;).*")
+_BLOCK_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
 _BRACES = re.compile(r"(=?)\s*\{([^{}]*)\}")
 _BITS = 64
@@ -102,9 +103,14 @@ def form(text: str) -> str:
     return "c" if _arrays(text) else "source"
 
 
+def _blank(match: "re.Match[str]") -> str:
+    """What takes the place of a comment, so that lines keep their numbers."""
+    return "\n" * match.group().count("\n") + " "
+
+
 def _tokens(text: str) -> Iterable[Token]:
     """The words of a list of numbers, each with its line."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_BLOCK_COMMENT.sub(_blank, text).splitlines(), 1):
         for token in _COMMENT.sub("", line).replace(",", ", ").split():
             yield token, number
 
@@ -153,7 +159,7 @@ def _arrays(text: str) -> List[List[Token]]:
     hold hex words."""
     if "{" not in text:
         return []
-    code = _C_COMMENT.sub(lambda match: "\n" * match.group().count("\n") + " ", text)
+    code = _C_COMMENT.sub(_blank, text)
     found = []
     for match in _BRACES.finditer(code):
         first = code.count("\n", 0, match.start(2)) + 1
