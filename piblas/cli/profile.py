@@ -93,8 +93,6 @@ def _call(args: argparse.Namespace) -> _Call:
         for option in ("png", "svg", "trace", "band", "listing"):
             if getattr(args, option):
                 parser.error(f"--{option} needs a clock: --timing off has none")
-    if args.trace:
-        files.check_output(parser, args.trace, f"--trace {args.trace}")
     if args.trans and row.name != "sgemm":
         parser.error("--trans goes with sgemm")
     sizes = dict(zip(row.sizes, args.sizes))
@@ -219,6 +217,8 @@ def _blocks(cell: str) -> str:
 
 
 def run_profile(args: argparse.Namespace) -> int:
+    if args.trace:
+        files.check_output(args.parser, args.trace, f"--trace {args.trace}")
     call = _call(args)
     with console.progress("opening the emulated chip") as say, console.follow_log(say):
         profile = _simulate(args, call, _timing(args), True, say)

@@ -204,6 +204,7 @@ def test_refused_constants_and_directives(text, message):
 
 
 def test_names_that_only_contain_a_constant_are_left_alone():
-    text = ".set a, 1\n.set x, 2\n.set b, 3\nmov ra1.8a, r0\nldi r0, -, 0x1a\nbr.always rel a_b\na_b: nop"
+    constants = ".set a, 1\n.set x, 2\n.set b, 3\n"
+    text = constants + "mov ra1.8a, r0\nldi r0, -, 0x1a\nbr.always rel a_b\na_b: nop"
     plain = "mov ra1.8a, r0\nldi r0, -, 0x1a\nbr.always rel c\nc: nop"
     assert assemble(text).words == assemble(plain).words
