@@ -170,8 +170,7 @@ def results(dsts: Dict[str, Result]) -> Dict[str, int]:
                 raise DecodeError(f"{dst.text}: nothing is written, so nothing is packed")
         elif dst.file != "A" or dst.addr >= 32:
             raise DecodeError(
-                f"{dst.text}: {mark} packs into ra0 .. ra31 only"
-                + _colour_instead(dst.pack[1])
+                f"{dst.text}: {mark} packs into ra0 .. ra31 only" + _colour_instead(dst.pack[1])
             )
         if "pack" in values:
             raise DecodeError(

@@ -42,10 +42,7 @@ _READABLE = "r0 .. r5, ra0 .. ra31, rb0 .. rb31, " + ", ".join(
 )
 _WRITABLE = "-, ra0 .. ra31, rb0 .. rb31, " + ", ".join(
     dict.fromkeys(
-        name
-        for port in regs.WRITES
-        for name in (port.name_a, port.name_b)
-        if name and name != "-"
+        name for port in regs.WRITES for name in (port.name_a, port.name_b) if name and name != "-"
     )
 )
 _CONSTANTS = "-16 .. 15, or a power of two from 0.00390625 to 128.0"

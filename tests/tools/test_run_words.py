@@ -101,14 +101,11 @@ def test_check_after_a_header(capsys, tmp_path):
 # --- buffers of words ----------------------------------------------------------------------------
 
 # Uniforms come from a table in memory: unif_addr is set to its address, then its words are read.
-BY_TABLE = (
-    """
+BY_TABLE = """
     mov unif_addr, unif
     nop
     nop
-"""
-    + COPY.read_text()
-)
+""" + COPY.read_text()
 
 
 def test_a_table_of_addresses(capsys, tmp_path, a):
