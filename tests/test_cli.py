@@ -16,7 +16,7 @@ import pytest
 
 import piblas
 from piblas import cli
-from piblas.cli import console, demo, programs
+from piblas.cli import console, demo, profile, programs
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
 from piblas.isa.source import to_source
@@ -45,6 +45,10 @@ def test_help(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0 and out.startswith(f"usage: piblas {command}")
     assert command in run(capsys, "--help")[1]
+
+
+def test_version(capsys):
+    assert run(capsys, "--version") == (0, f"piblas {piblas.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -326,6 +330,38 @@ def test_demo_needs_npy_files(capsys, fresh, tmp_path):
     code, _, err = run(capsys, "demo", "--a", path, "--b", path)
     assert code == 1 and f"{path}: no .npy file of numbers" in err
     assert run(capsys, "demo", "--a", "/no/file", "--b", path)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("demo", "--size", "8", "--out"),
+        ("profile", "saxpy", "64", "--trace"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_anything_runs(
+    capsys, tmp_path, monkeypatch, argv
+):
+    def never(*args, **kw):
+        raise AssertionError("computed although the result cannot be kept")
+
+    monkeypatch.setattr(demo, "_on_emulator", never)
+    monkeypatch.setattr(profile, "_simulate", never)
+    for path, reason in (
+        (tmp_path / "no" / "c.npy", f"there is no directory {tmp_path}/no"),
+        (tmp_path, "this is a directory"),
+    ):
+        code, out, err = run(capsys, *argv, path)
+        assert code == 2 and not out and f"{argv[-1]} {path}: {reason}" in err
+
+
+def test_a_demo_whose_file_fails_at_last_prints_its_result(capsys, fresh, tmp_path, monkeypatch):
+    def full(path, array):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(demo.np, "save", full)
+    code, out, err = run(capsys, "demo", "--size", 16, "--out", tmp_path / "c.npy")
+    assert code == 1 and "residual" in out and "No space left on device" in err
 
 
 def test_demo_without_numba(tmp_path):

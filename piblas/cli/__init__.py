@@ -11,6 +11,7 @@ import os
 import sys
 from typing import List, Optional
 
+from .. import __version__
 from ..errors import PiblasError
 from . import check, demo, doctor, info, profile, programs, run, selftest, tune
 
@@ -21,6 +22,7 @@ DESCRIPTION = "Single-precision BLAS on the VideoCore IV QPUs of the Raspberry P
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="piblas", description=DESCRIPTION)
+    top.add_argument("--version", action="version", version=f"piblas {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="show the library's log")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     commands.required = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from typing import Any, Dict
 
@@ -20,6 +21,11 @@ def add_commands(commands: Any) -> None:
         epilog=f"FILE: {files.FORMS}.",
     )
     check.add_argument("file", metavar="FILE", help="the program; - for stdin")
+    check.add_argument(
+        "--entry",
+        metavar="WORD",
+        help="begin at this word, or label (0); the words before it are a header",
+    )
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=run)
 
@@ -29,8 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from ..isa.hazards import ERROR
 
     source = files.read_program(args.file)
-    places = {index: f"{args.file}:{line}" for index, line in enumerate(source.lines)}
-    findings = check(source.words, places, source.labels.values())
+    entry = files.entry_word(args.entry, source)
+    places = {index: f"{args.file}:{line}" for index, line in enumerate(source.lines[entry:])}
+    labels = [index - entry for index in source.labels.values() if index >= entry]
+    findings = [
+        dataclasses.replace(finding, index=finding.index + entry)
+        for finding in check(source.words[entry:], places, labels)
+    ]
     errors = sum(finding.level == ERROR for finding in findings)
     warnings = len(findings) - errors
     if args.json:

@@ -19,6 +19,7 @@ from ..isa.timing import SETS
 from ..kernels import spec
 from ..kernels.gemm_data import error_bound
 from . import console
+from .files import check_output
 from .info import size
 
 __all__ = ["add_commands"]
@@ -99,13 +100,13 @@ def _multiply(
 
 
 def run_demo(args: argparse.Namespace) -> int:
+    if args.out:
+        check_output(args.parser, args.out, f"--out {args.out}")
     a, b, source = _operands(args)
     a, b = matrix("demo", "a", a), matrix("demo", "b", b)
     made = (_on_emulator if args.device == "emulator" else _on_board)(a, b)
     c, report, measured = made
     check = residual(a, b, c)
-    if args.out:
-        np.save(args.out, c)
     facts = {
         "a": a.shape,
         "b": b.shape,
@@ -120,6 +121,8 @@ def run_demo(args: argparse.Namespace) -> int:
     print(json.dumps(facts) if args.json else _text(facts))
     if args.listing:
         print(spec.get(report.kernel).build(beta=False).listing())
+    if args.out:
+        np.save(args.out, c)
     return 0 if check["ok"] else 1
 
 

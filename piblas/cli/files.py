@@ -11,17 +11,18 @@ A file that is not all printable text is binary: 64-bit words, little-endian.  O
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
-from typing import Dict, Iterable, List, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 
 from ..errors import PiblasError
 from ..isa.source import Source, assemble
 
-__all__ = ["FORMS", "check_output", "form", "read_program", "read_words"]
+__all__ = ["FORMS", "check_output", "entry_word", "form", "read_program", "read_words"]
 
 FORMS = (
     "little-endian 64-bit words, or text with 16-digit hex words or pairs of 8-digit ones, the low "
@@ -31,6 +32,7 @@ FORMS = (
 
 _HEX = re.compile(r"(?:0x)?([0-9a-f]{16}|[0-9a-f]{8})(?:u|l|ul|ull)?,?", re.ASCII | re.IGNORECASE)
 _COMMENT = re.compile(r"(?://|#|;).*")
+_BLOCK_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
 _BRACES = re.compile(r"(=?)\s*\{([^{}]*)\}")
 _BITS = 64
@@ -60,15 +62,34 @@ def read_words(data: bytes, name: str = "<data>") -> Source:
     return Source(words=[int(word) for word in np.frombuffer(data, "<u8")])
 
 
-def check_output(path: str, option: str) -> None:
-    """Refuse the path of a file that cannot be written, before anything is computed for it."""
+def entry_word(text: Optional[str], source: Source) -> int:
+    """The word that ``--entry`` names: by its number, or by a label of the text; 0 for None."""
+    if text is None:
+        return 0
+    word = source.labels.get(text)
+    if word is None:
+        try:
+            word = int(text, 0)
+        except ValueError:
+            known = f"; there are {', '.join(source.labels)}" if source.labels else ""
+            raise PiblasError(f"--entry {text}: no number of a word and no label{known}") from None
+    if not 0 <= word < len(source.words):
+        raise PiblasError(f"--entry {text}: the program has words 0 to {len(source.words) - 1}")
+    return word
+
+
+def check_output(parser: argparse.ArgumentParser, path: str, given: str) -> None:
+    """End with an error if no file can be written to ``path``, before anything is computed.
+
+    ``given`` is how the command line names it.
+    """
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
-        raise PiblasError(f"{option} {path}: there is no directory {folder}")
+        parser.error(f"{given}: there is no directory {folder}")
     if os.path.isdir(path):
-        raise PiblasError(f"{option} {path}: this is a directory")
+        parser.error(f"{given}: this is a directory")
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise PiblasError(f"{option} {path}: no permission to write there")
+        parser.error(f"{given}: no permission to write there")
 
 
 def form(text: str) -> str:
@@ -82,9 +103,14 @@ def form(text: str) -> str:
     return "c" if _arrays(text) else "source"
 
 
+def _blank(match: "re.Match[str]") -> str:
+    """What takes the place of a comment, so that lines keep their numbers."""
+    return "\n" * match.group().count("\n") + " "
+
+
 def _tokens(text: str) -> Iterable[Token]:
     """The words of a list of numbers, each with its line."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_BLOCK_COMMENT.sub(_blank, text).splitlines(), 1):
         for token in _COMMENT.sub("", line).replace(",", ", ").split():
             yield token, number
 
@@ -133,7 +159,7 @@ def _arrays(text: str) -> List[List[Token]]:
     hold hex words."""
     if "{" not in text:
         return []
-    code = _C_COMMENT.sub(lambda match: "\n" * match.group().count("\n") + " ", text)
+    code = _C_COMMENT.sub(_blank, text)
     found = []
     for match in _BRACES.finditer(code):
         first = code.count("\n", 0, match.start(2)) + 1

@@ -14,7 +14,7 @@ from ..errors import PiblasError
 from ..isa.timing import READINGS, SETS, timing_set
 from ..profiler import hot, tables
 from ..routines import ROUTINES
-from . import calls, console
+from . import calls, console, files
 from .info import size
 
 __all__ = ["add_commands"]
@@ -217,6 +217,8 @@ def _blocks(cell: str) -> str:
 
 
 def run_profile(args: argparse.Namespace) -> int:
+    if args.trace:
+        files.check_output(args.parser, args.trace, f"--trace {args.trace}")
     call = _call(args)
     with console.progress("opening the emulated chip") as say, console.follow_log(say):
         profile = _simulate(args, call, _timing(args), True, say)

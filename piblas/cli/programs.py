@@ -11,6 +11,7 @@ from typing import Any, Dict
 import numpy as np
 
 from ..errors import DecodeError, PiblasError
+from ..isa import syntax
 from ..isa.instr import decode
 from ..isa.source import Source, to_source
 from . import console
@@ -25,7 +26,7 @@ def add_commands(commands: Any) -> None:
         help="build a kernel, or assemble a file",
         description="Build a kernel and print its listing, or assemble FILE; or write the words.  "
         "Without an argument: list the kernels and their options.",
-        epilog=f"FILE: a name with a dot or a slash; {FORMS}.",
+        epilog=f"FILE: a name with a dot or a slash; {FORMS}.  For the grammar: --syntax.",
     )
     asm.add_argument(
         "kernel", nargs="?", metavar="KERNEL|FILE", help="name of a kernel, or a file; - for stdin"
@@ -36,6 +37,9 @@ def add_commands(commands: Any) -> None:
         action="append",
         default=[],
         help="change an option of the kernel; may be repeated",
+    )
+    asm.add_argument(
+        "--syntax", action="store_true", help="print the grammar of program texts, with all names"
     )
     form = asm.add_mutually_exclusive_group()
     form.add_argument("--hex", action="store_true", help="words as hex text, one a line")
@@ -113,6 +117,11 @@ def _build(args: argparse.Namespace) -> Any:
 def run_asm(args: argparse.Namespace) -> int:
     from ..kernels import spec
 
+    if args.syntax:
+        if args.kernel is not None:
+            args.parser.error("--syntax takes no kernel or file")
+        print(syntax.page(), end="")
+        return 0
     if args.kernel is None:
         for name in spec.names():
             kernel = spec.get(name)

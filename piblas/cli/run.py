@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 
-from ..errors import DeviceError, DeviceTimeout, EmulatorFault, PiblasError
+from ..errors import DeviceTimeout, EmulatorFault, PiblasError
 from ..isa.source import Source
-from . import console, files
+from . import console, files, operands
 
 __all__ = ["add_commands"]
 
-_SETTING = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
-_SHAPE = re.compile(r"(\d+(?:x\d+)*):([a-z]+\d*)")
-_FLOAT = re.compile(r"[.]|nan|inf|^[^x]*e", re.IGNORECASE)
-_AT = re.compile(r"@(\w+)(?:\+(\w+))?")
 _FAR = 1 << 20  # bytes from a buffer at which it explains nothing
 
 
@@ -49,8 +43,13 @@ def add_commands(commands: Any) -> None:
         metavar="NAME=WHAT",
         action="append",
         default=[],
-        help="a buffer with the contents of a .npy file, or of zeros: SHAPE:DTYPE as in "
-        "64x16:float32",
+        help="a buffer with the contents of a .npy file; or of zeros: SHAPE:DTYPE as in "
+        "64x16:float32; or of 32-bit words as in --uniforms: @NAME,@NAME+BYTES,12,...",
+    )
+    run.add_argument(
+        "--entry",
+        metavar="WORD",
+        help="start at this word, or label, of the program (0); pcs count from there",
     )
     run.add_argument(
         "--save",
@@ -104,102 +103,13 @@ def add_commands(commands: Any) -> None:
     run.set_defaults(run=run_program, parser=run)
 
 
-# --- the command line's words --------------------------------------------------------------------
-
-
-def _load(path: str) -> np.ndarray:
-    """The array of a .npy file."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise PiblasError(f"{path}: no .npy file of numbers") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise PiblasError(f"{path}: no .npy file of numbers")
-    if array.dtype.itemsize > 4:
-        raise PiblasError(
-            f"{path} holds {array.dtype}: QPUs work on at most 32 bits; convert it first"
-        )
-    return array.astype(array.dtype.newbyteorder("<"), copy=False)  # as a QPU sees memory
-
-
-def _settings(parser: argparse.ArgumentParser, option: str, texts: List[str]) -> Dict[str, str]:
-    settings: Dict[str, str] = {}
-    for text in texts:
-        match = _SETTING.fullmatch(text)
-        if match is None:
-            parser.error(f"{option} {text}: write NAME=..., NAME of letters, digits and _")
-        if match.group(1) in settings:
-            parser.error(f"{option} {text}: {match.group(1)} is there already")
-        settings[match.group(1)] = match.group(2)
-    return settings
-
-
-def _contents(parser: argparse.ArgumentParser, name: str, what: str) -> np.ndarray:
-    """What a --buffer starts with."""
-    match = _SHAPE.fullmatch(what)
-    if match is None:
-        return _load(what)
-    try:
-        dtype = np.dtype(match.group(2))
-    except TypeError:
-        parser.error(f"--buffer {name}={what}: {match.group(2)!r} is no type of NumPy")
-    if dtype.kind not in "fiu" or dtype.itemsize > 4:
-        parser.error(f"--buffer {name}={what}: choose a number type of at most 32 bits")
-    shape = [int(size) for size in match.group(1).split("x")]
-    try:
-        return np.zeros(shape, dtype)
-    except (MemoryError, ValueError) as error:
-        raise PiblasError(f"--buffer {name}={what}: {error}") from None
-
-
-def _uniform(parser: argparse.ArgumentParser, text: str, buffers: Dict[str, Any]) -> Any:
-    """One word of --uniforms."""
-    match = _AT.fullmatch(text)
-    try:
-        if match is None:
-            return float(text) if _FLOAT.search(text) else int(text, 0)
-        if match.group(1) in buffers:
-            return buffers[match.group(1)].bus_address + int(match.group(2) or "0", 0)
-    except ValueError:
-        pass
-    else:
-        parser.error(f"--uniforms {text}: there is no --buffer {match.group(1)}")
-    parser.error(f"--uniforms: {text!r} is neither a number nor @NAME or @NAME+BYTES")
-
-
-def _streams(args: argparse.Namespace, buffers: Dict[str, Any]) -> List[Any]:
-    """The uniforms of each QPU."""
-    streams: List[Any] = []
-    for text in args.uniforms:
-        if text.endswith(".npy"):
-            array = _load(text)
-            if array.ndim not in (1, 2) or array.dtype.itemsize != 4:
-                raise PiblasError(
-                    f"{text} holds {array.dtype} of shape {array.shape}: uniforms are 32-bit "
-                    "words, in one row or one row a QPU"
-                )
-            streams += list(np.atleast_2d(array))
-        else:
-            items = [item.strip() for item in text.split(",") if item.strip()]
-            streams.append([_uniform(args.parser, item, buffers) for item in items])
-    streams = streams or [[]]
-    if len(streams) == 1:
-        streams *= args.threads * (args.qpus or 1)
-    if len(streams) % args.threads:
-        args.parser.error(f"--threads 2: there are uniforms for {len(streams)} threads")
-    qpus = len(streams) // args.threads
-    if args.qpus is not None and qpus != args.qpus:
-        args.parser.error(f"--qpus {args.qpus}: there are uniforms for {qpus}")
-    return streams
-
-
 # --- running -------------------------------------------------------------------------------------
 
 
-def _execute(args: argparse.Namespace, device: Any, program: Any, streams: List[Any]) -> Dict:
+def _execute(args: argparse.Namespace, device: Any, code: int, streams: List[Any]) -> Dict:
     if not args.trace:
         with console.progress(f"running {args.file}"):
-            report = device.execute(program, streams, timeout=args.timeout, threads=args.threads)
+            report = device.execute(code, streams, timeout=args.timeout, threads=args.threads)
         facts = {
             "qpus": report.n_qpus,
             "instructions": report.instructions,
@@ -209,10 +119,10 @@ def _execute(args: argparse.Namespace, device: Any, program: Any, streams: List[
             "interrupts": list(report.interrupts),
         }
         return {name: value for name, value in facts.items() if value is not None}
-    return _traced(args, device, program, streams)
+    return _traced(args, device, code, streams)
 
 
-def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[Any]) -> Dict:
+def _traced(args: argparse.Namespace, device: Any, code: int, streams: List[Any]) -> Dict:
     from ..emu.debugger import Debugger
 
     left = args.trace_limit
@@ -231,7 +141,7 @@ def _traced(args: argparse.Namespace, device: Any, program: Any, streams: List[A
         args.parser.error(f"--trace-qpu {args.trace_qpu}: QPUs 0 to {last} run")
     with Debugger(
         device,
-        program,
+        code,
         streams,
         args.timeout,
         trace=say,
@@ -272,7 +182,7 @@ def _beside(address: int, buffers: Dict[str, Any]) -> str:
 
 
 def _failure(
-    error: PiblasError, source: Source, path: str, buffers: Dict[str, Any]
+    error: PiblasError, source: Source, path: str, buffers: Dict[str, Any], entry: int
 ) -> Dict[str, Any]:
     """A fault as facts, with the line of the text that it happened on."""
     facts: Dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
@@ -281,36 +191,24 @@ def _failure(
             facts[name] = getattr(error, name)
         if error.thread is not None:
             facts["thread"] = error.thread
-        if 0 <= error.pc < len(source.lines):
-            facts["where"] = f"{path}:{source.lines[error.pc]}"
-        elif error.pc >= len(source.words):
+        word = error.pc + entry
+        if 0 <= word < len(source.lines):
+            facts["where"] = f"{path}:{source.lines[word]}"
+        elif entry and 0 <= word < len(source.words):
+            facts["where"] = f"word {word} of {path}"
+        elif word >= len(source.words):
             facts["where"] = f"behind the {len(source.words)} words of {path}"
         if error.address is not None:
             facts["beside"] = _beside(error.address, buffers)
     return facts
 
 
-def _buffers(
-    device: Any, contents: Dict[str, np.ndarray]
-) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
-    buffers, arrays = {}, {}
-    for name, array in contents.items():
-        try:
-            buffers[name] = device.alloc(array.nbytes)
-        except DeviceError as error:
-            raise PiblasError(f"--buffer {name}: {error}") from None
-        arrays[name] = buffers[name].array(array.dtype, array.shape)
-        arrays[name][...] = array
-        buffers[name].clean()
-    return buffers, arrays
-
-
 def run_program(args: argparse.Namespace) -> int:
     from ..driver import Emulator
 
     parser = args.parser
-    wanted = _settings(parser, "--buffer", args.buffer)
-    saves = _settings(parser, "--save", args.save)
+    wanted = operands.settings(parser, "--buffer", args.buffer)
+    saves = operands.settings(parser, "--save", args.save)
     for option, names in (("--save", list(saves)), ("--print", args.shown)):
         for name in names:
             if name not in wanted:
@@ -320,8 +218,7 @@ def run_program(args: argparse.Namespace) -> int:
         if not args.trace and value is not None and value is not False:
             parser.error(f"--{option.replace('_', '-')} goes with --trace")
     for name, path in saves.items():
-        if not os.path.isdir(os.path.dirname(path) or "."):
-            parser.error(f"--save {name}={path}: there is no directory {os.path.dirname(path)}")
+        files.check_output(parser, path, f"--save {name}={path}")
     if args.trace_limit is not None and args.trace_limit < 0:
         parser.error(f"--trace-limit {args.trace_limit}: choose 0 or more")
     if args.qpus is not None and not 1 <= args.qpus <= 12:
@@ -329,7 +226,8 @@ def run_program(args: argparse.Namespace) -> int:
     if args.threads not in (1, 2):
         parser.error(f"--threads {args.threads}: a QPU has 1 or 2")
     source = files.read_program(args.file)
-    contents = {name: _contents(parser, name, what) for name, what in wanted.items()}
+    entry = files.entry_word(args.entry, source)
+    contents = {name: operands.contents(parser, name, what) for name, what in wanted.items()}
     options: Dict[str, Any] = {"timing": "off"} if args.trace else {}
     with console.progress("starting the emulator") as say:
         device = Emulator(
@@ -340,13 +238,13 @@ def run_program(args: argparse.Namespace) -> int:
             **options,
         )
     with device:
-        buffers, arrays = _buffers(device, contents)
-        streams = _streams(args, buffers)
-        program = device.load(np.array(source.words, np.uint64))
+        buffers, arrays = operands.buffers(parser, device, contents)
+        streams = operands.streams(args, buffers)
+        code = device.load(source).bus_address + 8 * entry
         try:
-            facts = _execute(args, device, program, streams)
+            facts = _execute(args, device, code, streams)
         except (EmulatorFault, DeviceTimeout) as error:
-            failure = _failure(error, source, args.file, buffers)
+            failure = _failure(error, source, args.file, buffers, entry)
             if args.json:
                 print(json.dumps({"ok": False, "fault": failure}, indent=2))
             notes = [failure[name] for name in ("beside", "where") if failure.get(name)]

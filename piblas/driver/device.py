@@ -18,7 +18,7 @@ import gc
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -42,7 +42,14 @@ __all__ = [
     "uniform_words",
 ]
 
-Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int]]
+
+class Assembled(Protocol):
+    """What an assembler returns: its ``words`` are the program."""
+
+    words: Any
+
+
+Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int], Assembled]
 Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
 
 
@@ -232,7 +239,11 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def load(self, words: Words) -> LoadedProgram:
-        """Copy instruction words to device memory."""
+        """Copy a program to device memory.
+
+        ``words`` are its 64-bit instruction words: an assembled program, little-endian bytes, an
+        array or a sequence of integers.  DeviceError if they are none.
+        """
 
     @abc.abstractmethod
     def execute(
@@ -325,18 +336,27 @@ def buffer_view(
 
 def program_words(words: Words) -> np.ndarray:
     """Instruction words as a 1-D uint64 array."""
+    words = getattr(words, "words", words)
     if isinstance(words, (bytes, bytearray, memoryview)):
         raw = bytes(words)
         if len(raw) % 8:
             raise DeviceError(f"a program of {len(raw)} bytes is no sequence of 64-bit words")
         array = np.frombuffer(raw, dtype="<u8").astype(np.uint64)
     else:
-        array = np.asarray(words, dtype=np.uint64)
+        try:
+            array = np.asarray(words, dtype=np.uint64)
+        except (TypeError, ValueError, OverflowError):
+            raise DeviceError(f"{_short(words)} is no sequence of 64-bit words") from None
     if array.ndim != 1 or array.size == 0:
         raise DeviceError(
             f"a program is a sequence of one or more 64-bit words, not of shape {array.shape}"
         )
     return array
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _uniform_word(value: Any, qpu: int) -> int:

@@ -121,9 +121,8 @@ def _assign(operations: Sequence[Operation]) -> Dict[str, Operation]:
     one, two = operations
     [unit] = set(choices[0]) & set(choices[1])
     needs = "; ".join(filter(None, (one.mul_only, two.mul_only)))
-    raise DecodeError(
-        f"{one.text!r} and {two.text!r} both need the {unit} unit" + (f" ({needs})" if needs else "")
-    )
+    why = f" ({needs})" if needs else ""
+    raise DecodeError(f"{one.text!r} and {two.text!r} both need the {unit} unit{why}")
 
 
 def _wrong_flags(placed: Dict[str, Operation]) -> Optional[DecodeError]:
@@ -171,8 +170,7 @@ def results(dsts: Dict[str, Result]) -> Dict[str, int]:
                 raise DecodeError(f"{dst.text}: nothing is written, so nothing is packed")
         elif dst.file != "A" or dst.addr >= 32:
             raise DecodeError(
-                f"{dst.text}: {mark} packs into ra0 .. ra31 only"
-                + _colour_instead(dst.pack[1])
+                f"{dst.text}: {mark} packs into ra0 .. ra31 only" + _colour_instead(dst.pack[1])
             )
         if "pack" in values:
             raise DecodeError(
@@ -249,7 +247,7 @@ def _ports(operands: Sequence[Operand], rotated: Optional[Operation]) -> Dict[st
     if "small_imm" in values:
         values["sig"] = modes.SIG_SMALL_IMM
         if of_b:
-            what = f"rot {row.rotate}" if rotated is not None else f"the constant {constants[0].text}"
+            what = f"the constant {constants[0].text}" if rotated is None else f"rot {row.rotate}"
             raise DecodeError(
                 f"{of_b[0].text}: {what} takes the place of the read address of file B"
             )
@@ -270,7 +268,9 @@ def _other_file(reads: Sequence[Operand]) -> str:
 # --- words ---------------------------------------------------------------------------------------
 
 
-def _merge_modes(operands: Sequence[Operand], values: Dict[str, int], dsts: Sequence[Result]) -> None:
+def _merge_modes(
+    operands: Sequence[Operand], values: Dict[str, int], dsts: Sequence[Result]
+) -> None:
     """Add the unpack mode to the fields, and the ``pm`` that pack and unpack agree on."""
     marks = [(dst.text, dst.pack[0]) for dst in dsts if dst.pack is not None]
     for mux, pm, what in ((regs.MUX_A, 0, "file A"), (regs.MUX_R4, 1, "r4")):

@@ -42,10 +42,7 @@ _READABLE = "r0 .. r5, ra0 .. ra31, rb0 .. rb31, " + ", ".join(
 )
 _WRITABLE = "-, ra0 .. ra31, rb0 .. rb31, " + ", ".join(
     dict.fromkeys(
-        name
-        for port in regs.WRITES
-        for name in (port.name_a, port.name_b)
-        if name and name != "-"
+        name for port in regs.WRITES for name in (port.name_a, port.name_b) if name and name != "-"
     )
 )
 _CONSTANTS = "-16 .. 15, or a power of two from 0.00390625 to 128.0"
@@ -320,8 +317,8 @@ def _parse_parts(text: str) -> Instr:
         if part in _SIGNALS:
             if signal is not None:
                 raise DecodeError(
-                    f"a word has one signal: sig would have to be both {signal.code} ({signal.name}) "
-                    f"and {_SIGNALS[part].code} ({part})"
+                    f"{signal.name} and {part}: a word has one signal (sig would have to be both "
+                    f"{signal.code} and {_SIGNALS[part].code})"
                 )
             signal = _SIGNALS[part]
         else:
@@ -335,7 +332,10 @@ def parse_plain(text: str) -> Instr:
         return _parse_parts(text)
     except ValueError as error:
         reason = error.reason if isinstance(error, DecodeError) else str(error)
-        raise DecodeError(reason if reason.startswith(repr(text)) else f"{text!r}: {reason}") from None
+        whole = repr(text)
+        if not reason.startswith(whole):
+            reason = f"{whole}: {reason}"
+        raise DecodeError(reason) from None
 
 
 def data_word(text: str) -> int:

@@ -19,8 +19,8 @@ _GRAMMAR = """\
 A program text is a sequence of lines; '#' starts a comment.
 
   line       = { label ":" } [ word | directive ]
-  directive  = ".word" value { "," value }        64-bit words, instructions or not
-             | ".set" NAME "," ( value | register )   a name for use in the lines below it
+  directive  = ".word" value { "," value }          64-bit words, instructions or not
+             | ".set" NAME "," ( value | register )   a name for the lines below it
   word       = ( part { ";" part } | load | semaphore | branch ) { "!" field "=" value }
   part       = operation | signal                 one for the add unit, one for the mul unit,
                                                   and one signal, in any order
@@ -28,7 +28,7 @@ A program text is a sequence of lines; '#' starts a comment.
   load       = "ldi" [".sf"] dst "," dst "," value
              | ("ldi_signed" | "ldi_unsigned") [".sf"] dst "," dst "," "[" 16 values "]"
   semaphore  = ("sema_up" | "sema_down") [".sf"] value [ "," dst "," dst ]
-  branch     = "br." cond ("rel" | "abs") ( label | value ) ["+" register of file A] ["," dst "," dst]
+  branch     = "br." cond ("rel" | "abs") ( label | value ) ["+" "ra" n] ["," dst "," dst]
 
 The two destinations of a load, semaphore or branch are those of the add and the mul unit, '-' for
 none; in loads and semaphores each may have a pack mode and a condition of its own.  A load of a

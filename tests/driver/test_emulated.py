@@ -9,11 +9,13 @@ import pytest
 
 pytest.importorskip("numba")
 
+from piblas.codegen import Assembler
 from piblas.driver import Emulator
 from piblas.emu import machine as machine_module
 from piblas.errors import DeviceError, EmulatorFault, OutOfDeviceMemory
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
+from piblas.isa.source import assemble
 from piblas.isa.timing import timing_set
 
 END = ["nop; thrend", "nop", "nop"]
@@ -133,6 +135,22 @@ def test_a_closed_device_is_of_no_use():
         with pytest.raises(DeviceError, match="this device was closed"):
             use()
     buf.free()
+
+
+def test_load_takes_what_the_assemblers_return(device):
+    asm = Assembler("tiny")
+    asm.mov(asm.host_int, 1)
+    asm.end()
+    for program in (asm.finish(), assemble("mov host_int, 1\nnop; thrend\nnop\nnop")):
+        loaded = device.load(program)
+        assert loaded.n_words == len(program.words)
+        assert device.execute(loaded, [[]]).interrupts == (0,)
+
+
+@pytest.mark.parametrize("program", ["mov r0, r1", [1, "nop"], [1 << 64], [-1], object(), None])
+def test_load_refuses_what_is_no_program(device, program):
+    with pytest.raises(DeviceError, match="is no sequence of 64-bit words|a program is a sequence"):
+        device.load(program)
 
 
 def test_memory_runs_out_with_sizes_in_the_message(device):

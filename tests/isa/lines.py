@@ -24,10 +24,12 @@ SOURCES = (
     + ["1", "1", "2", "-3", "0x3", "0.5", "1.0", "0x3f800000", "-15", "1+1"]
 )
 CONSTANTS = {"0x3": 3, "1+1": 2, "0x3f800000": 0x3F800000}
-DESTINATIONS = (
-    ["r0", "r1", "r2", "ra3", "ra3", "ra4", "rb3", "rb4", "-", "t0s", "vpm"]
-    + ["vpm_wr_setup", "r5quad", "r5rep", "vdw_addr"]
-)
+DESTINATIONS = ["r0", "r1", "r2", "ra3", "ra3", "ra4", "rb3", "rb4", "-", "t0s", "vpm"] + [
+    "vpm_wr_setup",
+    "r5quad",
+    "r5rep",
+    "vdw_addr",
+]
 NAMES = (
     ["mov", "mov", "mov", "m_mov", "v8adds", "m_v8adds", "v8subs", "fadd", "fmin", "add", "sub"]
     + ["and", "ftoi", "not", "shl", "or", "fmul", "fmul", "mul24", "v8min", "v8muld", "m_fmul"]
@@ -325,7 +327,8 @@ def _candidates(line: Line):
             file, addr[file] = regs.READ_ADDR[src][0], regs.READ_ADDR[src][1]
     constants = [bits(CONSTANTS.get(src, src)) for src in srcs if is_constant(src)]
     rots = [each.rot for each in line.operations if each.rot]
-    common = {"sf": int(any(each.sf for each in line.operations) or bool(line.load and line.load.sf))}
+    flags = [each.sf for each in line.operations] + [line.load is not None and line.load.sf]
+    common = {"sf": int(any(flags))}
     if line.signal:
         common["sig"] = modes.SIGNAL_BY_NAME[line.signal].code
     elif rots or constants:

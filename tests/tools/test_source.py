@@ -138,3 +138,73 @@ def test_errors_name_the_line(text, message):
     with pytest.raises(AssemblerError, match=message) as error:
         assemble(text, "prog")
     assert error.value.where.startswith("prog:")
+
+
+def test_constants():
+    source = assemble(
+        """
+        .set N, 8
+        .set FAR, -(N * 2)
+        .set scale, 1.5
+        .set ra_x, ra5
+        .set count, ra_x
+    start: add count, r0, N - 1
+        mov r1, FAR
+        ldi ra_x.16a, -, N << 3
+        ldi r2, -, scale
+        mov r2, ra_x.8a rot N/2
+        .set N, 9
+        .word N, 1 << 63
+        br.always rel start + count
+        br.always rel N * 8
+        ldi_signed r0, -, [1 1 1 1 1 1 1 1 0 0 0 0 0 0 0 0]
+        nop !raddr_a = N
+        """
+    )
+    plain = assemble(
+        """
+    start: add ra5, r0, 7
+        mov r1, -16
+        ldi ra5.16a, -, 64
+        ldi r2, -, 0x3fc00000
+        m_mov r2, ra5.8a rot 4
+        .word 9, 0x8000000000000000
+        br.always rel start + ra5
+        br.always rel 72
+        ldi_signed r0, -, [1 1 1 1 1 1 1 1 0 0 0 0 0 0 0 0]
+        nop !raddr_a=9
+        """
+    )
+    assert source.words == plain.words and source.labels == {"start": 0}
+    assert source.lines[0] == 7 and source.lines[5:7] == [13, 13]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (".set", "prog:1: '.set': write '.set NAME, VALUE'"),
+        (".set N 3", "prog:1: '.set N 3': write '.set NAME, VALUE'"),
+        (".set 3, N", "write '.set NAME, VALUE'"),
+        (".set N, M", "prog:1: 'M' is no number"),
+        (".set N,", "'' is no number"),
+        (".set r0, 3", "r0 has a meaning already"),
+        (".set fadd, 3", "fadd has a meaning already"),
+        (".set ldtmu0, 3", "ldtmu0 has a meaning already"),
+        (".set rot, 3", "rot has a meaning already"),
+        (".set N, 3\nN: nop", "prog:2: label 'N' is a constant already"),
+        ("N: nop\n.set N, 3", "prog:2: constant 'N' is a label already"),
+        ("mov r0, N\n.set N, 3", "prog:1: 'mov r0, N': 'N' is no operand"),
+        (".set N, 3.5\nnop\nmov r0, N", "prog:3: 'mov r0, 3.5': 3.5 is no small immediate"),
+        (".global x", "prog:1: there is no directive '.global', only .set and .word"),
+    ],
+)
+def test_refused_constants_and_directives(text, message):
+    with pytest.raises(AssemblerError, match=message):
+        assemble(text, "prog")
+
+
+def test_names_that_only_contain_a_constant_are_left_alone():
+    constants = ".set a, 1\n.set x, 2\n.set b, 3\n"
+    text = constants + "mov ra1.8a, r0\nldi r0, -, 0x1a\nbr.always rel a_b\na_b: nop"
+    plain = "mov ra1.8a, r0\nldi r0, -, 0x1a\nbr.always rel c\nc: nop"
+    assert assemble(text).words == assemble(plain).words
