@@ -29,7 +29,7 @@ vectors behind the blocks, words before the first line of the result, words behi
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -37,7 +37,8 @@ from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
-from .stream import LANES, LINE, TMU_DEPTH, Reader, fill, from_uniforms, words_of
+from .stream import LANES, LINE, TMU_DEPTH, Reader, fill, from_uniforms
+from .uniforms import Streams, placed, put
 
 __all__ = ["Elementwise", "Segment", "StreamOptions"]
 
@@ -130,7 +131,7 @@ class Elementwise:
         return register(KernelSpec(name, routine, self.generate, defaults, summary))
 
     def generate(self, asm: Assembler, options: StreamOptions) -> None:
-        """Write the program; :meth:`uniforms` makes the streams that it reads."""
+        """Write the program; :meth:`streams` makes what it reads."""
         held = options.asked * self.outputs  # requests that wait for leave to fill
         if (
             options.ahead * self.inputs > 2 * TMU_DEPTH
@@ -154,10 +155,10 @@ class Elementwise:
             asm.label("end")
         parts.finish(asm)
 
-    def segments(self, options: StreamOptions, n: int, out: int) -> List[Segment]:
-        """The segments of ``n`` elements; ``out`` is the address of the first result, whose lines
-        decide where blocks begin."""
-        head = min(n, -(out // 4) % LANES)
+    def segments(self, options: StreamOptions, n: int, out_alignment: int) -> List[Segment]:
+        """The segments of ``n`` elements, whose first result is ``out_alignment`` (0..15) words
+        after the beginning of a line: the lines of the output decide where blocks begin."""
+        head = min(n, -out_alignment % LANES)
         blocks, rest = divmod(n - head, LANES * options.block)
         vectors, words = divmod(rest, LANES)
         plan = (
@@ -168,50 +169,63 @@ class Elementwise:
         )
         return [segment for segment in plan if segment.count]
 
-    def uniforms(
-        self,
-        options: StreamOptions,
-        n: int,
-        constants: Sequence[float],
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        watch: int = 0,
-    ) -> List[np.ndarray]:
-        """The streams of a launch over ``n`` >= 1 elements, one a worker.
+    def streams(self, options: StreamOptions, n: int, out_alignment: int) -> Streams:
+        """The streams of a launch over ``n`` >= 1 elements, ``out_alignment`` as for
+        :meth:`segments`.
 
-        ``inputs`` and ``outputs`` are bus addresses of contiguous words; an output may be one of
-        the inputs, else they do not overlap.  ``watch`` is where a vector for each worker has room.
+        Addresses: the inputs "x", "y" and the outputs "out0", "out1", of contiguous words (an
+        output may be one of the inputs, else they do not overlap); "watch", which has room for a
+        vector of each producer.  Values: "constants", in the order of :attr:`constants`.
         """
-        plan = self.segments(options, n, outputs[0])
-        alone = options.alone
-        streams = []
-        for qpu in range(options.n_qpus):
-            worker = qpu if alone else qpu - 1
-            fills, stores = worker >= 0, qpu == 0
-            words = [] if alone else [int(fills)]
-            if fills:
-                words += [parts.float_word(value) for value in constants]
-                for half in range(2):
-                    words.append(sw.vpm_write(half * HALF + worker, stride=options.workers))
-            words.append(len(plan))
-            phases = 0
-            for segment in plan:
-                words.append(segment.blocks)
-                if self.outputs == 1:
-                    words.append(phases % 2)
-                    phases += segment.blocks
-                if stores:
-                    for half in range(2):
-                        words.append(sw.vdw_store(segment.units, segment.depth, half * HALF))
-                    words += [address + 4 * segment.first for address in outputs]
-                if fills:
-                    for address in inputs:
-                        first = address + 4 * segment.first
-                        words += [first + LINE * worker, first + 4 * (segment.count - 1)]
-            if options.watch and stores:
-                words += [sw.vdw_store(options.workers, LANES), watch]
-            streams.append(words_of(words + parts.finish_words(qpu, options.n_qpus)))
-        return streams
+        plan = self.segments(options, n, out_alignment)
+        first, count, blocks, units, depth = np.array(plan, dtype=np.int64).T[:, :, None]
+        n_qpus, fixed, turned = options.n_qpus, len(self.constants), int(self.outputs == 1)
+        qpus = np.arange(n_qpus, dtype=np.int64)
+        own = 0 if options.alone else 1
+        producer = qpus[: options.workers]
+        produces, stores = qpus >= own, qpus == 0
+
+        # The streams: what a QPU begins with, then a record for each segment, then the end.
+        heads = own + 1 + (fixed + 2) * produces
+        records = 1 + turned + (2 + self.outputs) * stores + 2 * self.inputs * produces
+        ends = 2 + 2 * options.watch * stores
+        owner, lengths = np.empty((2, len(plan) + 2, n_qpus), dtype=np.int64)
+        owner[:], lengths[0], lengths[1:-1], lengths[-1] = qpus, heads, records, ends
+        places, starts, counts, size = placed(owner.ravel(), lengths.ravel(), n_qpus)
+        places = places.reshape(owner.shape)
+        head, at, end = places[0], places[1:-1], places[-1]
+        words = np.zeros(size, dtype=np.int64)
+
+        if own:
+            words[head] = produces
+        begin = head[own:] + own + fixed
+        halves = [sw.vpm_writes(half * HALF + producer, options.workers) for half in range(2)]
+        put(words, begin, *halves)
+        words[head + heads - 1] = len(plan)
+        words[at] = blocks
+        if turned:
+            words[at + 1] = (blocks.cumsum(axis=0) - blocks) % 2
+        store = at[:, :1] + 1 + turned
+        setups = [sw.vdw_stores(units, depth, half * HALF) for half in range(2)]
+        put(words, store, *setups, *[4 * first] * self.outputs)
+        operands = at[:, own:] + records[own:] - 2 * self.inputs
+        line, last = 4 * first + LINE * producer, 4 * (first + count - 1)
+        put(words, operands, *[line, last] * self.inputs)
+        if options.watch:
+            put(words, end[:1], sw.vdw_stores(options.workers, LANES, 0))
+        put(words, end + ends - 2, qpus, n_qpus - 1)
+
+        limits = np.stack((operands, operands + 1)).ravel()
+        addresses = {"xy"[i]: limits + 2 * i for i in range(self.inputs)}
+        for o in range(self.outputs):
+            addresses[f"out{o}"] = store.ravel() + 2 + o
+        if options.watch:
+            addresses["watch"] = end[:1] + 1
+        values = {}
+        if fixed:
+            number = np.arange(fixed * begin.size) % fixed
+            values["constants"] = begin.repeat(fixed) - fixed + number, number
+        return Streams(words.astype(np.uint32), starts, addresses, values, counts)
 
 
 class _Role:

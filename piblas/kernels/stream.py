@@ -21,8 +21,6 @@ from __future__ import annotations
 
 from typing import Any, List, Sequence, Tuple
 
-import numpy as np
-
 from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 
@@ -38,7 +36,6 @@ __all__ = [
     "from_uniforms",
     "share",
     "store",
-    "words_of",
 ]
 
 LANES = 16
@@ -190,12 +187,10 @@ def from_uniforms(asm: Assembler, *names: str) -> List[Any]:
     return registers
 
 
-def words_of(values: Sequence[int]) -> np.ndarray:
-    return np.array([value & 0xFFFFFFFF for value in values], dtype=np.uint32)
-
-
 def share(total: int, among: int) -> List[Tuple[int, int]]:
     """``total`` things dealt to ``among`` takers: (first, how many) of each, larger ones first."""
     small, more = divmod(total, among)
-    counts = [small + (index < more) for index in range(among)]
-    return [(sum(counts[:index]), count) for index, count in enumerate(counts)]
+    return [
+        (index * small + (index if index < more else more), small + (index < more))
+        for index in range(among)
+    ]

@@ -32,7 +32,7 @@ or an overflow.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 import numpy as np
 
@@ -40,21 +40,15 @@ from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
-from .storage import Storage, Tile, tiles
-from .stream import (
-    LANES, LINE, OVERFLOW, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms, words_of,
-)  # fmt: skip
+from .stream import LANES, LINE, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms
 
-__all__ = ["UpdateOptions", "UpdatePlan", "error_bound", "plan", "spec"]
+__all__ = ["HALF", "ROWS", "UpdateOptions", "error_bound", "spec"]
 
 HALF = 32
 """Rows of a half of the VPM, as far as user programs see it."""
 
 ROWS = 4
 """Vectors that a QPU fills in a phase."""
-
-WIDTH = 4096
-"""Columns of a tile at most: a launch that has to be short takes some tiles only."""
 
 HELD = 1
 """Vectors of the next column that a QPU asks for when it may fill; the others when it computes."""
@@ -112,7 +106,7 @@ class UpdateOptions:
 
 
 def generate(asm: Assembler, options: UpdateOptions) -> None:
-    """Write the program; :meth:`UpdatePlan.uniforms` makes the streams that it reads."""
+    """Write the program; :meth:`.update_plan.UpdatePlan.streams` makes what it reads."""
     asm.mov(asm.tmu_noswap, 1)
     if options.alone:
         _Role(asm, options, fills=True, stores=True).write()
@@ -371,127 +365,6 @@ class _Role:
 def spec(name: str, routines: Tuple[str, ...], summary: str, **options: Any) -> KernelSpec:
     """Register a kernel."""
     return register(KernelSpec(name, routines, generate, UpdateOptions(**options), summary))
-
-
-# --- its data ------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class UpdatePlan:
-    """The tiles of an update, each of whose columns is stored in every row of the tile."""
-
-    storage: Storage
-    options: UpdateOptions
-    tiles: List[Tile]
-
-    @property
-    def watch_words(self) -> int:
-        """Room for the largest magnitude of each QPU that fills."""
-        return LANES * self.options.workers
-
-    def clocks(self, tile: Tile) -> float:
-        """Clocks of a tile on all QPUs, more than the slowest timing set has them take."""
-        return 1500.0 * -(-tile.columns // self.options.together) + 2000
-
-    def uniforms(
-        self,
-        a: int,
-        vectors: Sequence[int],
-        factors: Sequence[np.ndarray],
-        watch: int,
-        part: Optional[range] = None,
-    ) -> List[np.ndarray]:
-        """The streams of a launch, one a QPU.
-
-        ``a`` is A's bus address; ``vectors`` are those of x (and y), contiguous, with zeros behind
-        up to a whole tile; ``factors`` hold the numbers by column that go with each, float32;
-        ``watch`` has room for :attr:`watch_words`.  A launch takes all tiles or those in ``part``.
-        """
-        options = self.options
-        table = np.stack([np.ascontiguousarray(f, dtype=np.float32) for f in factors], axis=1)
-        patterns = table.view(np.uint32)
-        streams: List[np.ndarray] = []
-        for qpu in range(options.n_qpus):
-            worker = qpu if options.alone else qpu - 1
-            fills, stores = worker >= 0, qpu == 0
-            words = [] if options.alone else [int(fills)]
-            if fills:
-                words += [sw.vpm_write(half * HALF + ROWS * worker) for half in range(2)]
-                words.append(sw.vpm_write(worker))
-            own = self.tiles if part is None else self.tiles[part.start : part.stop]
-            words.append(len(own))
-            done = 0
-            for tile in own:
-                phases = -(-tile.columns // options.together)
-                words += [phases, done % 2]
-                done += phases
-                if stores:
-                    words += self._stores(tile, a)
-                if fills:
-                    words += self._fills(tile, worker, a, vectors, patterns)
-            if stores:
-                words += [sw.vdw_store(options.workers, LANES), watch]
-            streams.append(words_of(words + parts.finish_words(qpu, options.n_qpus)))
-        return streams
-
-    def _stores(self, tile: Tile, a: int) -> List[int]:
-        storage, (whole, rest) = self.storage, divmod(tile.rows, LANES)
-        words = [a + 4 * (storage.column(tile.j) + tile.i), 4 * storage.steps(tile.j)]
-        words += [4 * storage.growth, tile.columns]
-        stores = [sw.vdw_store(whole, LANES)] if whole else []
-        stores += [sw.vdw_store(1, rest, whole)] if rest else []
-        return words + [stores[0], stores[-1], LINE * whole if len(stores) == 2 else 0]
-
-    def _fills(
-        self, tile: Tile, worker: int, a: int, vectors: Sequence[int], patterns: np.ndarray
-    ) -> List[int]:
-        storage, together = self.storage, self.options.together
-        column, vector = divmod(ROWS * worker, self.options.vectors)
-        own = -(-(tile.columns - column) // together)
-        words = [address + 4 * tile.i + LINE * vector for address in vectors]
-        if own > 0:
-            j = tile.j + column
-            at = storage.column(j) + tile.i
-            words += [4 * at + LINE * vector + a, 4 * (storage.column(j + together) + tile.i - at)]
-        else:  # without a column of its own it computes with x, and nobody stores that
-            words += [words[0], 0]
-        words += [4 * storage.growth * together**2, 4 * (tile.rows - 1) - LINE * vector]
-        words.append(max(own, 1))
-        phases = -(-tile.columns // together)
-        mine = np.zeros((phases, len(vectors)), dtype=np.uint32)
-        if own > 0:
-            mine[:own] = patterns[tile.j + column : tile.j + tile.columns : together]
-        return words + mine.ravel().tolist()
-
-    def overflowed(self, watched: np.ndarray) -> bool:
-        """Whether an element of A, old or new, is Inf, NaN or as large as an overflow."""
-        return int(watched.view(np.uint32).max()) >= OVERFLOW
-
-
-def _whole(storage: Storage, height: int) -> List[Tile]:
-    """Tiles whose columns are stored in every row of the tile."""
-    found: List[Tile] = []
-    everything = (0, storage.m), (0, storage.n)
-    for i, rows, first, columns in tiles(storage, height, WIDTH, *everything):
-        # Columns first to last have elements here, those from start to stop in every row.
-        start = min(max(first, i + rows - 1 - storage.high), first + columns)
-        stop = max(start, min(first + columns, i - storage.low + 1))
-        if start < stop:
-            found.append(Tile(i, rows, start, stop - start))
-        for j in (*range(first, start), *range(stop, first + columns)):
-            top, bottom = storage.rows(j)
-            top, bottom = max(top, i), min(bottom, i + rows)
-            found.append(Tile(top, bottom - top, j, 1))
-    return found
-
-
-def plan(storage: Storage, rank: int, n_qpus: int) -> UpdatePlan:
-    """How to update what is stored of a matrix on so many QPUs."""
-    workers = next(w for w in (8, 4, 2, 1) if w == 1 or w < n_qpus)
-    most = ROWS * workers
-    vectors = next((v for v in (4, 8, 16) if storage.m <= LANES * v and v <= most), most)
-    options = UpdateOptions(rank, vectors, workers, n_qpus == 1)
-    return UpdatePlan(storage, options, _whole(storage, options.height))
 
 
 # --- its error -----------------------------------------------------------------------------------
