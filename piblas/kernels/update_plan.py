@@ -13,9 +13,10 @@ import numpy as np
 
 from ..isa import setup_words as sw
 from .storage import Storage, tiles
+from .store_pipeline import HALF
 from .stream import LANES, LINE, OVERFLOW
 from .uniforms import INDEX, Streams, aligned, put, runs
-from .update import HALF, ROWS, UpdateOptions
+from .update import ROWS, UpdateOptions
 
 __all__ = ["UpdatePlan", "WIDTH", "plan"]
 
