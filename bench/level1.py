@@ -12,6 +12,7 @@ import numpy as np
 
 from piblas.kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from piblas.kernels.reduce import CompensatedSum
+from piblas.kernels.stream import LANES
 
 from . import bars
 from .bars import Case, filled
@@ -40,15 +41,12 @@ def _mapped(module: Any, constants: Tuple[float, ...], outcome: Outcome, n: int)
         watch = device.alloc(64 * options.workers)
         addresses = [buffer.bus_address for buffer in buffers]
         program = device.load(module.SPEC.program(options).words)
-        streams = kernel.uniforms(
-            options,
-            n,
-            constants,
-            addresses[: kernel.inputs],
-            addresses[-kernel.outputs :],
-            watch.bus_address,
-        )
-        report = device.execute(program, streams)
+        outputs = addresses[-kernel.outputs :]
+        streams = kernel.streams(options, n, outputs[0] // 4 % LANES)
+        at = dict(zip("xy", addresses), watch=watch.bus_address)
+        at.update((f"out{number}", address) for number, address in enumerate(outputs))
+        filled_in = streams.filled(at, {"constants": np.array(constants, dtype=np.float32)})
+        report = device.execute(program, filled_in)
         for buffer, want in zip(buffers[-kernel.outputs :], outcome(*operands)):
             buffer.invalidate()
             np.testing.assert_allclose(buffer.array(np.float32, (n,)), want, atol=1e-6)
@@ -70,10 +68,11 @@ def _reduced(
         out = device.alloc(4 * words)
         addresses = [buffer.bus_address for buffer in buffers]
         program = device.load(module.SPEC.program(options).words)
-        streams = kernel.uniforms(
-            options, n, constants, addresses, out.bus_address, device.n_qpus
+        at = dict(zip("xy", addresses), out=out.bus_address)
+        filled_in = kernel.streams(options, n, device.n_qpus).filled(
+            at, {"constants": np.array(constants, dtype=np.float32)}
         )
-        report = device.execute(program, streams)
+        report = device.execute(program, filled_in)
         out.invalidate()
         results = kernel.results(options, n, out.array(np.float32, (words,)))
         want = outcome(*(values.astype(np.float64) for values in operands))

@@ -11,7 +11,18 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
-from piblas.kernels import gemv, ger, panel, storage, symv, syr, trmv, update
+from piblas.kernels import (
+    gemv,
+    ger,
+    panel,
+    panel_plan,
+    storage,
+    symv,
+    syr,
+    trmv,
+    update,
+    update_plan,
+)
 from piblas.kernels.storage import Storage
 
 from . import bars
@@ -49,14 +60,13 @@ def _multiplied(module: Any, storage_: Storage, use: str) -> Callable[[Any], Any
 
     def launch(device: Any) -> Any:
         a, x, y = _operands(storage_.m, storage_.n)
-        plan = panel.plan(storage_, use)
+        plan = panel_plan.plan(storage_, use)
         of_a, of_x = filled(device, a.T), _padded(device, x, plan.options.height)
         out = device.alloc(4 * plan.words)
         if use == "s":
             y = x
-        streams = plan.uniforms(
-            of_a.bus_address, of_x.bus_address, y, out.bus_address, device.n_qpus
-        )
+        at = {"a": of_a.bus_address, "x": of_x.bus_address, "out": out.bus_address}
+        streams = plan.streams(device.n_qpus).filled(at, {"x": y})
         report = device.execute(device.load(module.SPEC.program(plan.options).words), streams)
         out.invalidate()
         stored = out.array(np.float32, (plan.words,))
@@ -77,13 +87,13 @@ def _updated(module: Any, storage_: Storage, rank: int) -> Callable[[Any], Any]:
     def launch(device: Any) -> Any:
         a, x, y = _operands(storage_.m, storage_.n)
         vectors, factors = (x, x[::-1].copy())[:rank], (y, y[::-1].copy())[:rank]
-        plan = update.plan(storage_, rank, device.n_qpus)
+        plan = update_plan.plan(storage_, rank, device.n_qpus)
         of_a = filled(device, a.T)
         places = [_padded(device, vector, plan.options.height) for vector in vectors]
         watch = device.alloc(4 * plan.watch_words)
-        streams = plan.uniforms(
-            of_a.bus_address, [each.bus_address for each in places], factors, watch.bus_address
-        )
+        at = dict(zip("xy", (place.bus_address for place in places)))
+        at.update(a=of_a.bus_address, watch=watch.bus_address)
+        streams = plan.streams().filled(at, dict(zip("st", factors)))
         report = device.execute(device.load(module.SPEC.program(plan.options).words), streams)
         of_a.invalidate()
         got = of_a.array(np.float32, a.shape, order="F")

@@ -139,25 +139,23 @@ def _map(
     vectors = [*inputs, *(t for t in targets if not any(t is v for v in inputs))]
     outputs = [next(i for i, v in enumerate(vectors) if v is t) for t in targets]
     watch_words = LANES * options.workers
+    values = {"constants": np.array(constants, dtype=np.float32)}
     with _spans(device, vectors, watch_words) as (*spans, watch):
-        for span, values in zip(spans, inputs):
+        for span, elements in zip(spans, inputs):
             if not span.own:
-                span.buffer.array(np.float32, (n,))[...] = values
+                span.buffer.array(np.float32, (n,))[...] = elements
         # Results too: a dirty line of them, written back later, would overwrite the QPUs' stores.
         for span in (*spans, watch):
             span.buffer.clean()
         reports, special = [], False
         for part in _slices(device, n, len(inputs) + len(outputs)):
-            addresses = [span.bus_address + 4 * part.start for span in spans]
-            streams = kernel.uniforms(
-                options,
-                part.stop - part.start,
-                constants,
-                addresses[: len(inputs)],
-                [addresses[o] for o in outputs],
-                watch.bus_address,
-            )
-            reports.append(device.execute(program, streams, timeout=TIMEOUT))
+            at = [span.bus_address + 4 * part.start for span in spans]
+            first = at[outputs[0]] // 4 % LANES
+            streams = kernel.streams(options, part.stop - part.start, first)
+            addresses = dict(zip("xy", at[: len(inputs)]), watch=watch.bus_address)
+            addresses.update((f"out{i}", at[o]) for i, o in enumerate(outputs))
+            filled = streams.filled(addresses, values)
+            reports.append(device.execute(program, filled, timeout=TIMEOUT))
             if options.watch:
                 watch.buffer.invalidate()
                 largest = watch.buffer.array(np.uint32, (watch_words,)).max()
@@ -293,19 +291,19 @@ def _reduce(
     program = loaded_program(device, spec, options)
     words = LANES * kernel.stored(options) * PARTS
     results, reports = [], []
+    values = {"constants": np.array(constants, dtype=np.float32)}
     with _spans(device, inputs, words) as (*spans, (out, *_)):
-        for span, values in zip(spans, inputs):
+        for span, elements in zip(spans, inputs):
             if not span.own:
-                span.buffer.array(np.float32, (n,))[...] = values
+                span.buffer.array(np.float32, (n,))[...] = elements
             span.buffer.clean()
         out.clean()
         for part in _slices(device, n, len(inputs)):
             count = part.stop - part.start
-            addresses = [span.bus_address + 4 * part.start for span in spans]
-            streams = kernel.uniforms(
-                options, count, constants, addresses, out.bus_address, device.n_qpus
-            )
-            reports.append(device.execute(program, streams, timeout=TIMEOUT))
+            at = [span.bus_address + 4 * part.start for span in spans]
+            streams = kernel.streams(options, count, device.n_qpus)
+            filled = streams.filled(dict(zip("xy", at), out=out.bus_address), values)
+            reports.append(device.execute(program, filled, timeout=TIMEOUT))
             out.invalidate()
             used = LANES * kernel.stored(options) * len(kernel.parts(options, count))
             stored = out.array(np.float32, (used,)).copy()

@@ -20,8 +20,7 @@ import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..host import arrays, limits
-from ..kernels import panel, storage, trsv
-from ..kernels import update as updates
+from ..kernels import panel_plan, storage, trsv, update_plan
 from ..kernels.spec import KernelSpec
 from ..kernels.storage import Storage
 from . import scipy_blas
@@ -155,8 +154,8 @@ class Panel:
     ) -> Optional[np.ndarray]:
         """A x, A^T x or their sum (``use``: "n", "t", "s") in double precision, for the elements of
         ``kept`` in these rows and columns; 0 for rows of the result that none belongs to."""
-        plan = panel.plan(kept, use, rows, columns)
-        if not plan.tiles:
+        plan = panel_plan.plan(kept, use, rows, columns)
+        if not len(plan.tiles):
             return np.zeros(kept.n if use == "t" else kept.m)
         options, device = plan.options, self.device
         program = loaded_program(device, self.spec, options)
@@ -169,19 +168,19 @@ class Panel:
                 of_x.clean()
             # A dirty line, written back later, would overwrite the QPUs' stores.
             out.clean()
-            factors = x if options.plain else x[:0]
             stored = out.array(np.float32, (plan.words,))
-            at = self.address, of_x.bus_address, factors, out.bus_address
-            hertz = device.clock_hz * device.n_qpus
-            costs = [plan.clocks(tile) / hertz for tile in plan.tiles]
+            at = {"a": self.address, "x": of_x.bus_address, "out": out.bus_address}
+            values = {"x": np.ascontiguousarray(x, dtype=np.float32)}
+            costs = plan.clocks() / (device.clock_hz * device.n_qpus)
             for part in limits.runs(costs, device.longest_launch, device.n_qpus):
-                streams = plan.uniforms(*at, device.n_qpus, part)
+                streams = plan.streams(device.n_qpus, part).filled(at, values)
                 report = device.execute(program, streams, timeout=TIMEOUT)
                 report.kernel = self.spec.name
                 self.reports.append(report)
                 out.invalidate()
                 if plan.watched(stored, device.n_qpus, part):
                     return None
+            stored = stored.copy()  # device memory may be uncached: it is read once
             return None if plan.too_large(stored) else plan.join(stored)
 
 
@@ -242,7 +241,7 @@ def update(
     Where ``out`` is the matrix itself and lies in device memory, it is changed there, whatever
     values are met; the warning names the ``routine``.
     """
-    plan = updates.plan(matrix.storage, len(vectors), device.n_qpus)
+    plan = update_plan.plan(matrix.storage, len(vectors), device.n_qpus)
     program = loaded_program(device, spec, plan.options)
     length = matrix.storage.m + plan.options.height
     own = resident(device, matrix) if out.ctypes.data == matrix.source.ctypes.data else None
@@ -264,15 +263,11 @@ def update(
             each.clean()
         reports, special = [], False
         stored = watch.array(np.float32, (plan.watch_words,))
-        costs = [plan.clocks(tile) / device.clock_hz for tile in plan.tiles]
-        for part in limits.runs(costs, device.longest_launch):
-            streams = plan.uniforms(
-                address,
-                [place.bus_address for place in places],
-                factors,
-                watch.bus_address,
-                part,
-            )
+        at = dict(zip("xy", (place.bus_address for place in places)))
+        at.update(a=address, watch=watch.bus_address)
+        values = {name: np.ascontiguousarray(f, np.float32) for name, f in zip("st", factors)}
+        for part in limits.runs(plan.clocks() / device.clock_hz, device.longest_launch):
+            streams = plan.streams(part).filled(at, values)
             report = device.execute(program, streams, timeout=TIMEOUT)
             report.kernel = spec.name
             reports.append(report)

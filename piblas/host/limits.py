@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
 
 from ..driver.device import RunReport
 
@@ -42,21 +44,24 @@ def blocks(
     return [(row, column) for column in columns for row in rows]
 
 
-def runs(costs: Sequence[float], longest: Optional[float], unit: int = 1) -> List[range]:
+def runs(
+    costs: Union[Sequence[float], np.ndarray], longest: Optional[float], unit: int = 1
+) -> List[range]:
     """Ranges of neighbours that take ``longest`` seconds at most; ``costs`` has each one's.
 
     A range begins at a multiple of ``unit``, and has at least so many, however long they take.
     """
-    if longest is None or sum(costs) <= longest:
-        return [range(len(costs))]
-    found, begin, total = [], 0, 0.0
-    for at in range(0, len(costs), unit):
-        cost = sum(costs[at : at + unit])
-        if at > begin and total + cost > longest:
-            found.append(range(begin, at))
-            begin, total = at, 0.0
-        total += cost
-    return [*found, range(begin, len(costs))]
+    n = len(costs)
+    if longest is None or n == 0:
+        return [range(n)]
+    ends = np.add.reduceat(costs, np.arange(0, n, unit)).cumsum()
+    found, begin, before = [], 0, 0.0
+    while begin < n:
+        units = max(int(ends.searchsorted(before + longest, side="right")), begin // unit + 1)
+        end = min(unit * units, n)
+        found.append(range(begin, end))
+        begin, before = end, ends[units - 1]
+    return found
 
 
 SLICE = 16384

@@ -9,7 +9,7 @@ its maximum as 0; ``zero_is`` says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 __all__ = [
     "SetupField",
@@ -26,9 +26,11 @@ __all__ = [
     "unpack",
     "vpm_read",
     "vpm_write",
+    "vpm_writes",
     "vdr_load",
     "vdr_pitch",
     "vdw_store",
+    "vdw_stores",
     "vdw_stride",
     "vpm_address",
 ]
@@ -291,3 +293,22 @@ def vdw_store(
 def vdw_stride(nbytes: int, *, blockmode: bool = False) -> int:
     """Word for vpm_wr_setup: ``nbytes`` (0..65535) from a stored row's end to the next's start."""
     return pack("vdw_stride", stride=nbytes, blockmode=int(blockmode))
+
+
+# --- many words at once --------------------------------------------------------------------------
+
+_WRITE, _STORE = vpm_write(0, stride=64), vdw_store(128, 128)  # these numbers are written as 0
+_BITS = {(kind, field.name): (field.mask, field.lo) for kind in TABLES for field in TABLES[kind]}
+_STRIDE = _BITS["vpm_write", "stride"]
+_UNITS, _DEPTH, _ROW = (_BITS["vdw", name] for name in ("units", "depth", "y"))
+
+
+def vpm_writes(y: Any, stride: int = 1) -> Any:
+    """:func:`vpm_write` for a number or an array of rows (0..63), which are not checked."""
+    return _WRITE + ((stride & _STRIDE[0]) << _STRIDE[1]) + y
+
+
+def vdw_stores(units: Any, depth: Any, y: Any) -> Any:
+    """:func:`vdw_store` for numbers or arrays, whose ranges are not checked."""
+    size = ((units & _UNITS[0]) << _UNITS[1]) + ((depth & _DEPTH[0]) << _DEPTH[1])
+    return _STORE + size + (y << _ROW[1])

@@ -1,26 +1,9 @@
 """The level-1 kernels that map vectors to vectors (parts: :mod:`.stream`).
 
-The store engine is the narrow place: a row of 64 bytes takes it 14 clocks and a transfer 40 more
-(measured by others), while the memory may take a row in 7.  So it must not wait, and its transfers
-must be long.  The VPM has two halves of 32 rows.  While the engine stores one half, by one
-transfer, eight QPUs fill the other: QPU i of them computes vectors i, i + 8, i + 16 and i + 24 of
-a *block* of 32.  A ninth QPU starts the transfers.  A *phase* is one half filled and stored:
-
-- each QPU that fills has computed its results into registers;
-- it waits until it may fill (semaphore ``FREE[half]``), and writes its rows;
-- it reads a vector of the VPM, which drains its writes; meanwhile it asks for operands of a later
-  block;
-- it reports (semaphore ``FILLED``), and computes the results of its next phase;
-- the QPU that stores has let the others fill, one after the other; it collects the reports, waits
-  for the transfer of the phase before, which frees that half, and starts this phase's.
-
-The memory serves rows of a transfer and lines of operands as they come, and a row that it holds up
-holds up the rest of the transfer.  So requests must not come in bursts, but evenly over the time of
-a transfer.  That is why the QPUs may fill one after the other: eight times 14 instructions take as
-long as 32 rows.
-
-A QPU gets ahead of another one by less than a phase, so two semaphores for free halves keep it from
-taking what was meant for a slower one.
+QPUs work as a store pipeline (:mod:`.store_pipeline`): eight producers, of which number i computes
+vectors i, i + 8, i + 16 and i + 24 of a *block* of 32, and a ninth QPU, the consumer, which has
+each block stored by one transfer.  Eight times 14 instructions take as long as 32 rows, so the
+producers may fill a half buffer one after the other.
 
 Whole blocks make one *segment*; what is left over makes up to three more of one phase each: whole
 vectors behind the blocks, words before the first line of the result, words behind the last vector.
@@ -29,7 +12,7 @@ vectors behind the blocks, words before the first line of the result, words behi
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -37,25 +20,21 @@ from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
-from .stream import LANES, LINE, TMU_DEPTH, Reader, fill, from_uniforms, words_of
+from .store_pipeline import DRAIN, EMPTY, FULL, HALF, Role, write_roles
+from .stream import LANES, LINE, TMU_DEPTH, Reader, fill, from_uniforms
+from .uniforms import Streams, placed, put
 
 __all__ = ["Elementwise", "Segment", "StreamOptions"]
-
-HALF = 32
-"""Rows of a half of the VPM, as far as user programs see it."""
-
-FILLED, FREE, CLOSE = 3, (4, 5), 6
-"""Semaphores: a QPU has filled its rows; it may fill those of a half; all blocks are stored."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamOptions:
     """How the work is dealt out.
 
-    ``workers`` QPUs fill ``rows`` rows each of a half of the VPM.  A QPU begins with asking for
-    ``ahead`` vectors of an operand; in a phase it asks for ``asked`` when it may fill, and for the
-    rest when it takes operands.  ``pace``: idle instructions between letting two QPUs fill.
-    ``watch`` keeps the largest magnitude (:mod:`.stream`).  ``alone``: one QPU fills and stores.
+    ``workers`` producers fill ``rows`` rows each of a half buffer.  A producer begins by requesting
+    ``ahead`` vectors of an operand; in a phase it requests ``asked`` when its rows are filled, and
+    the rest when it takes operands.  ``pace``: idle instructions between two grants.  ``watch``
+    tracks the largest magnitude (:mod:`.stream`).  ``alone``: one QPU produces and consumes.
     """
 
     workers: int = 8
@@ -116,7 +95,7 @@ class Segment(NamedTuple):
 class Elementwise:
     """A kernel that maps vectors to vectors, and its data.
 
-    With one output, the halves of the VPM take turns; with two outputs, each has a half.
+    With one output, half buffers alternate; with two outputs, each has a half buffer of its own.
     """
 
     inputs: int
@@ -130,7 +109,7 @@ class Elementwise:
         return register(KernelSpec(name, routine, self.generate, defaults, summary))
 
     def generate(self, asm: Assembler, options: StreamOptions) -> None:
-        """Write the program; :meth:`uniforms` makes the streams that it reads."""
+        """Write the program; :meth:`streams` makes what it reads."""
         held = options.asked * self.outputs  # requests that wait for leave to fill
         if (
             options.ahead * self.inputs > 2 * TMU_DEPTH
@@ -142,22 +121,15 @@ class Elementwise:
                 f"{options}: ahead is what the TMUs hold at most, and more than is asked for later"
             )
         asm.mov(asm.tmu_noswap, 1)
-        if options.alone:
-            _Role(asm, self, options, fills=True, stores=True).write()
-        else:
-            asm.mov(asm.null, asm.unif, sf=True)
-            asm.branch("fills", cond="all_zc")
-            _Role(asm, self, options, fills=False, stores=True).write()
-            asm.branch("end")
-            asm.label("fills")
-            _Role(asm, self, options, fills=True, stores=False).write()
-            asm.label("end")
+        write_roles(
+            asm, options.alone, lambda *role: _Role(asm, self, options, *role).write()
+        )
         parts.finish(asm)
 
-    def segments(self, options: StreamOptions, n: int, out: int) -> List[Segment]:
-        """The segments of ``n`` elements; ``out`` is the address of the first result, whose lines
-        decide where blocks begin."""
-        head = min(n, -(out // 4) % LANES)
+    def segments(self, options: StreamOptions, n: int, out_alignment: int) -> List[Segment]:
+        """The segments of ``n`` elements, whose first result is ``out_alignment`` (0..15) words
+        after the beginning of a line: the lines of the output decide where blocks begin."""
+        head = min(n, -out_alignment % LANES)
         blocks, rest = divmod(n - head, LANES * options.block)
         vectors, words = divmod(rest, LANES)
         plan = (
@@ -168,68 +140,83 @@ class Elementwise:
         )
         return [segment for segment in plan if segment.count]
 
-    def uniforms(
-        self,
-        options: StreamOptions,
-        n: int,
-        constants: Sequence[float],
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        watch: int = 0,
-    ) -> List[np.ndarray]:
-        """The streams of a launch over ``n`` >= 1 elements, one a worker.
+    def streams(self, options: StreamOptions, n: int, out_alignment: int) -> Streams:
+        """The streams of a launch over ``n`` >= 1 elements, ``out_alignment`` as for
+        :meth:`segments`.
 
-        ``inputs`` and ``outputs`` are bus addresses of contiguous words; an output may be one of
-        the inputs, else they do not overlap.  ``watch`` is where a vector for each worker has room.
+        Addresses: the inputs "x", "y" and the outputs "out0", "out1", of contiguous words (an
+        output may be one of the inputs, else they do not overlap); "watch", which has room for a
+        vector of each producer.  Values: "constants", in the order of :attr:`constants`.
         """
-        plan = self.segments(options, n, outputs[0])
-        alone = options.alone
-        streams = []
-        for qpu in range(options.n_qpus):
-            worker = qpu if alone else qpu - 1
-            fills, stores = worker >= 0, qpu == 0
-            words = [] if alone else [int(fills)]
-            if fills:
-                words += [parts.float_word(value) for value in constants]
-                for half in range(2):
-                    words.append(sw.vpm_write(half * HALF + worker, stride=options.workers))
-            words.append(len(plan))
-            phases = 0
-            for segment in plan:
-                words.append(segment.blocks)
-                if self.outputs == 1:
-                    words.append(phases % 2)
-                    phases += segment.blocks
-                if stores:
-                    for half in range(2):
-                        words.append(sw.vdw_store(segment.units, segment.depth, half * HALF))
-                    words += [address + 4 * segment.first for address in outputs]
-                if fills:
-                    for address in inputs:
-                        first = address + 4 * segment.first
-                        words += [first + LINE * worker, first + 4 * (segment.count - 1)]
-            if options.watch and stores:
-                words += [sw.vdw_store(options.workers, LANES), watch]
-            streams.append(words_of(words + parts.finish_words(qpu, options.n_qpus)))
-        return streams
+        plan = self.segments(options, n, out_alignment)
+        first, count, blocks, units, depth = np.array(plan, dtype=np.int64).T[:, :, None]
+        n_qpus, fixed, alternating = options.n_qpus, len(self.constants), int(self.outputs == 1)
+        qpus = np.arange(n_qpus, dtype=np.int64)
+        own = 0 if options.alone else 1
+        producer = qpus[: options.workers]
+        produces, consumes = qpus >= own, qpus == 0
+
+        # The streams: what a QPU begins with, then a record for each segment, then the end.
+        heads = own + 1 + (fixed + 2) * produces
+        records = 1 + alternating + (2 + self.outputs) * consumes + 2 * self.inputs * produces
+        ends = 2 + 2 * options.watch * consumes
+        owner, lengths = np.empty((2, len(plan) + 2, n_qpus), dtype=np.int64)
+        owner[:], lengths[0], lengths[1:-1], lengths[-1] = qpus, heads, records, ends
+        places, starts, counts, size = placed(owner.ravel(), lengths.ravel(), n_qpus)
+        places = places.reshape(owner.shape)
+        head, at, end = places[0], places[1:-1], places[-1]
+        words = np.zeros(size, dtype=np.int64)
+
+        if own:
+            words[head] = produces
+        begin = head[own:] + own + fixed
+        halves = [sw.vpm_writes(half * HALF + producer, options.workers) for half in range(2)]
+        put(words, begin, *halves)
+        words[head + heads - 1] = len(plan)
+        words[at] = blocks
+        if alternating:
+            words[at + 1] = (blocks.cumsum(axis=0) - blocks) % 2
+        store = at[:, :1] + 1 + alternating
+        setups = [sw.vdw_stores(units, depth, half * HALF) for half in range(2)]
+        put(words, store, *setups, *[4 * first] * self.outputs)
+        operands = at[:, own:] + records[own:] - 2 * self.inputs
+        line, last = 4 * first + LINE * producer, 4 * (first + count - 1)
+        put(words, operands, *[line, last] * self.inputs)
+        if options.watch:
+            put(words, end[:1], sw.vdw_stores(options.workers, LANES, 0))
+        put(words, end + ends - 2, qpus, n_qpus - 1)
+
+        limits = np.stack((operands, operands + 1)).ravel()
+        addresses = {"xy"[i]: limits + 2 * i for i in range(self.inputs)}
+        for o in range(self.outputs):
+            addresses[f"out{o}"] = store.ravel() + 2 + o
+        if options.watch:
+            addresses["watch"] = end[:1] + 1
+        values = {}
+        if fixed:
+            number = np.arange(fixed * begin.size) % fixed
+            values["constants"] = begin.repeat(fixed) - fixed + number, number
+        return Streams(words.astype(np.uint32), starts, addresses, values, counts)
 
 
-class _Role:
-    """The program of the QPU that stores, of those that fill, or of one that does both alone."""
+class _Role(Role):
+    """The program of a producer, of the consumer, or of one QPU that is both."""
 
     def __init__(
-        self, asm: Assembler, kernel: Elementwise, options: StreamOptions, fills: bool, stores: bool
+        self,
+        asm: Assembler,
+        kernel: Elementwise,
+        options: StreamOptions,
+        produces: bool,
+        consumes: bool,
     ) -> None:
-        self.asm, self.kernel, self.options = asm, kernel, options
-        self.fills, self.stores = fills, stores
-
-    def _label(self, name: str) -> str:
-        return f"{'fill' if self.fills else 'store'}_{name}"
+        super().__init__(asm, produces, consumes)
+        self.kernel, self.options = kernel, options
 
     def write(self) -> None:
         """From the constants to the last transfer."""
         asm, kernel, options = self.asm, self.kernel, self.options
-        if self.fills:
+        if self.produces:
             step = LINE * options.workers
             self.reader = Reader(asm, kernel.inputs, 1, options.watch, step, options.ahead)
             if self.reader.largest is not None:
@@ -240,70 +227,76 @@ class _Role:
                 asm.regs(f"results_of_row{row}_", kernel.outputs, undefined=True)
                 for row in range(options.rows)
             ]
-        if self.stores:
+        if self.consumes:
             asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
             self.block_bytes = asm.reg("block_bytes")
             asm.ldi(self.block_bytes, LINE * options.block)
         (segments,) = from_uniforms(asm, "segments")
-        asm.label(self._label("segment"))
+        asm.label(self.label("segment"))
         (self.blocks,) = from_uniforms(asm, "blocks")
-        turned = kernel.outputs == 1
-        if turned:
-            (enter,) = from_uniforms(asm, "enter")
-        if self.stores:
+        enter = from_uniforms(asm, "enter")[0] if kernel.outputs == 1 else None
+        if self.consumes:
             self.setups = from_uniforms(asm, "half0_setup", "half1_setup")
             self.outs = from_uniforms(asm, *[f"out{o}" for o in range(kernel.outputs)])
-        if self.fills:
+        if self.produces:
             self.reader.start()
             self._compute()
-        if turned:
-            asm.mov(asm.null, enter, sf=True)
-            asm.branch(self._label("half1"), cond="any_zc")
-        for half in range(2):
-            asm.label(self._label(f"half{half}"))
-            self._phase(half)
-        asm.label(self._label("stored"))
-        if self.fills:
+        self.phases(enter)
+        if self.produces:
             self.reader.drop(options.ahead - (options.asked if kernel.outputs == 2 else 0))
         asm.sub(segments, segments, 1, sf=True)
-        asm.branch(self._label("segment"), cond="any_zc")
-        if self.stores:
+        asm.branch(self.label("segment"), cond="any_zc")
+        if self.consumes:
             asm.read(asm.vdw_wait)
         if options.watch:
-            self._get(CLOSE)
-            if self.fills:
-                fill(asm, self.rows[0], [self.reader.largest])
-            self._filled()
-            if self.stores:
+            self._fill(DRAIN, 0, lambda: [self.reader.largest])
+            if self.consumes:
                 setup, at = from_uniforms(asm, "watch_setup", "watch_at")
-                self._store(setup, at)
+                self.start_store(setup, at)
                 asm.read(asm.vdw_wait)
 
-    def _phase(self, half: int) -> None:
-        """Fill this QPU's rows of a half, or store the half; compute for the next one."""
-        asm, turned = self.asm, self.kernel.outputs == 1
-        out = 0 if turned else half
-        self._get(FREE[half])
-        if self.fills:
-            fill(asm, self.rows[half], [made[out] for made in self.results])
-        self._filled(lambda: self._ask(half))
-        if self.stores:
-            self._store(self.setups[half], self.outs[out])
+    def phase(self, half: int) -> None:
+        asm, alternating = self.asm, self.kernel.outputs == 1
+        out = 0 if alternating else half
+        self._fill(
+            EMPTY[half],
+            half,
+            lambda: [made[out] for made in self.results],
+            lambda: self._ask(half),
+        )
+        if self.consumes:
+            self.start_store(self.setups[half], self.outs[out])
             asm.add(self.outs[out], self.outs[out], self.block_bytes)
-        if turned or half:
-            asm.sub(self.blocks, self.blocks, 1, sf=True)
-            if not self.fills:
-                label, cond = ("half0", "any_zc") if half else ("stored", "all_zs")
-                asm.branch(self._label(label), cond=cond)
-                return
-            asm.branch(self._label("stored"), cond="all_zs")
-            self._compute()
-            if half:
-                asm.branch(self._label("half0"))
+        if alternating or half:
+            self.next_phase(half, self.blocks, self._compute)
+
+    def _fill(
+        self,
+        empty: int,
+        half: int,
+        values: Callable[[], List[Any]],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A producer fills its rows; the consumer grants them and collects the reports."""
+        asm, workers = self.asm, self.options.workers
+        if self.produces:
+            self.wait_until_empty(empty)
+            fill(asm, self.rows[half], values())
+            self.report_full(meanwhile)
+            return
+        left = asm.reg("left")
+        asm.ldi(left, workers)
+        with macros.counted_loop(asm, f"grant{empty}", left):
+            with asm.fixed():
+                asm.sema_up(empty)
+                for _ in range(self.options.pace):
+                    asm.nop()
+        for _ in range(workers):
+            asm.sema_down(FULL)
 
     def _ask(self, half: int) -> None:
         """Ask for operands of a later block."""
-        asm, options, skip = self.asm, self.options, self._label("no_more")
+        asm, options, skip = self.asm, self.options, self.label("no_more")
         if not options.asked:
             return
         # While the last results of one output are stored, which may be an operand, it is not read.
@@ -325,41 +318,3 @@ class _Role:
             self.reader.watch(*values, *between, *made)
             for register_, value in zip(row, made):
                 self.asm.mov(register_, value)
-
-    def _get(self, free: int) -> None:
-        """Rows are free: what the QPU that stores says, and the others wait for."""
-        asm = self.asm
-        if self.fills and self.stores:
-            return
-        if self.fills:
-            asm.sema_down(free)
-            return
-        left = asm.reg("left")
-        asm.ldi(left, self.options.workers)
-        with macros.counted_loop(asm, f"free{free}", left):
-            with asm.fixed():
-                asm.sema_up(free)
-                for _ in range(self.options.pace):
-                    asm.nop()
-
-    def _filled(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Rows are filled: what each QPU says, and the one that stores waits for."""
-        asm = self.asm
-        if self.fills and self.stores:
-            meanwhile()
-        elif self.fills:
-            macros.vpm_read_setup(asm, 1)
-            meanwhile()
-            asm.read(asm.vpm)
-            asm.sema_up(FILLED)
-        else:
-            for _ in range(self.options.workers):
-                asm.sema_down(FILLED)
-
-    def _store(self, setup: Any, address: Any) -> None:
-        """Start a transfer when the one before has ended."""
-        asm = self.asm
-        with asm.fixed():
-            asm.read(asm.vdw_wait)
-            asm.mov(asm.vpm_wr_setup, setup)
-            asm.mov(asm.vdw_addr, address)

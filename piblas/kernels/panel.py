@@ -35,26 +35,17 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 
 from ..codegen import Assembler, macros
-from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
-from .storage import Storage, Tile, tiles
-from .stream import (
-    LANES, LINE, OVERFLOW, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms, store, words_of,
-)  # fmt: skip
+from .stream import LANES, LINE, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms, store
 
-__all__ = ["PanelOptions", "Plan", "depth", "error_bound", "plan", "spec"]
+__all__ = ["BATCH", "GROUP", "PanelOptions", "depth", "error_bound", "spec"]
 
 GROUP = 16
 """Columns whose products make one partial sum."""
 
 BATCH = 4
 """Vectors that a transfer stores: a QPU has so many rows of the VPM to itself."""
-
-TILES = 768
-"""About so many tiles at most, so that the host's share stays small."""
-
-QPUS = 12
 
 
 VECTORS = 1, 2, 4, 8
@@ -181,7 +172,7 @@ class _Column:
 
 
 def generate(asm: Assembler, options: PanelOptions) -> None:
-    """Write the program; :meth:`Plan.uniforms` makes the streams that it reads."""
+    """Write the program; :meth:`.panel_plan.Plan.streams` makes what it reads."""
     asm.mov(asm.tmu_noswap, 1)
     column = _Column(asm, options)
     largest = asm.reg("largest")
@@ -276,175 +267,9 @@ def generate(asm: Assembler, options: PanelOptions) -> None:
     parts.finish(asm)
 
 
-# --- its data ------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The tiles of a product, and where their partial results go in a buffer of ``words`` words:
-    a vector for each QPU's largest magnitude, then for each tile its sums over columns and over
-    rows."""
-
-    storage: Storage
-    options: PanelOptions
-    tiles: List[Tile]
-
-    @property
-    def groups(self) -> List[int]:
-        """Groups of columns of each tile."""
-        return [-(-tile.columns // GROUP) for tile in self.tiles]
-
-    @property
-    def _plain_words(self) -> int:
-        return self.options.height * len(self.tiles) if self.options.plain else 0
-
-    @property
-    def words(self) -> int:
-        of_columns = GROUP * sum(self.groups) if self.options.transposed else 0
-        return LANES * QPUS + self._plain_words + of_columns
-
-    def clocks(self, tile: Tile) -> float:
-        """A QPU's clocks for a tile, so that 12 of them take no less than the memory (a byte in a
-        quarter of a clock, as the slowest timing set has it) and an instruction 4."""
-        words = 30 + 14 * self.options.vectors + (40 if self.options.transposed else 0)
-        rows = LINE * self.options.vectors
-        return (tile.columns + 2) * max(4.0 * words, 0.25 * QPUS * rows) + 4000
-
-    def uniforms(
-        self,
-        a: int,
-        x: int,
-        factors: np.ndarray,
-        out: int,
-        n_qpus: int,
-        part: Optional[range] = None,
-    ) -> List[Any]:
-        """The streams of a launch, one a QPU that has work.
-
-        ``a`` is A's bus address; ``x`` that of a contiguous vector whose element i belongs to row
-        i, with zeros behind it up to a whole tile (for A^T x); ``factors`` are the elements of x
-        by column (for A x), float32; ``out`` has room for :attr:`words`.  A launch takes all tiles
-        or those in ``part``; their results lie at the same place.
-        """
-        options, storage = self.options, self.storage
-        part = range(len(self.tiles)) if part is None else part
-        n_qpus = max(1, min(n_qpus, QPUS, len(part)))
-        patterns = np.ascontiguousarray(factors, dtype=np.float32).view(np.uint32).tolist()
-        batch = min(BATCH, options.vectors)
-        streams: List[List[int]] = []
-        for index in range(n_qpus):
-            row = index * BATCH
-            own = len(range(index, len(part), n_qpus))
-            head = [sw.vpm_write(row), sw.vdw_store(1, LANES, row)]
-            streams.append(head + [sw.vdw_store(batch, LANES, row), own])
-        out_n = out + LINE * QPUS
-        out_t = out_n + 4 * self._plain_words
-        for number, (tile, groups) in enumerate(zip(self.tiles, self.groups)):
-            if number not in part:
-                out_t += LINE * groups if options.transposed else 0
-                out_n += LINE * options.vectors if options.plain else 0
-                continue
-            words = streams[(number - part.start) % n_qpus]
-            i, rows, j, columns = tile
-            words += [a + 4 * (storage.column(j) + i), 4 * storage.steps(j), 4 * (rows - 1)]
-            if options.masked:
-                words += [4 * storage.growth, 4 * (j + storage.low - i)]
-                words.append(4 * (j + storage.high - i))
-            words += [columns, groups]
-            if options.transposed:
-                words += [x + 4 * i, out_t]
-                out_t += LINE * groups
-            if options.plain:
-                words.append(out_n)
-                out_n += LINE * options.vectors
-            for first in range(j, j + columns, GROUP):
-                count = min(GROUP, j + columns - first)
-                words.append(count)
-                if options.plain:
-                    words += patterns[first : first + count]
-        for index, words in enumerate(streams):
-            words.append(out + LINE * index)
-            words += parts.finish_words(index, n_qpus)
-        return [words_of(words) for words in streams]
-
-    def watched(self, stored: np.ndarray, n_qpus: int, part: range) -> bool:
-        """Whether the launch of these tiles met an element of A that is Inf or NaN, or so large."""
-        n_qpus = min(n_qpus, QPUS, len(part))
-        return int(stored[: LANES * n_qpus].view(np.uint32).max()) >= OVERFLOW
-
-    def overflowed(self, stored: np.ndarray, n_qpus: int) -> bool:
-        """Whether an element of A or a partial result is Inf, NaN or as large as an overflow."""
-        return self.watched(stored, n_qpus, range(len(self.tiles))) or self.too_large(stored)
-
-    def too_large(self, stored: np.ndarray) -> bool:
-        """Whether a partial result is Inf, NaN or as large as an overflow."""
-        return any(
-            int((each.view(np.uint32) & 0x7FFFFFFF).max()) >= OVERFLOW
-            for pieces in self._pieces(stored)
-            for each in pieces
-        )
-
-    def _pieces(self, stored: np.ndarray) -> Tuple[List[np.ndarray], List[np.ndarray]]:
-        """The used words of the partial results, by row and by column, for each tile."""
-        options = self.options
-        rest = stored[LANES * QPUS :]
-        by_row: List[np.ndarray] = []
-        if options.plain:
-            table = rest[: self._plain_words].reshape(len(self.tiles), options.height)
-            by_row = [row[: tile.rows] for row, tile in zip(table, self.tiles)]
-        by_column: List[np.ndarray] = []
-        if options.transposed:
-            at = self._plain_words
-            for tile, groups in zip(self.tiles, self.groups):
-                by_column.append(rest[at : at + tile.columns])
-                at += GROUP * groups
-        return by_row, by_column
-
-    def join(self, stored: np.ndarray) -> np.ndarray:
-        """A x, A^T x, or for "s" the sum of both, in double precision."""
-        by_row, by_column = self._pieces(stored)
-        total = np.zeros(self.storage.m if self.options.plain else self.storage.n)
-        for tile, piece in zip(self.tiles, by_row):
-            total[tile.i : tile.i + tile.rows] += piece
-        for tile, piece in zip(self.tiles, by_column):
-            total[tile.j : tile.j + tile.columns] += piece
-        return total
-
-    @property
-    def depth(self) -> int:
-        """How often a term is truncated at most."""
-        return depth(self.options, max((tile.columns for tile in self.tiles), default=1))
-
-
 def spec(name: str, routines: Tuple[str, ...], summary: str, **options: Any) -> KernelSpec:
     """Register a kernel."""
     return register(KernelSpec(name, routines, generate, PanelOptions(**options), summary))
-
-
-def _options(storage: Storage, use: str) -> PanelOptions:
-    """The kernel for a shape: tiles no higher than the columns, or than the band is wide."""
-    rows = min(storage.m, max(1, storage.high - storage.low))
-    vectors = next((v for v in (1, 2, 4) if rows <= LANES * v), 8)
-    return PanelOptions(use, vectors, not storage.is_full)
-
-
-def _width(options: PanelOptions, m: int, n: int) -> int:
-    """Columns of a tile: 128, or more where that would be too many tiles."""
-    columns = n * -(-m // options.height)
-    return GROUP * max(8, -(-columns // (GROUP * TILES)))
-
-
-def plan(
-    storage: Storage,
-    use: str,
-    rows: Optional[Tuple[int, int]] = None,
-    columns: Optional[Tuple[int, int]] = None,
-) -> Plan:
-    """How to multiply with A, or with what lies in a range of its rows and columns."""
-    rows, columns = rows or (0, storage.m), columns or (0, storage.n)
-    options = _options(storage, use)
-    width = _width(options, storage.m, storage.n)
-    return Plan(storage, options, tiles(storage, options.height, width, rows, columns))
 
 
 # --- its error -----------------------------------------------------------------------------------
@@ -473,10 +298,10 @@ def error_bound(
     """Bound of |computed - exact| for each element of alpha * a @ x + beta * y.
 
     ``a`` is the matrix as it stands in the product, with zeros where nothing is stored;
-    ``truncations`` is :attr:`Plan.depth`.  With u = 2**-23 and gamma(i) = i u / (1 - i u):
-    gamma(truncations) |alpha| |a| |x| for the kernel, u / 2 of the result for its one rounding.
-    What is flushed to zero (denormal elements of a and x, products, sums) adds 2**-126 a term,
-    times the factor that goes with it.
+    ``truncations`` is :attr:`.panel_plan.Plan.depth`.  With u = 2**-23 and
+    gamma(i) = i u / (1 - i u): gamma(truncations) |alpha| |a| |x| for the kernel, u / 2 of the
+    result for its one rounding.  What is flushed to zero (denormal elements of a and x, products,
+    sums) adds 2**-126 for each term, times the factor that goes with it.
     """
     a, x = np.abs(a, dtype=np.float64), np.abs(x, dtype=np.float64)
     d, size = truncations * UNIT_ROUNDOFF, abs(float(alpha))

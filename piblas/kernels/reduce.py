@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 
@@ -35,8 +35,8 @@ from .stream import (
     from_uniforms,
     share,
     store,
-    words_of,
 )
+from .uniforms import Streams, placed, put
 
 __all__ = [
     "CompensatedSum",
@@ -84,7 +84,7 @@ class Reduction:
         return register(KernelSpec(name, routine, self.generate, defaults, summary))
 
     def generate(self, asm: Assembler, options: ReductionOptions) -> None:
-        """Write the program; :meth:`uniforms` makes the streams that it reads."""
+        """Write the program; :meth:`streams` makes what it reads."""
         asm.mov(asm.tmu_noswap, 1)
         reader = Reader(asm, self.inputs, TMU_DEPTH, options.watch)
         constants = from_uniforms(asm, *self.constants)
@@ -137,33 +137,39 @@ class Reduction:
             for first, count in share(groups, min(PARTS, groups))
         ]
 
-    def uniforms(
-        self,
-        options: ReductionOptions,
-        n: int,
-        constants: Sequence[float],
-        inputs: Sequence[int],
-        out: int,
-        n_qpus: int = 12,
-    ) -> List[np.ndarray]:
-        """The streams of a launch; ``out`` has room for :meth:`stored` vectors a part."""
-        pieces = self.parts(options, n)
-        stored = self.stored(options)
-        n_qpus = min(n_qpus, len(pieces))
-        streams = []
-        for index in range(n_qpus):
-            own = range(index, len(pieces), n_qpus)
-            words = [parts.float_word(value) for value in constants]
-            row = index * stored
-            words += [sw.vpm_write(row), sw.vdw_store(stored, LANES, row), len(own)]
-            for part in own:
-                first, count, groups = pieces[part]
-                words.append(groups)
-                for address in inputs:
-                    words += [address + 4 * first, address + 4 * (first + count - 1)]
-                words.append(out + LINE * stored * part)
-            streams.append(words_of(words + parts.finish_words(index, n_qpus)))
-        return streams
+    def streams(self, options: ReductionOptions, n: int, n_qpus: int = 12) -> Streams:
+        """The streams of a launch over ``n`` >= 1 elements.
+
+        Addresses: the inputs "x", "y", of contiguous words; "out", which has room for
+        :meth:`stored` vectors of each part.  Values: "constants", in the order of
+        :attr:`constants`.
+        """
+        first, count, groups = np.array(self.parts(options, n), dtype=np.int64).T
+        stored, fixed = self.stored(options), len(self.constants)
+        n_qpus = min(n_qpus, first.size)
+        qpus, part = np.arange(n_qpus, dtype=np.int64), np.arange(first.size, dtype=np.int64)
+        owner = np.concatenate((qpus, part % n_qpus, qpus))
+        lengths = np.empty_like(owner)
+        lengths[:n_qpus], lengths[n_qpus:-n_qpus], lengths[-n_qpus:] = (
+            fixed + 3, 2 * self.inputs + 2, 2,
+        )  # fmt: skip
+        places, starts, counts, size = placed(owner, lengths, n_qpus)
+        head, at, end = places[:n_qpus], places[n_qpus:-n_qpus], places[-n_qpus:]
+        words = np.zeros(size, dtype=np.int64)
+        row = qpus * stored
+        own = (first.size - 1 - qpus) // n_qpus + 1
+        put(words, head + fixed, sw.vpm_writes(row), sw.vdw_stores(stored, LANES, row), own)
+        operands = [4 * first, 4 * (first + count - 1)] * self.inputs
+        put(words, at, groups, *operands, LINE * stored * part)
+        put(words, end, qpus, n_qpus - 1)
+        limits = np.concatenate((at, at + 1))
+        addresses = {"xy"[i]: limits + 1 + 2 * i for i in range(self.inputs)}
+        addresses["out"] = at + 1 + 2 * self.inputs
+        values = {}
+        if fixed:
+            number = np.arange(fixed * n_qpus) % fixed
+            values["constants"] = head.repeat(fixed) + number, number
+        return Streams(words.astype(np.uint32), starts, addresses, values, counts)
 
     def results(self, options: ReductionOptions, n: int, stored: np.ndarray) -> np.ndarray:
         """What the parts stored, as (part, vector, lane)."""

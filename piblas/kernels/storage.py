@@ -8,9 +8,13 @@ step through the columns of any matrix in the same few instructions.
 
 from __future__ import annotations
 
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Any, NamedTuple, Tuple
 
-__all__ = ["Storage", "Tile", "band", "full", "packed", "tiles", "triangle"]
+import numpy as np
+
+from .uniforms import runs
+
+__all__ = ["Storage", "band", "full", "packed", "tiles", "triangle"]
 
 
 class Storage(NamedTuple):
@@ -28,18 +32,18 @@ class Storage(NamedTuple):
     step: int
     growth: int = 0
 
-    def column(self, j: int) -> int:
-        """Words from the beginning to where element (0, j) stands or would stand."""
+    def column(self, j: Any) -> Any:
+        """Words from the beginning to where element (0, j) is or would be (int64 arrays, too)."""
         return self.first + self.step * j + self.growth * (j * (j - 1) // 2)
 
-    def steps(self, j: int) -> int:
+    def steps(self, j: Any) -> Any:
         """Words from (0, j) to (0, j + 1)."""
         return self.step + self.growth * j
 
-    def rows(self, j: int) -> Tuple[int, int]:
-        """The first row of column j and the row behind its last; equal if there is none."""
-        first = max(0, j + self.low)
-        return first, max(first, min(self.m, j + self.high + 1))
+    def rows(self, j: Any) -> Tuple[Any, Any]:
+        """The first row of column j and the row after its last; equal if there is none."""
+        first = np.maximum(0, j + self.low)
+        return first, np.maximum(first, np.minimum(self.m, j + self.high + 1))
 
     def without_diagonal(self) -> "Storage":
         """The same triangle without its diagonal."""
@@ -73,35 +77,25 @@ def packed(n: int, lower: bool) -> Storage:
     return Storage(n, n, -n, 0, 0, 1, 1)
 
 
-class Tile(NamedTuple):
-    """Rows ``i`` to ``i + rows`` of columns ``j`` to ``j + columns``."""
-
-    i: int
-    rows: int
-    j: int
-    columns: int
-
-
-def _tiles(
-    storage: Storage, height: int, width: int, rows: Tuple[int, int], columns: Tuple[int, int]
-) -> Iterator[Tile]:
-    for i in range(rows[0], rows[1], height):
-        count = min(height, rows[1] - i)
-        first = max(columns[0], i - storage.high)
-        last = min(columns[1], i + count - storage.low)
-        for j in range(first, last, width):
-            yield Tile(i, count, j, min(width, last - j))
-
-
 def tiles(
     storage: Storage,
     height: int,
     width: int,
     rows: Tuple[int, int],
     columns: Tuple[int, int],
-) -> List[Tile]:
+) -> np.ndarray:
     """Tiles of up to ``height`` x ``width`` that cover what is stored in a range of rows and
-    columns.  Every column of a tile has an element there."""
+    columns: int64 of shape (tiles, 4), a row (i, rows, j, columns) for the rows ``i`` to
+    ``i + rows`` of the columns ``j`` to ``j + columns``.  Every column of a tile has an element
+    there."""
     if storage.low > storage.high:
-        return []  # a diagonal without it
-    return list(_tiles(storage, height, width, rows, columns))
+        return np.zeros((0, 4), dtype=np.int64)  # a diagonal without it
+    top = np.arange(rows[0], rows[1], height, dtype=np.int64)
+    count = np.minimum(height, rows[1] - top)
+    first = np.maximum(columns[0], top - storage.high)
+    last = np.minimum(columns[1], top + count - storage.low)
+    many = np.maximum(-(-(last - first) // width), 0)
+    begins = runs(first, many, width)
+    block = np.arange(top.size).repeat(many.astype(np.intp))
+    found = (top[block], count[block], begins, np.minimum(width, last[block] - begins))
+    return np.stack(found, axis=1)

@@ -38,7 +38,6 @@ __all__ = [
     "from_uniforms",
     "share",
     "store",
-    "words_of",
 ]
 
 LANES = 16
@@ -199,5 +198,7 @@ def words_of(values: Union[Sequence[int], np.ndarray]) -> np.ndarray:
 def share(total: int, among: int) -> List[Tuple[int, int]]:
     """``total`` things dealt to ``among`` takers: (first, how many) of each, larger ones first."""
     small, more = divmod(total, among)
-    counts = [small + (index < more) for index in range(among)]
-    return [(sum(counts[:index]), count) for index, count in enumerate(counts)]
+    return [
+        (index * small + (index if index < more else more), small + (index < more))
+        for index in range(among)
+    ]

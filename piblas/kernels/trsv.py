@@ -42,7 +42,7 @@ def blocks(n: int, forward: bool) -> List[Tuple[Tuple[int, int], Tuple[int, int]
 
 def residual_bound(truncations: int, a: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Bound of |a x - b| for each row; ``a`` is op(A), ``x`` the solution that was computed and
-    ``truncations`` :attr:`.panel.Plan.depth` of the products."""
+    ``truncations`` :attr:`.panel_plan.Plan.depth` of the products."""
     a, x = np.abs(a, dtype=np.float64), np.abs(x, dtype=np.float64)
     d = (truncations + 0.5) * UNIT_ROUNDOFF
     flushed = SMALLEST_NORMAL * (x.sum() + a.sum(axis=1) + 2 * x.size)

@@ -9,17 +9,18 @@ filled in at known places (:meth:`Streams.fill`):
 - *values*: float32 numbers of the call, such as alpha or the elements of a short vector.
 
 :func:`flatten` makes the array from a table of records: a row holds the words of one piece of work,
-a mask says which of its columns are used.
+a mask says which of its columns are used.  :func:`placed` is for records of any length, which are
+then written where it says (:func:`put`, :func:`runs`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ["OWN", "Streams", "flatten", "float_words"]
+__all__ = ["INDEX", "OWN", "Streams", "aligned", "flatten", "float_words", "placed", "put", "runs"]
 
 OWN = "own"
 """The name of the address at which the streams themselves lie."""
@@ -27,7 +28,8 @@ OWN = "own"
 PREFETCH = 16
 """Words after the last stream that the chip may fetch ahead (a line of 64 bytes)."""
 
-_INDEX = np.dtype(np.int32)
+INDEX = np.dtype(np.int32)
+"""What indices are kept as."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,13 +37,15 @@ class Streams:
     """``words`` (uint32) of all streams; ``starts``, the index of the first word of each QPU's.
 
     ``addresses`` maps a name to the indices of the words to which its bus address is added;
-    ``values`` maps a name to (indices of words, indices into that value's elements).
+    ``values`` maps a name to (indices of words, indices into that value's elements).  ``lengths``
+    is the number of words of each QPU's stream, where somebody needs the streams one by one.
     """
 
     words: np.ndarray
     starts: np.ndarray
     addresses: Mapping[str, np.ndarray]
     values: Mapping[str, Tuple[np.ndarray, np.ndarray]]
+    lengths: Optional[np.ndarray] = None
 
     @property
     def n_qpus(self) -> int:
@@ -80,6 +84,18 @@ class Streams:
         for name, (index, source) in self.values.items():
             out[index] = values[name].view(np.uint32)[source]
 
+    def filled(
+        self, addresses: Mapping[str, int], values: Mapping[str, np.ndarray]
+    ) -> List[np.ndarray]:
+        """The words of each QPU's stream for a call, as uint32 arrays; arguments as :meth:`fill`'s.
+
+        Only where :attr:`lengths` is known.
+        """
+        assert self.lengths is not None
+        words = np.empty_like(self.words)
+        self.fill(words, addresses, values)
+        return [words[at : at + count] for at, count in zip(self.starts, self.lengths)]
+
 
 def float_words(*numbers: float) -> np.ndarray:
     """The float32 patterns of some numbers, as uint32 words."""
@@ -109,21 +125,68 @@ def flatten(
     counts = np.bincount(owner[order], weights=kept.sum(axis=1)).astype(np.int64)
     starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
     places: Dict[str, np.ndarray] = {
-        name: np.flatnonzero(mask[order][kept]).astype(_INDEX) for name, mask in addresses.items()
+        name: np.flatnonzero(mask[order][kept]).astype(INDEX) for name, mask in addresses.items()
     }
     if len(own_next):
         columns = np.zeros(words.shape, dtype=bool)
         columns[:, list(own_next)] = True
         at = np.flatnonzero(columns[kept])
         chosen[at] = 4 * (at + chosen[at])
-        places[OWN] = at.astype(_INDEX)
+        places[OWN] = at.astype(INDEX)
     filled = {
         name: (
-            np.flatnonzero(mask[order][kept]).astype(_INDEX),
-            source[order][kept][mask[order][kept]].astype(_INDEX),
+            np.flatnonzero(mask[order][kept]).astype(INDEX),
+            source[order][kept][mask[order][kept]].astype(INDEX),
         )
         for name, (mask, source) in values.items()
     }
     array = np.zeros(chosen.size + PREFETCH, dtype=np.uint32)
     array[: chosen.size] = chosen
-    return Streams(array, starts, {n: p for n, p in places.items() if p.size}, filled)
+    return Streams(array, starts, {n: p for n, p in places.items() if p.size}, filled, counts)
+
+
+# --- records of any length -----------------------------------------------------------------------
+
+
+def aligned(lengths: np.ndarray) -> Tuple[np.ndarray, int]:
+    """(the first word of each QPU's stream, words of all) for streams of these lengths (int64).
+
+    A stream begins on a line of 64 bytes, so that what a QPU's fetches take does not depend on the
+    streams of others, and ends at least a line before the next.
+    """
+    room = (-(-lengths // PREFETCH) + 1) * PREFETCH
+    ends = room.cumsum()
+    return ends - room, int(ends[-1])
+
+
+def placed(
+    owner: np.ndarray, lengths: np.ndarray, n_qpus: int
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Where records of any length go: (the first word of each record; first word and number of
+    words of each QPU's stream, as :func:`aligned` has them; words of all).
+
+    Record i of ``lengths[i]`` words (int64) belongs to QPU ``owner[i]``; the records of a QPU
+    follow one another in the order given.  Each of the ``n_qpus`` has at least one.
+    """
+    order = owner.argsort(kind="stable")
+    ends = lengths[order].cumsum()
+    counts = np.bincount(owner.astype(np.intp), lengths, n_qpus).astype(np.int64)
+    starts, size = aligned(counts)
+    moved = starts - (counts.cumsum() - counts)
+    places = np.empty_like(lengths)
+    places[order] = ends - lengths[order] + moved[owner[order]]
+    return places, starts, counts, size
+
+
+def put(words: np.ndarray, places: np.ndarray, *columns: Any) -> None:
+    """Write records of one length: word k of each is ``columns[k]``, a number or an array that has,
+    or is broadcast to, the shape of ``places``."""
+    for number, column in enumerate(columns):
+        words[places + number] = column
+
+
+def runs(first: np.ndarray, counts: np.ndarray, step: int = 1) -> np.ndarray:
+    """``counts[i]`` numbers (int64) from ``first[i]``, ``step`` apart, for each i in turn."""
+    begins = counts.cumsum() - counts
+    made = (first - step * begins).repeat(counts.astype(np.intp))
+    return made + step * np.arange(made.size, dtype=np.int64)

@@ -6,20 +6,12 @@ range of rows, up to ``vectors`` vectors of 16, of many columns::
     a column of the tile --TMU0, TMU1--> a[v];  x[v], y[v] in registers, s_j, t_j from the uniforms
     a[v] + x[v] * s_j (+ y[v] * t_j) --> VPM --VDW--> memory
 
-The store engine is the narrow place: 14 clocks a row of 64 bytes and 40 a transfer (measured by
-others).  So, as for vectors at level 1, it must not wait, and its transfers must be long: eight
-QPUs fill one half of the VPM, four rows each, while a ninth has the other half stored.  A *phase*
-is one half filled and stored: 32 vectors of one column, or of 2, 4, 8 columns if the tile is less
-high.  A column of a tile is contiguous, so one transfer stores its whole vectors and a second one
-the words behind them: exactly the tile's elements.  Where a column is stored in part only, at the
-diagonal, it is a tile of its own, which begins with its first row; there are O(m + n) of these.
-
-A QPU that fills has its results ready; it waits until it may write its rows (semaphore
-``FREE[half]``, one for each half, so that nobody takes what was meant for a slower one), reads a
-vector of the VPM, which drains its writes, and reports (semaphore ``FILLED``).  The QPU that stores
-lets the others fill one after the other, so that their requests do not come in bursts, which would
-hold up the rows of a transfer; collects the reports; waits for the transfer before, which frees
-that half; and starts this phase's.
+QPUs work as a store pipeline (:mod:`.store_pipeline`): eight producers fill four rows each of a
+half buffer, and a ninth QPU, the consumer, has them stored.  A phase is 32 vectors of one column,
+or of 2, 4, 8 columns if the tile is less high.  A column of a tile is contiguous, so one transfer
+stores its whole vectors and a second one the words after them: exactly the tile's elements.  Where
+only a part of a column is stored, at the diagonal, it is a tile of its own, which begins with its
+first row; there are O(m + n) of these.
 
 Each element is computed by itself, so the result depends neither on the tiles nor on the number of
 QPUs.
@@ -32,38 +24,28 @@ or an overflow.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler, macros
+from ..codegen import Assembler
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
-from .storage import Storage, Tile, tiles
-from .stream import (
-    LANES, LINE, OVERFLOW, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms, words_of,
-)  # fmt: skip
+from .store_pipeline import DRAIN, EMPTY, FULL, HALF, Role, write_roles
+from .stream import LANES, LINE, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms
 
-__all__ = ["UpdateOptions", "UpdatePlan", "error_bound", "plan", "spec"]
-
-HALF = 32
-"""Rows of a half of the VPM, as far as user programs see it."""
+__all__ = ["ROWS", "UpdateOptions", "error_bound", "spec"]
 
 ROWS = 4
-"""Vectors that a QPU fills in a phase."""
-
-WIDTH = 4096
-"""Columns of a tile at most: a launch that has to be short takes some tiles only."""
+"""Vectors that a producer fills in a phase."""
 
 HELD = 1
-"""Vectors of the next column that a QPU asks for when it may fill; the others when it computes."""
+"""Vectors of the next column that a producer requests when its rows are filled; it requests the
+others when it computes."""
 
 PACE, BEHIND = 12, 1
-"""Idle instructions between letting two QPUs fill; how many may be at it when the next begins."""
-
-FILLED, FREE, CLOSE = 3, (4, 5), 6
-"""Semaphores: a QPU has filled its rows; it may fill those of a half; all columns are stored."""
+"""Idle instructions between two grants; producers that may be filling when the next one begins."""
 
 ROW_FIELD = 7
 """Bit of a store's setup word where the row of the VPM begins (guide, p. 58)."""
@@ -75,8 +57,8 @@ VECTORS = 4, 8, 16, 32
 
 @dataclasses.dataclass(frozen=True)
 class UpdateOptions:
-    """``rank`` 1 or 2; ``vectors`` make the height of a tile; ``workers`` QPUs fill (both powers of
-    two, four vectors a worker); ``alone``: one QPU fills and stores."""
+    """``rank`` 1 or 2; ``vectors`` make the height of a tile; ``workers`` producers (both powers of
+    two, four vectors per producer); ``alone``: one QPU produces and consumes."""
 
     rank: int = 1
     vectors: int = 32
@@ -116,66 +98,52 @@ class UpdateOptions:
 
 
 def generate(asm: Assembler, options: UpdateOptions) -> None:
-    """Write the program; :meth:`UpdatePlan.uniforms` makes the streams that it reads."""
+    """Write the program; :meth:`.update_plan.UpdatePlan.streams` makes what it reads."""
     asm.mov(asm.tmu_noswap, 1)
-    if options.alone:
-        _Role(asm, options, fills=True, stores=True).write()
-    else:
-        asm.mov(asm.null, asm.unif, sf=True)
-        asm.branch("fills", cond="all_zc")
-        _Role(asm, options, fills=False, stores=True).write()
-        asm.branch("end")
-        asm.label("fills")
-        _Role(asm, options, fills=True, stores=False).write()
-        asm.label("end")
+    write_roles(asm, options.alone, lambda *role: _Role(asm, options, *role).write())
     parts.finish(asm)
 
 
-class _Role:
-    """The program of the QPU that stores, of those that fill, or of one that does both alone."""
+class _Role(Role):
+    """The program of a producer, of the consumer, or of one QPU that is both."""
 
-    def __init__(self, asm: Assembler, options: UpdateOptions, fills: bool, stores: bool) -> None:
-        self.asm, self.options, self.fills, self.stores = asm, options, fills, stores
-
-    def _label(self, name: str) -> str:
-        return f"{'fill' if self.fills else 'store'}_{name}"
+    def __init__(
+        self, asm: Assembler, options: UpdateOptions, produces: bool, consumes: bool
+    ) -> None:
+        super().__init__(asm, produces, consumes)
+        self.options = options
 
     def write(self) -> None:
         """From the constants to the last transfer."""
         asm = self.asm
-        if self.fills:
+        if self.produces:
             self._constants()
-        if self.stores:
+        if self.consumes:
             asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
             self.half_rows = asm.reg("half_rows")
             asm.ldi(self.half_rows, HALF << ROW_FIELD)
         (tiles_left,) = from_uniforms(asm, "tiles")
-        asm.label(self._label("tile"))
-        self.phases, enter = from_uniforms(asm, "phases", "enter")
-        if self.stores:
+        asm.label(self.label("tile"))
+        self.left, enter = from_uniforms(asm, "phases", "enter")
+        if self.consumes:
             self.out, self.step, self.growth, self.columns = from_uniforms(
                 asm, "out", "out_step", "out_growth", "columns"
             )
             self.setup, self.rest_setup, self.rest_offset = from_uniforms(
                 asm, "setup", "rest_setup", "rest_offset"
             )
-        if self.fills:
+        if self.produces:
             self._begin()
             self._compute()
-        asm.mov(asm.null, enter, sf=True)
-        asm.branch(self._label("half1"), cond="any_zc")
-        for half in range(2):
-            asm.label(self._label(f"half{half}"))
-            self._phase(half)
-        asm.label(self._label("stored"))
-        if self.fills:
+        self.phases(enter)
+        if self.produces:
             for v in range(ROWS):
                 asm.ldtmu(self._unit(v))
         asm.sub(tiles_left, tiles_left, 1, sf=True)
-        asm.branch(self._label("tile"), cond="any_zc")
+        asm.branch(self.label("tile"), cond="any_zc")
         self._watched()
 
-    # --- what fills ------------------------------------------------------------------------------
+    # --- what a producer does --------------------------------------------------------------------
 
     def _constants(self) -> None:
         asm = self.asm
@@ -250,38 +218,36 @@ class _Role:
 
     # --- phases ----------------------------------------------------------------------------------
 
-    def _phase(self, half: int) -> None:
-        """Fill this QPU's rows of a half, or store the half; compute for the next one."""
-        asm = self.asm
-        if self.fills:
-            self._may_fill(FREE[half])
-            fill(asm, self.rows[half], self.results)
-            self._filled(ask=True)
-        if self.stores:
-            self._let_fill(FREE[half], lambda: self._prepare(half))
+    def phase(self, half: int) -> None:
+        if self.produces:
+            self._fill(EMPTY[half], self.rows[half], self.results, ask=True)
+        if self.consumes:
+            self._grant(EMPTY[half], lambda: self._prepare(half))
             self._store_columns(half)
-        asm.sub(self.phases, self.phases, 1, sf=True)
-        if not self.fills:
-            label, cond = ("half0", "any_zc") if half else ("stored", "all_zs")
-            asm.branch(self._label(label), cond=cond)
-            return
-        asm.branch(self._label("stored"), cond="all_zs")
-        self._compute()
-        if half:
-            asm.branch(self._label("half0"))
+        self.next_phase(half, self.left, self._compute)
 
-    def _may_fill(self, free: int) -> None:
-        if not self.stores:
-            self.asm.sema_down(free)
+    def _fill(self, empty: int, rows: Any, values: Sequence[Any], ask: bool = False) -> None:
+        """A producer fills its rows; with ``ask`` it requests vectors of the next column."""
 
-    def _let_fill(self, free: int, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Let the others fill one after the other, and wait until all have."""
+        def request() -> None:
+            for v in range(ROWS - HELD, ROWS) if ask else ():
+                self._request(v)
+
+        self.wait_until_empty(empty)
+        fill(self.asm, rows, values)
+        self.report_full(request)
+
+    def _grant(self, empty: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """The consumer grants rows to one producer after the other, and waits until all are full.
+
+        On a single QPU they are.
+        """
         asm, workers = self.asm, self.options.workers
-        if self.fills:
+        if self.produces:
             meanwhile()
             return
         for worker in range(workers):
-            asm.sema_up(free)
+            asm.sema_up(empty)
             if worker:
                 with asm.fixed():
                     for _ in range(PACE):
@@ -289,31 +255,12 @@ class _Role:
             else:
                 meanwhile()
             if worker >= BEHIND:
-                asm.sema_down(FILLED)
+                asm.sema_down(FULL)
         for _ in range(min(BEHIND, workers)):
-            asm.sema_down(FILLED)
-
-    def _filled(self, ask: bool = False) -> None:
-        """Say that this QPU's rows are filled."""
-        asm = self.asm
-        if not self.stores:
-            macros.vpm_read_setup(asm, 1)
-        for v in range(ROWS - HELD, ROWS) if ask else ():
-            self._request(v)
-        if not self.stores:
-            asm.read(asm.vpm)
-            asm.sema_up(FILLED)
-
-    def _start(self, setup: Any, address: Any) -> None:
-        """Start a transfer when the one before has ended."""
-        asm = self.asm
-        with asm.fixed():
-            asm.read(asm.vdw_wait)
-            asm.mov(asm.vpm_wr_setup, setup)
-            asm.mov(asm.vdw_addr, address)
+            asm.sema_down(FULL)
 
     def _prepare(self, half: int) -> None:
-        """What the transfers of a phase need, while the others fill."""
+        """What the transfers of a phase need, while the producers fill."""
         asm, together = self.asm, self.options.together
         names = ("next_setup", "next_rest", "next_at", "next_rest_at", "count")
         self.next_setup, self.next_rest, self.next_at, self.next_rest_at, self.count = (
@@ -340,162 +287,39 @@ class _Role:
     def _store_columns(self, half: int) -> None:
         """Store the columns of a phase."""
         asm, together = self.asm, self.options.together
-        asm.label(self._label(f"column{half}"))
-        self._start(self.next_setup, self.next_at)
+        asm.label(self.label(f"column{half}"))
+        self.start_store(self.next_setup, self.next_at)
         asm.mov(asm.null, self.rest_offset, sf=True)
-        asm.branch(self._label(f"whole{half}"), cond="all_zs")
-        self._start(self.next_rest, self.next_rest_at)
-        asm.label(self._label(f"whole{half}"))
+        asm.branch(self.label(f"whole{half}"), cond="all_zs")
+        self.start_store(self.next_rest, self.next_rest_at)
+        asm.label(self.label(f"whole{half}"))
         if together > 1:
             rows = asm.reg("column_rows")
             asm.ldi(rows, self.options.vectors << ROW_FIELD)
             asm.add(self.next_setup, self.next_setup, rows)
             asm.add(self.next_rest, self.next_rest, rows)
             asm.sub(self.count, self.count, 1, sf=True)
-            asm.branch(self._label(f"stored{half}"), cond="all_zs")
+            asm.branch(self.label(f"stored{half}"), cond="all_zs")
             self._next_column()
-            asm.branch(self._label(f"column{half}"))
-            asm.label(self._label(f"stored{half}"))
+            asm.branch(self.label(f"column{half}"))
+            asm.label(self.label(f"stored{half}"))
 
     def _watched(self) -> None:
-        """Store the largest magnitude of each QPU that fills."""
+        """Store the largest magnitude of each producer."""
         asm = self.asm
-        if self.stores:
+        if self.consumes:
             asm.read(asm.vdw_wait)
-        if self.fills:
-            self._may_fill(CLOSE)
-            fill(asm, self.rows[2], [self.largest])
-            self._filled()
-        if self.stores:
-            self._let_fill(CLOSE)
-            self._start(*from_uniforms(asm, "watch_setup", "watch_at"))
+        if self.produces:
+            self._fill(DRAIN, self.rows[2], [self.largest])
+        if self.consumes:
+            self._grant(DRAIN)
+            self.start_store(*from_uniforms(asm, "watch_setup", "watch_at"))
             asm.read(asm.vdw_wait)
 
 
 def spec(name: str, routines: Tuple[str, ...], summary: str, **options: Any) -> KernelSpec:
     """Register a kernel."""
     return register(KernelSpec(name, routines, generate, UpdateOptions(**options), summary))
-
-
-# --- its data ------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class UpdatePlan:
-    """The tiles of an update, each of whose columns is stored in every row of the tile."""
-
-    storage: Storage
-    options: UpdateOptions
-    tiles: List[Tile]
-
-    @property
-    def watch_words(self) -> int:
-        """Room for the largest magnitude of each QPU that fills."""
-        return LANES * self.options.workers
-
-    def clocks(self, tile: Tile) -> float:
-        """Clocks of a tile on all QPUs, more than the slowest timing set has them take."""
-        return 1500.0 * -(-tile.columns // self.options.together) + 2000
-
-    def uniforms(
-        self,
-        a: int,
-        vectors: Sequence[int],
-        factors: Sequence[np.ndarray],
-        watch: int,
-        part: Optional[range] = None,
-    ) -> List[np.ndarray]:
-        """The streams of a launch, one a QPU.
-
-        ``a`` is A's bus address; ``vectors`` are those of x (and y), contiguous, with zeros behind
-        up to a whole tile; ``factors`` hold the numbers by column that go with each, float32;
-        ``watch`` has room for :attr:`watch_words`.  A launch takes all tiles or those in ``part``.
-        """
-        options = self.options
-        table = np.stack([np.ascontiguousarray(f, dtype=np.float32) for f in factors], axis=1)
-        patterns = table.view(np.uint32)
-        streams: List[np.ndarray] = []
-        for qpu in range(options.n_qpus):
-            worker = qpu if options.alone else qpu - 1
-            fills, stores = worker >= 0, qpu == 0
-            words = [] if options.alone else [int(fills)]
-            if fills:
-                words += [sw.vpm_write(half * HALF + ROWS * worker) for half in range(2)]
-                words.append(sw.vpm_write(worker))
-            own = self.tiles if part is None else self.tiles[part.start : part.stop]
-            words.append(len(own))
-            done = 0
-            for tile in own:
-                phases = -(-tile.columns // options.together)
-                words += [phases, done % 2]
-                done += phases
-                if stores:
-                    words += self._stores(tile, a)
-                if fills:
-                    words += self._fills(tile, worker, a, vectors, patterns)
-            if stores:
-                words += [sw.vdw_store(options.workers, LANES), watch]
-            streams.append(words_of(words + parts.finish_words(qpu, options.n_qpus)))
-        return streams
-
-    def _stores(self, tile: Tile, a: int) -> List[int]:
-        storage, (whole, rest) = self.storage, divmod(tile.rows, LANES)
-        words = [a + 4 * (storage.column(tile.j) + tile.i), 4 * storage.steps(tile.j)]
-        words += [4 * storage.growth, tile.columns]
-        stores = [sw.vdw_store(whole, LANES)] if whole else []
-        stores += [sw.vdw_store(1, rest, whole)] if rest else []
-        return words + [stores[0], stores[-1], LINE * whole if len(stores) == 2 else 0]
-
-    def _fills(
-        self, tile: Tile, worker: int, a: int, vectors: Sequence[int], patterns: np.ndarray
-    ) -> List[int]:
-        storage, together = self.storage, self.options.together
-        column, vector = divmod(ROWS * worker, self.options.vectors)
-        own = -(-(tile.columns - column) // together)
-        words = [address + 4 * tile.i + LINE * vector for address in vectors]
-        if own > 0:
-            j = tile.j + column
-            at = storage.column(j) + tile.i
-            words += [4 * at + LINE * vector + a, 4 * (storage.column(j + together) + tile.i - at)]
-        else:  # without a column of its own it computes with x, and nobody stores that
-            words += [words[0], 0]
-        words += [4 * storage.growth * together**2, 4 * (tile.rows - 1) - LINE * vector]
-        words.append(max(own, 1))
-        phases = -(-tile.columns // together)
-        mine = np.zeros((phases, len(vectors)), dtype=np.uint32)
-        if own > 0:
-            mine[:own] = patterns[tile.j + column : tile.j + tile.columns : together]
-        return words + mine.ravel().tolist()
-
-    def overflowed(self, watched: np.ndarray) -> bool:
-        """Whether an element of A, old or new, is Inf, NaN or as large as an overflow."""
-        return int(watched.view(np.uint32).max()) >= OVERFLOW
-
-
-def _whole(storage: Storage, height: int) -> List[Tile]:
-    """Tiles whose columns are stored in every row of the tile."""
-    found: List[Tile] = []
-    everything = (0, storage.m), (0, storage.n)
-    for i, rows, first, columns in tiles(storage, height, WIDTH, *everything):
-        # Columns first to last have elements here, those from start to stop in every row.
-        start = min(max(first, i + rows - 1 - storage.high), first + columns)
-        stop = max(start, min(first + columns, i - storage.low + 1))
-        if start < stop:
-            found.append(Tile(i, rows, start, stop - start))
-        for j in (*range(first, start), *range(stop, first + columns)):
-            top, bottom = storage.rows(j)
-            top, bottom = max(top, i), min(bottom, i + rows)
-            found.append(Tile(top, bottom - top, j, 1))
-    return found
-
-
-def plan(storage: Storage, rank: int, n_qpus: int) -> UpdatePlan:
-    """How to update what is stored of a matrix on so many QPUs."""
-    workers = next(w for w in (8, 4, 2, 1) if w == 1 or w < n_qpus)
-    most = ROWS * workers
-    vectors = next((v for v in (4, 8, 16) if storage.m <= LANES * v and v <= most), most)
-    options = UpdateOptions(rank, vectors, workers, n_qpus == 1)
-    return UpdatePlan(storage, options, _whole(storage, options.height))
 
 
 # --- its error -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import piblas
 from piblas import DeviceError
 from piblas.blas import qpu
 from piblas.host import limits
-from piblas.kernels import gemm_data, reference, update
+from piblas.kernels import gemm_data, reference, update_plan
 
 
 @pytest.mark.parametrize("m, n", [(1, 1), (192, 192), (193, 500), (1000, 192), (3000, 5000)])
@@ -157,7 +157,7 @@ def launched(call, device, longest, monkeypatch):
     """(result, seconds of each launch that a report stands for)."""
     monkeypatch.setattr(device, "longest_launch", longest, raising=False)
     monkeypatch.setattr(limits, "SLICE", 512)
-    monkeypatch.setattr(update, "WIDTH", 64)
+    monkeypatch.setattr(update_plan, "WIDTH", 64)
     real, seconds = type(device).execute, []
 
     def execute(*args, **kwargs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from piblas.isa import setup_words as s
@@ -125,3 +126,18 @@ def test_vpm_addresses(size, bits):
 def test_what_a_setup_word_cannot_hold(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_words_for_arrays_are_those_for_numbers():
+    rows = np.arange(64)
+    for stride in range(1, 65):
+        want = [s.vpm_write(int(row), stride=stride) for row in rows]
+        assert s.vpm_writes(rows, stride).tolist() == want
+    sizes = np.arange(1, 129)
+    for depth in (1, 5, 16, 127, 128):
+        for row in (0, 9, 127):
+            want = [s.vdw_store(int(size), depth, row) for size in sizes]
+            assert s.vdw_stores(sizes, depth, row).tolist() == want
+    assert s.vdw_stores(3, rows[1:17], rows[1:17]).tolist() == [
+        s.vdw_store(3, int(each), int(each)) for each in rows[1:17]
+    ]

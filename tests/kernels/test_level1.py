@@ -72,6 +72,20 @@ def launch(dev, module, streams, options):
     return report
 
 
+def elementwise_streams(kernel, options, n, constants, inputs, outputs, watch):
+    """The streams of a launch with operands at these addresses."""
+    streams = kernel.streams(options, n, outputs[0] // 4 % 16)
+    at = dict(zip("xy", inputs), watch=watch)
+    at.update((f"out{number}", address) for number, address in enumerate(outputs))
+    return streams.filled(at, {"constants": np.array(constants, np.float32)})
+
+
+def reduction_streams(kernel, options, n, constants, inputs, out, n_qpus=12):
+    streams = kernel.streams(options, n, n_qpus)
+    at = dict(zip("xy", inputs), out=out)
+    return streams.filled(at, {"constants": np.array(constants, np.float32)})
+
+
 def mapped(dev, name, constants, *vectors, shifts=(0, 0), n_qpus=12, **changes):
     """Run an elementwise kernel: (results, largest magnitude, report).  Outputs are in place but
     for copy, whose result is an operand of its own."""
@@ -84,9 +98,9 @@ def mapped(dev, name, constants, *vectors, shifts=(0, 0), n_qpus=12, **changes):
         outs = [Operand(dev, np.zeros(n, np.float32), shifts[1])]
         operands.append(outs[0])
     watch = Operand(dev, np.zeros(12 * 16, np.float32))
-    streams = kernel.uniforms(
-        options, n, constants, [o.address for o in operands[: kernel.inputs]],
-        [o.address for o in outs], watch.address,
+    streams = elementwise_streams(
+        kernel, options, n, constants, [o.address for o in operands], [o.address for o in outs],
+        watch.address,
     )  # fmt: skip
     report = launch(dev, module, streams, options)
     for vector, operand in zip(vectors, operands):
@@ -108,8 +122,8 @@ def reduced(dev, name, constants, *vectors, shifts=(0, 0), n_qpus=12, **changes)
     n = operands[0].n
     parts = kernel.parts(options, n)
     out = Operand(dev, np.zeros(16 * kernel.stored(options) * len(parts), np.float32))
-    streams = kernel.uniforms(
-        options, n, constants, [o.address for o in operands], out.address, n_qpus
+    streams = reduction_streams(
+        kernel, options, n, constants, [o.address for o in operands], out.address, n_qpus
     )
     report = launch(dev, module, streams, options)
     for vector, operand in zip(vectors, operands):
@@ -279,14 +293,11 @@ def test_nothing_outside_the_operands_is_read(name):
             at = [buffer.bus_address + 4 * (16 + shift) for buffer in buffers]
             constants = [1.0] * len(kernel.constants)
             if name in REDUCTIONS:
-                streams = kernel.uniforms(
-                    options, n, constants, at[: kernel.inputs], out.bus_address
-                )
+                streams = reduction_streams(kernel, options, n, constants, at, out.bus_address)
             else:
-                streams = kernel.uniforms(
-                    options, n, constants, at[: kernel.inputs], at[-kernel.outputs :],
-                    out.bus_address,
-                )  # fmt: skip
+                streams = elementwise_streams(
+                    kernel, options, n, constants, at, at[-kernel.outputs :], out.bus_address
+                )
             dev.execute(program, streams)
             for buffer in (*buffers, out):
                 buffer.free()
@@ -490,7 +501,7 @@ def test_segments_cover_everything_once():
             for out in (0, 4, 60, 1 << 20):
                 for n_qpus in (1, 3, 12):
                     options = MODULES[name].SPEC.defaults.fitted(n_qpus)
-                    plan = kernel.segments(options, n, out)
+                    plan = kernel.segments(options, n, out // 4 % 16)
                     spans = sorted((segment.first, segment.count) for segment in plan)
                     ends = [first + count for first, count in spans]
                     assert [first for first, _ in spans] == [0, *ends[:-1]] and ends[-1] == n

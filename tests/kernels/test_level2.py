@@ -12,7 +12,9 @@ import pytest
 from test_level1 import GUARD, Operand
 
 from piblas.driver import Emulator
-from piblas.kernels import gemv, ger, panel, spec, storage, symv, syr, trmv, update
+from piblas.kernels import (
+    gemv, ger, panel, panel_plan, spec, storage, symv, syr, trmv, update, update_plan,
+)  # fmt: skip
 from piblas.kernels.stream import OVERFLOW
 
 SHAPES = (
@@ -85,15 +87,16 @@ def storages(rng, m, n):
 def multiply(dev, matrix, use, x, kept=None, n_qpus=12, shift=0, **ranges):
     """(product in double precision, plan, report, whether an overflow is suspected)."""
     kept = kept or matrix.kept
-    plan = panel.plan(kept, use, **ranges)
-    if not plan.tiles:
+    plan = panel_plan.plan(kept, use, **ranges)
+    if not len(plan.tiles):
         return np.zeros(kept.n if use == "t" else kept.m), plan, None, False
     of_a = Operand(dev, matrix.words, shift)
     padded = np.zeros(max(kept.m + plan.options.height, x.size), np.float32)
     padded[: x.size] = x
     of_x = Operand(dev, padded, shift)
     out = Operand(dev, np.full(plan.words, GUARD).view(np.float32))
-    streams = plan.uniforms(of_a.address, of_x.address, x, out.address, n_qpus)
+    at = {"a": of_a.address, "x": of_x.address, "out": out.address}
+    streams = plan.streams(n_qpus).filled(at, {"x": x})
     report = dev.execute(loaded(dev, USES[use], plan.options), streams)
     stored = out.check()
     for operand, before in ((of_a, matrix.words), (of_x, padded)):
@@ -179,12 +182,13 @@ def test_ranges_of_rows_and_columns(device):
 def updated(dev, matrix, vectors, factors, n_qpus=12, shift=0):
     """(the words of A afterwards, report, whether an overflow is suspected)."""
     kept = matrix.kept
-    plan = update.plan(kept, len(vectors), n_qpus)
+    plan = update_plan.plan(kept, len(vectors), n_qpus)
     of_a = Operand(dev, matrix.words, shift)
     padded = [np.r_[v, np.zeros(plan.options.height, np.float32)] for v in vectors]
     operands = [Operand(dev, v, shift) for v in padded]
     watch = Operand(dev, np.zeros(plan.watch_words, np.float32))
-    streams = plan.uniforms(of_a.address, [o.address for o in operands], factors, watch.address)
+    at = dict(zip("xy", (o.address for o in operands)), a=of_a.address, watch=watch.address)
+    streams = plan.streams().filled(at, dict(zip("st", map(np.ascontiguousarray, factors))))
     kernel = ger.SPEC if len(vectors) == 1 else syr.SPEC
     report = dev.execute(loaded(dev, kernel, plan.options), streams)
     for operand, before in zip(operands, padded):
@@ -282,14 +286,15 @@ def test_nothing_but_stored_elements_is_read():
                 places[at] = 1.0
             of_a.clean()
             for use in "nt":
-                plan = panel.plan(kept, use)
+                plan = panel_plan.plan(kept, use)
                 words = kept.m + plan.options.height
                 of_x, out = dev.alloc(4 * words), dev.alloc(4 * plan.words)
                 of_x.array(np.float32)[:] = 1.0
                 of_x.clean()
                 x = np.ones(kept.n, np.float32)
-                at = of_a.bus_address + 68, of_x.bus_address, x, out.bus_address
-                dev.execute(loaded(dev, gemv.SPEC, plan.options), plan.uniforms(*at, 12))
+                at = {"a": of_a.bus_address + 68, "x": of_x.bus_address, "out": out.bus_address}
+                streams = plan.streams(12).filled(at, {"x": x})
+                dev.execute(loaded(dev, gemv.SPEC, plan.options), streams)
                 of_x.free()
                 out.free()
             of_a.free()
@@ -377,13 +382,13 @@ def test_tiles_cover_what_is_stored_once():
             want = np.zeros((kept.m, kept.n), dtype=int)
             want[i, j] = 1
             inside = want.astype(bool)
-            for plan in (panel.plan(kept, "n"), update.plan(kept, 1, 12)):
+            for plan in (panel_plan.plan(kept, "n"), update_plan.plan(kept, 1, 12)):
                 count = np.zeros_like(want)
                 for top, rows, left, columns in plan.tiles:
                     tile = np.s_[top : top + rows, left : left + columns]
                     count[tile] += 1
                     assert inside[tile].any(axis=0).all()
-                    if isinstance(plan, update.UpdatePlan):
+                    if isinstance(plan, update_plan.UpdatePlan):
                         assert inside[tile].all()
                 assert np.array_equal(count * want, want)
 
@@ -396,8 +401,8 @@ def test_a_matrix_is_read_once(device):
         ("s", storage.triangle(512, True, 512).without_diagonal()),
     ):
         _, report = check_product(device, rng, kept, use)
-        plan = panel.plan(kept, use)
-        columns = sum(tile.columns + 1 + (use != "n") for tile in plan.tiles)
+        plan = panel_plan.plan(kept, use)
+        columns = sum(columns + 1 + (use != "n") for _, _, _, columns in plan.tiles)
         assert report.bytes["tmu"] == 64 * plan.options.vectors * columns
         assert report.bytes["vpm_dma_store"] <= 4 * plan.words
         assert report.bytes["vpm_dma_load"] == 0
@@ -407,19 +412,19 @@ def test_an_update_stores_each_element_once(device):
     rng = np.random.default_rng(13)
     for kept in (storage.full(300, 100, 300), storage.packed(120, True)):
         _, report = check_update(device, rng, kept, 1)
-        watched = 4 * update.plan(kept, 1, 12).watch_words
+        watched = 4 * update_plan.plan(kept, 1, 12).watch_words
         assert report.bytes["vpm_dma_store"] == 4 * indices(kept)[0].size + watched
 
 
 def test_many_tiles_stay_few():
     """The host's share is small however long a matrix is, and the bound grows slowly."""
     for m, n in ((1, 4 << 20), (16, 1 << 18), (2048, 2048), (4096, 4096), (1 << 22, 1)):
-        plan = panel.plan(storage.full(m, n, m), "n")
-        assert len(plan.tiles) <= max(panel.TILES + 64, -(-m // 128))
+        plan = panel_plan.plan(storage.full(m, n, m), "n")
+        assert len(plan.tiles) <= max(panel_plan.TILES + 64, -(-m // 128))
         assert plan.depth <= 400
-    assert panel.plan(storage.full(2048, 2048, 2048), "n").depth == 23
-    assert panel.plan(storage.full(2048, 2048, 2048), "t").depth == 9
-    assert panel.plan(storage.triangle(3000, True, 3000), "s").depth == 23
+    assert panel_plan.plan(storage.full(2048, 2048, 2048), "n").depth == 23
+    assert panel_plan.plan(storage.full(2048, 2048, 2048), "t").depth == 9
+    assert panel_plan.plan(storage.triangle(3000, True, 3000), "s").depth == 23
 
 
 @pytest.mark.parametrize("bad", (dict(use="x"), dict(vectors=3), dict(vectors=16)))

@@ -79,3 +79,44 @@ def test_flatten_against_lists(seed):
     assert streams.words[: len(expected)].tolist() == expected
     assert streams.starts.tolist() == starts
     assert streams.addresses.get("a", np.zeros(0)).tolist() == places
+
+
+# --- records of any length -----------------------------------------------------------------------
+
+
+def test_streams_begin_on_lines_of_their_own():
+    starts, size = uniforms.aligned(np.array([1, 16, 17, 32]))
+    assert starts.tolist() == [0, 32, 64, 112] and size == 160
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_records_of_any_length_against_lists(seed):
+    rng = np.random.default_rng(seed)
+    n_qpus = int(rng.integers(1, 13))
+    owner = np.concatenate((np.arange(n_qpus), rng.integers(0, n_qpus, 40)))
+    rng.shuffle(owner)
+    lengths = rng.integers(0, 9, owner.size)
+    places, starts, counts, size = uniforms.placed(owner, lengths, n_qpus)
+    assert not (starts % 16).any() and starts[0] == 0
+    assert all(starts[1:] - (starts + counts)[:-1] >= 16) and size - (starts + counts)[-1] >= 16
+    for qpu in range(n_qpus):
+        expected = starts[qpu]
+        for record in np.flatnonzero(owner == qpu):
+            assert places[record] == expected
+            expected += lengths[record]
+        assert expected == starts[qpu] + counts[qpu]
+
+
+def test_runs():
+    assert uniforms.runs(np.array([5, 0, 7]), np.array([2, 0, 3])).tolist() == [5, 6, 7, 8, 9]
+    assert uniforms.runs(np.array([5, 1]), np.array([2, 3]), 10).tolist() == [5, 15, 1, 11, 21]
+    assert uniforms.runs(np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == []
+
+
+def test_streams_one_by_one():
+    words, kept = table([[4, 7], [8, 0], [1, 2]])
+    kept[1, 1] = False
+    marked = np.array([[True, False], [True, False], [False, False]])
+    streams = uniforms.flatten(words, kept, np.array([0, 1, 0]), {"a": marked}, {})
+    filled = streams.filled({"a": 0x40}, {})
+    assert [each.tolist() for each in filled] == [[0x44, 7, 1, 2], [0x48]]
