@@ -19,6 +19,8 @@ log = logging.getLogger("piblas")
 _lock = threading.Lock()
 _counts: Dict[str, Dict[str, int]] = {}
 _open: List["Profile"] = []
+profiling = False
+"""Whether a profile is open."""
 _tallies: Dict[Tuple[str, str], "Tally"] = {}
 
 
@@ -81,13 +83,17 @@ class Profile:
         self.reports: List[Any] = []
 
     def __enter__(self) -> "Profile":
+        global profiling
         with _lock:
             _open.append(self)
+            profiling = True
         return self
 
     def __exit__(self, *exc: object) -> None:
+        global profiling
         with _lock:
             _open.remove(self)
+            profiling = bool(_open)
 
 
 def report(launch: Any) -> None:

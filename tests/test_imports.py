@@ -112,7 +112,7 @@ def test_importing_piblas_touches_nothing():
         "        'piblas.driver.opening', 'piblas.driver.emulated', 'piblas.kernels')\n"
         "print([m for m in late if m in sys.modules])\n"
         "print([p for p in opened if not p.endswith(('.py', '.pyc', '.so'))])\n"
-        "from piblas.blas import devices\n"
+        "from piblas.dispatch import devices\n"
         "print(devices._opened)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,17 +22,29 @@ import itertools
 import os
 import threading
 import weakref
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from .. import config
 from ..driver.device import Device, open_device
 from ..errors import DeviceError, DeviceMissing
 from ..record import log, tally
 from . import boards, choose
-from .choose import Target
+from .choose import Choice, Target
 
 __all__ = [
     "NAMES",
+    "State",
     "board",
     "close",
     "counters",
@@ -41,6 +53,7 @@ __all__ = [
     "figures_changed",
     "found",
     "lock",
+    "now",
     "resident",
     "resolve",
     "set_aside",
@@ -138,8 +151,47 @@ class use:
         return called
 
 
+class State:
+    """What calls are aimed at until that changes: worked out once, and not in every call.
+
+    ``target`` and ``device`` are those of :func:`current`; ``lock`` is what a call holds while it
+    uses the device; ``runner`` and ``jobs`` are for :mod:`piblas.blas.call` to keep.
+    """
+
+    __slots__ = ("board", "device", "jobs", "lock", "runner", "target")
+
+    def __init__(self) -> None:
+        self.target, self.device = current()
+        self.board = board()
+        self.lock = None if self.device is None else lock(self.device)
+        self.runner: Any = None
+        self.jobs: Any = None
+
+    def choice(
+        self, routine: str, sizes: Mapping[str, int], resident: bool = False, bar: str = ""
+    ) -> Choice:
+        """Where a call with these sizes runs (:func:`.choose.choose`)."""
+        call = choose.Call(routine, sizes, resident, bar)
+        return choose.choose(call, self.target, self.board)
+
+
+_state: Optional[State] = None
+
+
+def now() -> State:
+    """The present target, and what follows from it."""
+    global _state
+    state = _state
+    if state is None:
+        with _lock:
+            state = _state = State()
+    return state
+
+
 def _changed() -> None:
+    global _state
     with _lock:
+        _state = None
         for each in _counters:
             each[0] = None
 
@@ -282,6 +334,7 @@ def close() -> None:
     with _lock:
         while _opened:
             _opened.popitem()[1].close()
+        _changed()
 
 
 atexit.register(close)

@@ -9,8 +9,9 @@ memory the call needs.  Plans are immutable, so threads share them.
 from __future__ import annotations
 
 import collections
+import os
 import threading
-from typing import Any, Callable, Hashable, Mapping, Optional, Sequence
+from typing import Any, Callable, Hashable, Mapping, Optional, Sequence, Tuple
 
 from ..kernels.spec import KernelSpec
 from ..kernels.uniforms import Streams
@@ -30,8 +31,8 @@ class Launch:
 class LaunchPlan:
     """Launches that run one after the other, and the ``scratch`` memory that they share.
 
-    ``names`` are those of the addresses in the order in which a call gives them, ``scalars`` those
-    of its float32 numbers.  ``scratch`` maps a name to a number of bytes; ``data`` is for whoever
+    ``names`` are those of the addresses in the order in which a call gives them; ``scalars`` are
+    (name, how many) of its float32 numbers.  ``scratch`` maps a name to a number of bytes; ``data`` is for whoever
     made the plan.
     """
 
@@ -41,7 +42,7 @@ class LaunchPlan:
         self,
         launches: Sequence[Launch],
         names: Sequence[str],
-        scalars: Sequence[str] = (),
+        scalars: Sequence[Tuple[str, int]] = (),
         scratch: Optional[Mapping[str, int]] = None,
         data: Any = None,
         nbytes: int = 0,
@@ -99,10 +100,12 @@ class Cache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def _renew_lock(self) -> None:
+    def renew_lock(self) -> None:
         """In the child of a fork: the thread that held the lock is not here."""
         self._lock = threading.Lock()
 
 
 PLANS = Cache(16 << 20)
 """All plans of the process.  The largest ones (products of order 1024) take about 0.7 MB."""
+
+os.register_at_fork(after_in_child=PLANS.renew_lock)

@@ -11,19 +11,18 @@ bounded, and given up when device memory runs out.
 from __future__ import annotations
 
 import collections
-import gc
 import weakref
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
-from ..driver.device import Buffer, Device, LoadedProgram, RunReport
-from ..errors import OutOfDeviceMemory
+from ..driver.device import Buffer, Device, LoadedProgram, RunReport, on_shortage
 from ..kernels.spec import KernelSpec
 from ..kernels.uniforms import OWN
+from . import arrays
 from .plan import Launch, LaunchPlan
 
-__all__ = ["Runner", "TIMEOUT", "runner_of"]
+__all__ = ["Runner", "Scratch", "TIMEOUT", "runner_of"]
 
 TIMEOUT = 60.0
 """Seconds that a launch may take."""
@@ -43,16 +42,19 @@ LINE = 64
 class _Table:
     """The uniform streams of one launch in device memory, after the list that starts the QPUs."""
 
-    __slots__ = ("addresses", "array", "buffer", "count", "launch", "list_address", "scalars")
+    __slots__ = (
+        "addresses", "array", "buffer", "count", "launch", "list_address", "program", "scalars",
+    )  # fmt: skip
 
-    def __init__(self, launch: Launch, buffer: Buffer, code: int) -> None:
+    def __init__(self, launch: Launch, buffer: Buffer, program: LoadedProgram) -> None:
         streams = launch.streams
         self.launch, self.buffer, self.count = launch, buffer, streams.n_qpus
+        self.program = program  # so that its memory stays
         head = _head(streams.n_qpus)
         own = buffer.bus_address + head
         pairs = buffer.array(np.uint32, (self.count, 2))
         pairs[:, 0] = own + 4 * streams.starts
-        pairs[:, 1] = code
+        pairs[:, 1] = program.bus_address
         self.list_address = buffer.bus_address
         self.array = buffer.array(np.uint32, (streams.words.size,), head)
         self.addresses: Optional[Tuple[int, ...]] = None
@@ -64,82 +66,109 @@ def _head(n_qpus: int) -> int:
     return -(-n_qpus * PAIR // LINE) * LINE
 
 
+class Scratch:
+    """Memory of the device for the length of a call, as floats and as words."""
+
+    __slots__ = ("buffer", "bus_address", "floats", "nbytes", "words")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer, self.nbytes, self.bus_address = buffer, buffer.nbytes, buffer.bus_address
+        self.floats = buffer.array(np.float32)
+        self.words = self.floats.view(np.uint32)
+
+
 class Runner:
     """What a device keeps between calls.  Not for several threads at once: calls take turns."""
 
     def __init__(self, device: Device) -> None:
-        self.device = device
-        self._programs: Dict[Tuple[str, Any], LoadedProgram] = {}
+        self._device = weakref.ref(device)
         self._tables: "collections.OrderedDict[LaunchPlan, List[_Table]]"
         self._tables = collections.OrderedDict()
         self._table_bytes = 0
-        self._scratch: Dict[str, Buffer] = {}
-        self._on_pressure: List[Callable[[], None]] = []
+        self._scratch: Dict[str, Scratch] = {}
+        self._ready: Dict[LaunchPlan, List[Scratch]] = {}
+        self._in_use: Set[str] = set()
+        self._running: Optional[LaunchPlan] = None
+
+    @property
+    def device(self) -> Device:
+        """The device, as long as somebody else has it."""
+        found = self._device()
+        assert found is not None
+        return found
 
     # --- memory --------------------------------------------------------------------------------
 
-    def alloc(self, nbytes: int) -> Buffer:
-        """A new buffer.  If memory is short, what is kept here is given up first, and arrays that
-        only reference cycles keep alive."""
-        try:
-            return self.device.alloc(nbytes)
-        except OutOfDeviceMemory:
-            self.release()
-            gc.collect()
-            for free in self._on_pressure:
-                free()
-            return self.device.alloc(nbytes)
+    def begin(self) -> None:
+        """A call begins: scratch memory of the one before is free to be given up."""
+        self._in_use.clear()
+        self._running = None
 
-    def scratch(self, plan: LaunchPlan) -> Dict[str, Buffer]:
-        """A buffer for each name of the plan's scratch memory, at least as large as it says."""
-        found = {}
-        for name, nbytes in plan.scratch.items():
-            buffer = self._scratch.get(name)
-            if buffer is None or buffer.nbytes < nbytes:
-                if buffer is not None:
-                    del self._scratch[name]
-                    buffer.free()
-                buffer = self._scratch[name] = self.alloc(nbytes)
-            found[name] = buffer
+    def scratch(self, plan: LaunchPlan) -> List[Scratch]:
+        """The plan's scratch memory, in the order of its names, for the length of the call."""
+        found = self._ready.get(plan)
+        if found is None:
+            found = [self._room(name, nbytes) for name, nbytes in plan.scratch.items()]
+            self._ready[plan] = found
+        self._in_use.update(plan.scratch)
         return found
+
+    def _room(self, name: str, nbytes: int) -> Scratch:
+        found = self._scratch.get(name)
+        if found is None or found.nbytes < nbytes:
+            if found is not None:
+                self._give_up(name)
+            self._in_use.add(name)  # so that a lack of memory leaves what this call has
+            found = self._scratch[name] = Scratch(self.device.alloc(nbytes))
+        self._in_use.add(name)
+        return found
+
+    def _give_up(self, name: str) -> None:
+        self._ready.clear()
+        self._scratch.pop(name).buffer.free()
 
     def trim(self) -> None:
         """Give up scratch memory if it is more than a device should keep between calls."""
-        if sum(buffer.nbytes for buffer in self._scratch.values()) > KEPT_SCRATCH:
-            self._free_scratch()
+        if sum(each.nbytes for each in self._scratch.values()) > KEPT_SCRATCH:
+            self.begin()
+            self._release_scratch()
 
-    def _free_scratch(self) -> None:
-        while self._scratch:
-            self._scratch.popitem()[1].free()
+    def _release_scratch(self) -> None:
+        for name in [name for name in self._scratch if name not in self._in_use]:
+            self._give_up(name)
 
     def release(self) -> None:
-        """Give up all memory that is kept, but for programs."""
-        self._free_scratch()
-        while self._tables:
-            self._drop_oldest()
+        """Give up all memory that the present call does not need."""
+        self._release_scratch()
+        for plan in [plan for plan in self._tables if plan is not self._running]:
+            self._drop(plan)
 
-    def _drop_oldest(self) -> None:
-        for table in self._tables.popitem(last=False)[1]:
+    def _drop(self, plan: LaunchPlan) -> None:
+        self._ready.pop(plan, None)
+        for table in self._tables.pop(plan):
             self._table_bytes -= table.buffer.nbytes
             table.buffer.free()
 
     # --- launches ------------------------------------------------------------------------------
 
     def program(self, spec: KernelSpec, options: Any) -> LoadedProgram:
-        """A kernel's program in device memory, loaded once."""
+        """A kernel's program in device memory, kept there until memory is short."""
         key = spec.name, options
-        found = self._programs.get(key)
+        device = self.device
+        found = device.kept.get(key)
         if found is None:
-            found = self._programs[key] = self.device.load(spec.words(options))
+            found = device.load(spec.words(options))
+            arrays.keep(device, key, found)
         return found
 
     def _made(self, plan: LaunchPlan) -> List[_Table]:
+        self._running = plan
         tables: List[_Table] = []
         try:
             for launch in plan.launches:
-                code = self.program(launch.spec, launch.options).bus_address
+                program = self.program(launch.spec, launch.options)
                 nbytes = _head(launch.streams.n_qpus) + launch.streams.nbytes
-                tables.append(_Table(launch, self.alloc(nbytes), code))
+                tables.append(_Table(launch, self.device.alloc(nbytes), program))
         except BaseException:
             for table in tables:
                 table.buffer.free()
@@ -147,7 +176,7 @@ class Runner:
         self._tables[plan] = tables
         self._table_bytes += sum(table.buffer.nbytes for table in tables)
         while self._table_bytes > KEPT_TABLES and len(self._tables) > 1:
-            self._drop_oldest()
+            self._drop(next(iter(self._tables)))
         return tables
 
     def tables(self, plan: LaunchPlan) -> List[_Table]:
@@ -156,6 +185,7 @@ class Runner:
         if tables is None:
             return self._made(plan)
         self._tables.move_to_end(plan)
+        self._running = plan
         return tables
 
     def run(
@@ -172,10 +202,12 @@ class Runner:
         elements the streams hold.  The caller has cleaned what the QPUs are to see.
         """
         reports = []
+        device = self._device()
+        assert device is not None
         for table in self.tables(plan):
             if table.addresses != addresses or table.scalars != scalars or vectors:
                 _fill(table, plan, addresses, scalars, vectors)
-            report = self.device.execute_list(table.list_address, table.count, timeout)
+            report = device.execute_list(table.list_address, table.count, timeout)
             report.kernel = table.launch.spec.name
             reports.append(report)
         return reports
@@ -189,9 +221,11 @@ def _fill(
     vectors: Optional[Mapping[str, np.ndarray]],
 ) -> None:
     """Write what is new since this table's last launch."""
-    values = dict(zip(plan.scalars, np.array(scalars, dtype=np.float32).reshape(-1, 1)))
-    if vectors:
-        values.update(vectors)
+    values: Dict[str, np.ndarray] = dict(vectors or {})
+    numbers, at = np.array(scalars, dtype=np.float32), 0
+    for name, count in plan.scalars:
+        values[name] = numbers[at : at + count]
+        at += count
     streams = table.launch.streams
     if table.addresses == addresses:
         streams.fill_values(table.array, values)
@@ -211,3 +245,12 @@ def runner_of(device: Device) -> Runner:
     """The device's runner, made when it is first wanted."""
     found = _runners.get(device)
     return found if found is not None else _runners.setdefault(device, Runner(device))
+
+
+def _release(device: Device) -> None:
+    found = _runners.get(device)
+    if found is not None:
+        found.release()
+
+
+on_shortage(_release)

@@ -1,0 +1,385 @@
+"""Level 1 on a device: elementwise kernels and reductions over vectors.
+
+A vector that is contiguous in device memory stays where it is; any other is copied to scratch memory
+and, if it is a result, back.  Results are written when every launch has succeeded, or not at all,
+but for those in device memory that replace an operand: where Inf, NaN or an overflow is met there,
+no old value is left, and what the QPUs made of it stays, with a warning.
+
+Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).  Copies and swaps keep all bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..driver.device import RunReport
+from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
+from ..kernels.reduce import PARTS, CompensatedSum, overflowed
+from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
+from . import arrays, limits
+from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded
+from .plan import PLANS, Launch, LaunchPlan
+from .runner import Runner, Scratch
+
+__all__ = ["MAPS", "Map", "Operand", "REDUCTIONS", "Reduce", "finite"]
+
+RATE = 0.8e9
+"""Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
+gives the memory, and than the DMA store engine takes."""
+
+BEYOND = 3.4028235677973366e38
+"""The smallest magnitude that float32 rounds to infinity."""
+
+_FLOAT32 = np.dtype(np.float32)
+_maximum = np.maximum.reduce
+
+Outcome = Tuple[Any, Sequence[RunReport]]
+
+
+class Operand(NamedTuple):
+    """A vector of a call: its n elements are ``cut`` of the argument, from its end if ``reverse``.
+
+    ``resident``: they are contiguous in device memory.  ``changed``: it is a result too, which goes
+    into the caller's own array (``own``) or into a copy of it.
+    """
+
+    cut: slice
+    reverse: bool
+    resident: bool
+    changed: bool = False
+    own: bool = False
+
+
+def finite(*numbers: Any) -> bool:
+    """Whether numbers stay finite when they are rounded to float32."""
+    for number in numbers:
+        if not -BEYOND < number < BEYOND:
+            return False
+    return True
+
+
+# --- what the routines compute -----------------------------------------------------------------
+
+Constants = Optional[Tuple[float, ...]]
+"""Factors of an elementwise kernel; None: nothing changes and nothing is read."""
+
+
+def _none(scalars: Sequence[Any]) -> Constants:
+    return ()
+
+
+def _axpy(scalars: Sequence[Any]) -> Constants:
+    return None if scalars[0] == 0 else (scalars[0],)
+
+
+def _scal(scalars: Sequence[Any]) -> Constants:
+    return (scalars[0],)
+
+
+def _rot(scalars: Sequence[Any]) -> Constants:
+    c, s = scalars
+    return (c, s, -s, c)
+
+
+def _rotm(scalars: Sequence[Any]) -> Constants:
+    """H by its flag: -2 the identity, -1 all elements are given, 0 the off-diagonal (units on the
+    diagonal), 1 the diagonal (h12 = 1, h21 = -1)."""
+    flag, h11, h21, h12, h22 = np.asarray(scalars[0], dtype=_FLOAT32).tolist()
+    if flag == -2:
+        return None
+    if flag == 0:
+        h11 = h22 = 1.0
+    elif flag > 0:
+        h12, h21 = 1.0, -1.0
+    return h11, h12, h21, h22
+
+
+MAPS: Dict[str, Tuple[Any, Tuple[int, ...], Tuple[int, ...], Callable[..., Constants]]] = {
+    "scopy": (copy, (0,), (1,), _none),
+    "sswap": (swap, (0, 1), (0, 1), _none),
+    "sscal": (scal, (0,), (0,), _scal),
+    "saxpy": (axpy, (0, 1), (1,), _axpy),
+    "srot": (rot, (0, 1), (0, 1), _rot),
+    "srotm": (rot, (0, 1), (0, 1), _rotm),
+}
+"""Kernel, which of the vectors it reads, which it writes, and its factors from the scalars."""
+
+
+# --- operands ----------------------------------------------------------------------------------
+
+
+def _staged(
+    operands: Sequence[Operand],
+    views: Sequence[np.ndarray],
+    rooms: Sequence[Scratch],
+    read: Sequence[int],
+    n: int,
+) -> List[int]:
+    """Bus addresses of the operands; those that are not resident have been copied to ``rooms``.
+
+    All are cleaned, results too: a dirty line of one, written back later, would overwrite what the
+    QPUs store.
+    """
+    found = []
+    free = iter(rooms)
+    for at, (operand, view) in enumerate(zip(operands, views)):
+        if operand.resident:
+            memory, offset = arrays.located(view)
+            found.append(memory.bus_address + offset)
+            memory.buffer.clean()
+        else:
+            room = next(free)
+            found.append(room.bus_address)
+            if at in read:
+                room.floats[:n] = view
+            room.buffer.clean()
+    return found
+
+
+def _views(operands: Sequence[Operand], values: Sequence[Any]) -> Tuple[List[np.ndarray], List[Any]]:
+    """(the elements of each operand as a view, the arrays that are returned)."""
+    views, results, whole = [], [], []
+    for operand, value in zip(operands, values):
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        if operand.changed:
+            if not operand.own:
+                value = array = np.array(array, dtype=_FLOAT32, order="C", subok=False)
+            results.append(value)
+        view = array[operand.cut]
+        views.append(view[::-1] if operand.reverse else view)
+        whole.append(array)
+    if results and len(whole) == 2 and np.may_share_memory(whole[0], whole[1]):
+        raise CpuNeeded(SORT_OUT)
+    return views, results
+
+
+class _Shape(NamedTuple):
+    """What a plan of level 1 depends on."""
+
+    routine: str
+    n: int
+    resident: Tuple[bool, ...]
+    alignment: int
+    n_qpus: int
+    longest: Optional[float]
+
+
+def _rooms(shape: _Shape) -> Dict[str, int]:
+    return {
+        f"vector{at}": 4 * shape.n for at, there in enumerate(shape.resident) if not there
+    }
+
+
+def _shifted(streams: Any, names: Sequence[str], first: int) -> Any:
+    """The streams for a slice of the vectors that begins at element ``first``."""
+    for name in names if first else ():
+        streams.words[streams.addresses[name]] += np.uint32(4 * first)
+    return streams
+
+
+# --- elementwise -------------------------------------------------------------------------------
+
+
+def _map_plan(shape: _Shape) -> LaunchPlan:
+    module, inputs, outputs, _ = MAPS[shape.routine]
+    kernel = module.KERNEL
+    options = module.SPEC.defaults.fitted(shape.n_qpus)
+    names = ["xy"[i] for i in range(len(inputs))] + [f"out{i}" for i in range(len(outputs))]
+    seconds = 4 * shape.n * len(names) / RATE
+    launches = []
+    for part in limits.slices(shape.n, seconds, shape.longest):
+        streams = kernel.streams(options, part.stop - part.start, shape.alignment)
+        launches.append(Launch(module.SPEC, options, _shifted(streams, names, part.start)))
+    watched = LANES * options.workers if options.watch else 0
+    # Each launch has a place of its own for what it watched.
+    for number, launch in enumerate(launches if watched else ()):
+        launch.streams.words[launch.streams.addresses["watch"]] += np.uint32(4 * watched * number)
+    scratch = _rooms(shape)
+    if watched:
+        scratch["watch"] = 4 * watched * len(launches)
+        names.append("watch")
+    constants = [("constants", len(kernel.constants))] if kernel.constants else []
+    return LaunchPlan(launches, names, constants, scratch, data=watched * len(launches))
+
+
+class Map:
+    """A routine that changes vectors element by element."""
+
+    def __init__(self, routine: str, n: int, operands: Sequence[Operand], runner: Runner) -> None:
+        self.routine, self.n, self.operands = routine, n, tuple(operands)
+        _, self.read, self.written, self.constants = MAPS[routine]
+        device = runner.device
+        self.device = device.n_qpus, device.longest_launch
+        self.resident = tuple(operand.resident for operand in operands)
+        self.in_place = any(self.resident[at] and at in self.read for at in self.written)
+        self.staged = not all(self.resident)
+
+    def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
+        """(the changed vector or vectors, the reports)."""
+        count = len(self.operands)
+        constants = self.constants(values[count:])
+        if constants is not None and not finite(*constants):
+            raise CpuNeeded(WATCHED)
+        if self.routine == "sscal" and self.resident[0]:
+            if -SMALLEST_NORMAL < constants[0] < SMALLEST_NORMAL:  # type: ignore[index]
+                raise CpuNeeded(BY_ZERO)
+        views, results = _views(self.operands, values)
+        result = results[0] if len(results) == 1 else tuple(results)
+        if constants is None:
+            return result, ()
+        return result, self._launched(runner, views, constants)
+
+    def _launched(
+        self, runner: Runner, views: Sequence[np.ndarray], constants: Tuple[float, ...]
+    ) -> Sequence[RunReport]:
+        alignment = 0
+        target = self.operands[self.written[0]]
+        if target.resident:
+            memory, offset = arrays.located(views[self.written[0]])
+            alignment = (memory.bus_address + offset) // 4 % LANES
+        shape = _Shape(self.routine, self.n, self.resident, alignment, *self.device)
+        plan = PLANS.made(shape, _map_plan, shape)
+        rooms = runner.scratch(plan)
+        at = _staged(self.operands, views, rooms, self.read, self.n)
+        addresses = [at[i] for i in self.read]
+        addresses += [at[o] for o in self.written]
+        watched = plan.data
+        if watched:
+            addresses.append(rooms[-1].bus_address)
+            rooms[-1].buffer.clean()
+        reports = runner.run(plan, tuple(addresses), constants)
+        if watched:
+            rooms[-1].buffer.invalidate()
+            if _maximum(rooms[-1].words[:watched]) >= OVERFLOW:
+                if not self.in_place:
+                    raise CpuNeeded(WATCHED, reports)
+                arrays.warn_of_special(self.routine)
+        free = iter(rooms)
+        for o, (operand, view) in enumerate(zip(self.operands, views)):
+            room = None if operand.resident else next(free)
+            if o in self.written:
+                if room is None:
+                    arrays.located(view)[0].buffer.invalidate()
+                else:
+                    room.buffer.invalidate()
+                    view[...] = room.floats[: self.n]
+        return reports
+
+
+# --- reductions --------------------------------------------------------------------------------
+
+
+class _Stored(NamedTuple):
+    """Where the results of a reduction lie: parts, and the first element of each."""
+
+    parts: int
+    vectors: int
+    firsts: np.ndarray
+
+
+def _reduce_plan(shape: _Shape) -> LaunchPlan:
+    module = REDUCTIONS[shape.routine][0]
+    kernel, options = module.KERNEL, module.SPEC.defaults
+    names = ["xy"[i] for i in range(len(shape.resident))]
+    seconds = 4 * shape.n * len(names) / RATE
+    launches: List[Launch] = []
+    firsts: List[int] = []
+    stored = kernel.stored(options)
+    for part in limits.slices(shape.n, seconds, shape.longest):
+        n = part.stop - part.start
+        streams = _shifted(kernel.streams(options, n, shape.n_qpus), names, part.start)
+        streams.words[streams.addresses["out"]] += np.uint32(4 * LANES * stored * len(firsts))
+        launches.append(Launch(module.SPEC, options, streams))
+        firsts += [part.start + first for first, _, _ in kernel.parts(options, n)]
+    scratch = _rooms(shape)
+    scratch["partial"] = 4 * LANES * stored * max(len(firsts), PARTS)
+    constants = [("constants", len(kernel.constants))] if kernel.constants else []
+    data = _Stored(len(firsts), stored, np.array(firsts))
+    return LaunchPlan(launches, [*names, "out"], constants, scratch, data)
+
+
+class Reduce:
+    """A routine that joins the elements of vectors to a number."""
+
+    def __init__(self, routine: str, n: int, operands: Sequence[Operand], runner: Runner) -> None:
+        self.operands = tuple(operands)
+        device = runner.device
+        resident = tuple(operand.resident for operand in operands)
+        self.shape = _Shape(routine, n, resident, 0, device.n_qpus, device.longest_launch)
+        self.evaluate = REDUCTIONS[routine][1]
+
+    def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
+        """(the number, the reports)."""
+        shape = self.shape
+        plan = PLANS.made(shape, _reduce_plan, shape)
+        rooms = runner.scratch(plan)
+        views, _ = _views(self.operands, values)
+        addresses = _staged(self.operands, views, rooms, (0, 1), shape.n)
+        out, stored = rooms[-1], plan.data
+        addresses.append(out.bus_address)
+        out.buffer.clean()
+
+        def launch(*constants: float) -> np.ndarray:
+            """What the parts stored, as (part, vector, lane)."""
+            nonlocal reports
+            reports += runner.run(plan, tuple(addresses), constants)
+            out.buffer.invalidate()
+            used = LANES * stored.vectors * stored.parts
+            return out.floats[:used].reshape(stored.parts, stored.vectors, LANES)
+
+        reports: List[RunReport] = []
+        try:
+            return self.evaluate(launch, shape.n, stored.firsts), reports
+        except CpuNeeded as needed:
+            raise CpuNeeded(needed.reason, reports) from None
+
+
+def _rounded(value: float) -> float:
+    """The value in float32; a sum of magnitudes may still overflow."""
+    if -BEYOND < value < BEYOND:
+        return float(np.float32(value))
+    return math.copysign(math.inf, value)
+
+
+def _sum(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> float:
+    results = launch()
+    if overflowed(results):
+        raise CpuNeeded(WATCHED)
+    return _rounded(CompensatedSum.value(results))
+
+
+def _norm(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> float:
+    """Without overflow or underflow on the way, in one launch or two (:mod:`piblas.kernels.nrm2`)."""
+    results = launch(1.0)
+    largest = float(nrm2.largest(results))
+    if largest == 0:
+        return 0.0
+    if not math.isfinite(largest):
+        raise CpuNeeded(WATCHED)
+    scale = nrm2.scale_for(n, largest)
+    if scale == 0:
+        raise CpuNeeded(TINY)
+    if scale != 1:
+        results = launch(scale)
+    if overflowed(results[:, : CompensatedSum.ROWS]):
+        raise CpuNeeded(WATCHED)
+    return _rounded(math.sqrt(CompensatedSum.value(results)) / scale)
+
+
+def _first_largest(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> int:
+    element, pattern = iamax.first_largest(launch(), firsts)
+    if pattern > 0x7F800000:
+        raise CpuNeeded(WATCHED)
+    return element
+
+
+REDUCTIONS: Dict[str, Tuple[Any, Callable[..., Any]]] = {
+    "sdot": (dot, _sum),
+    "sasum": (asum, _sum),
+    "snrm2": (nrm2, _norm),
+    "isamax": (iamax, _first_largest),
+}
+"""Kernel, and the result from ``launch(*constants)``, which gives what its parts stored."""
