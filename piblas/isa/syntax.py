@@ -49,7 +49,8 @@ A modifier means the operand or operation that it is written on, or the line is 
   anywhere.  A word has one pack mode, and either file A's modes or those of r4 and of colours.
 - Flags come from the add unit's operation, from the mul unit's only where the add unit has none.
 - 'rot' rotates the mul unit's result; so the word has no signal, no read of file B and no constant
-  but the one that the rotation's code stands for.
+  but the one that the rotation's code stands for.  It turns all 16 elements where both operands are
+  r0 .. r3; of r4 and of file A it turns each quad of 4 elements by itself.
 - A constant leaves no room for a signal or a read of file B.
 - A word reads one address of each register file and writes one of each; accumulators, and
   destinations that both files have, are free of this.  A name that ends in _b reads through file B.
