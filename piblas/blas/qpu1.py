@@ -106,7 +106,7 @@ class _Span(NamedTuple):
 
 @contextlib.contextmanager
 def _spans(device: Device, vectors: Sequence[np.ndarray], extra: int) -> Iterator[List[_Span]]:
-    """Device memory for vectors of one length and for ``extra`` words behind them.
+    """Device memory for vectors of one length and for ``extra`` words after them.
 
     Contiguous vectors that are there already stay where they are, the others get buffers.
     """

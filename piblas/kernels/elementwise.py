@@ -6,7 +6,7 @@ each block stored by one transfer.  Eight times 14 instructions take as long as 
 producers may fill a half buffer one after the other.
 
 Whole blocks make one *segment*; what is left over makes up to three more of one phase each: whole
-vectors behind the blocks, words before the first line of the result, words behind the last vector.
+vectors after the blocks, words before the first line of the result, words after the last vector.
 """
 
 from __future__ import annotations

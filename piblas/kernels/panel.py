@@ -11,7 +11,7 @@ and many columns wide; a QPU works through a list of tiles, column after column:
 
 While a column is used the next one is asked for: 4 requests in each TMU with 8 vectors.  All
 addresses lie between those of the column's first and last stored element in the tile (a ``max`` and
-a ``min``, which is also the write to the TMU), so nothing else is read; lanes that stand for no
+a ``min``, which is also the write to the TMU), so nothing else is read; lanes that hold no
 stored element then count as 0.  A kernel for matrices that are stored in full has no masks.
 
 The host adds the partial results of the tiles in double precision, and factors, the old y and a
@@ -22,7 +22,7 @@ Sums on the way: over 16 columns at a time, then over those sums; or over the ve
 then over the lanes as a tree.  A term is truncated :func:`depth` times.
 
 Special values: as in :mod:`.stream`, the largest magnitude among the elements of A is kept and
-stored (one instruction a vector, hidden behind the memory's time); the host looks at it, at x and
+stored (one instruction a vector, hidden by the memory's time); the host looks at it, at x and
 at the partial results, which is O(m + n).  Where Inf, NaN or an overflow appear it lets the CPU
 compute the routine.
 """
@@ -162,7 +162,7 @@ class _Column:
         asm.min(port, address, self.last)
 
     def mask(self, value: Any, v: int) -> None:
-        """Lanes that stand for no element of the present column become 0."""
+        """Lanes that hold no element of the present column become 0."""
         asm = self.asm
         above, below = asm.reg("above"), asm.reg("below")
         asm.sub(above, self.offset[v], self.mask_low)
@@ -297,7 +297,7 @@ def error_bound(
 ) -> np.ndarray:
     """Bound of |computed - exact| for each element of alpha * a @ x + beta * y.
 
-    ``a`` is the matrix as it stands in the product, with zeros where nothing is stored;
+    ``a`` is the matrix as it is in the product, with zeros where nothing is stored;
     ``truncations`` is :attr:`.panel_plan.Plan.depth`.  With u = 2**-23 and
     gamma(i) = i u / (1 - i u): gamma(truncations) |alpha| |a| |x| for the kernel, u / 2 of the
     result for its one rounding.  What is flushed to zero (denormal elements of a and x, products,

@@ -20,7 +20,7 @@ __all__ = ["Storage", "band", "full", "packed", "tiles", "triangle"]
 class Storage(NamedTuple):
     """An ``m`` x ``n`` matrix whose element (i, j) is there if ``low`` <= i - j <= ``high``.
 
-    Element (i, j) stands ``i + first + step * j + growth * j * (j - 1) / 2`` words from the
+    Element (i, j) is ``i + first + step * j + growth * j * (j - 1) / 2`` words from the
     beginning.  Elements outside that band are never touched, whatever their place holds.
     """
 
@@ -71,7 +71,7 @@ def triangle(n: int, lower: bool, ld: int) -> Storage:
 
 
 def packed(n: int, lower: bool) -> Storage:
-    """The columns of a triangle one behind the other."""
+    """The columns of a triangle one after the other."""
     if lower:
         return Storage(n, n, 0, n, 0, n - 1, -1)
     return Storage(n, n, -n, 0, 0, 1, 1)
