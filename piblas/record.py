@@ -96,8 +96,8 @@ class Profile:
             profiling = bool(_open)
 
 
-def report(launch: Any) -> None:
-    """Hand a launch's report to the open profiles."""
+def report(*launches: Any) -> None:
+    """Hand the reports of launches to the open profiles."""
     with _lock:
         for each in _open:
-            each.reports.append(launch)
+            each.reports.extend(launches)

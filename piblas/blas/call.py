@@ -11,54 +11,75 @@ fails.  Then the caller's arrays are as before, and SciPy computes the call.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Hashable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Hashable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .. import record
 from ..dispatch import devices
+from ..dispatch.devices import State
 from ..driver.device import RunReport
 from ..errors import DeviceError, OutOfDeviceMemory
 from ..host import arrays
-from ..host.outcome import CpuNeeded
+from ..host.outcome import SORT_OUT, CpuNeeded
+from ..host.plan import Cache
+from ..host.runner import Runner, runner_of
+from ..routines import Routine
+from .binding import Bound, Unbound
 
-__all__ = ["Job", "Unbound", "key_of", "run"]
+__all__ = ["Job", "NO_LAUNCH", "job_of", "key_of", "run"]
 
-NO_LAUNCH = "a factor that takes no launch, such as 0"
-SORT_OUT = "arguments that only SciPy sorts out"
+NO_LAUNCH = "it takes no launch, as with a factor of 0 or a system of one block"
+
+KEPT_JOBS = 2000
+"""Jobs of one target that are kept."""
 
 _ARRAYS = (np.ndarray, arrays.DeviceArray)
 _PLAIN = (int, bool, type(None))
 _NUMBERS = (float, np.float32, np.float64)
 
-
-class Unbound(Exception):
-    """The arguments do not bind to a kernel's operands: SciPy computes the call, or refuses it."""
+Compute = Callable[[Runner, Sequence[Any]], Tuple[Any, Sequence[RunReport]]]
 
 
 class Job:
     """A call of certain types, shapes and flags.
 
-    ``reason`` says why the CPU computes it; where it is empty, ``compute(runner, values)`` returns
-    (result, reports), with ``values`` the arguments in the order of the job's ``take``: places in
-    the arguments by position, followed by those by keyword.  ``backend`` and ``why`` are for
-    counting.
+    Where ``compute`` is None the CPU computes it, for ``reason``.  Otherwise
+    ``compute(runner, values)`` returns (result, reports), with ``values`` the arguments in the
+    order of ``take``: places in the arguments by position, then by keyword, then the defaults
+    ``extra``.  Calls are counted on ``backend`` for ``reason``.
     """
 
-    __slots__ = ("compute", "counter", "idle", "nbytes", "reason", "take")
+    __slots__ = ("compute", "counter", "extra", "idle", "nbytes", "reason", "take")
 
     def __init__(
         self,
         reason: str,
         backend: str = "cpu",
-        why: str = "",
-        compute: Optional[Callable[..., Tuple[Any, Sequence[RunReport]]]] = None,
+        compute: Optional[Compute] = None,
         take: Sequence[int] = (),
+        extra: Tuple[Any, ...] = (),
     ) -> None:
-        self.reason, self.compute, self.take = reason, compute, tuple(take)
-        self.counter = record.tally(backend, why or reason).counter
+        self.reason, self.compute, self.take, self.extra = reason, compute, tuple(take), extra
+        self.counter = record.tally(backend, reason).counter
         self.idle = record.tally("cpu", NO_LAUNCH).counter
         self.nbytes = 1
+
+
+def job_of(
+    bound: Bound,
+    state: State,
+    sizes: Mapping[str, int],
+    resident: bool,
+    names: Sequence[str],
+    make: Callable[[], Compute],
+) -> Job:
+    """The job of a call that binds: ``make()`` gives what computes it, from the arguments ``names``,
+    if dispatch sends it to the device."""
+    choice = state.choice(bound.row.name, sizes, resident)
+    if choice.backend == "cpu":
+        return Job(choice.reason)
+    return Job(choice.reason, choice.backend, make(), bound.take(*names), bound.extra)
 
 
 def key_of(
@@ -66,7 +87,7 @@ def key_of(
 ) -> Optional[Tuple[Hashable, ...]]:
     """What a job depends on; None where the call has an argument of a type that is looked at anew
     each time (lists, arrays of other classes, numbers of other types)."""
-    key: Tuple[Hashable, ...] = (name, *kwargs)
+    key: Tuple[Any, ...] = (name, *kwargs)
     for value in (*args, *kwargs.values()):
         kind = type(value)
         if kind in _ARRAYS:
@@ -85,32 +106,36 @@ def key_of(
 
 
 def run(
-    name: str,
+    state: State,
+    row: Routine,
     args: Tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    bind: Callable[..., Job],
+    kwargs: Dict[str, Any],
+    bind: Callable[[Bound, State], Job],
     on_cpu: Callable[..., Any],
 ) -> Any:
-    """The result of a call of the routine.
+    """The result of a call of the routine at the present target, ``state``.
 
-    ``bind(args, kwargs, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
+    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
     """
-    state = devices.now()
-    key = key_of(name, args, kwargs)
+    if state.jobs is None:
+        state.jobs = Cache(KEPT_JOBS)
+        state.runner = None if state.device is None else runner_of(state.device)
+    key = key_of(row.name, args, kwargs)
     job = state.jobs.get(key) if key is not None else None
     if job is None:
         try:
-            job = bind(args, kwargs, state)
+            job = bind(Bound(row, args, kwargs), state)
         except (Unbound, TypeError, ValueError, OverflowError):
             job = Job(SORT_OUT)  # whatever is wrong, SciPy finds it again and says so
         if key is not None:
             state.jobs.put(key, job)
     if job.compute is None:
-        return _on_cpu(name, job.reason, job.counter, args, kwargs, on_cpu)
-    values = (*args, *kwargs.values()) if kwargs else args
+        return _on_cpu(row.name, job.reason, job.counter, args, kwargs, on_cpu)
+    values = (*args, *kwargs.values(), *job.extra)
     reports: Sequence[RunReport] = ()
     try:
         with state.lock:
+            state.runner.begin()
             result, reports = job.compute(state.runner, [values[at] for at in job.take])
     except CpuNeeded as needed:
         reason, reports = needed.reason, needed.reports
@@ -119,17 +144,17 @@ def run(
             raise
         reason = f"the GPU failed: {type(error).__name__}"
         if isinstance(error, OutOfDeviceMemory):
-            record.log.warning("%s goes to the CPU: %s", name, error)
+            record.log.warning("%s goes to the CPU: %s", row.name, error)
         else:
             devices.set_aside(f"{reason}: {error}")
     else:
         if record.profiling:
-            record.report(reports)
+            record.report(*reports)
         next(job.counter if reports else job.idle)
         return result
     if record.profiling:
-        record.report(reports)
-    return _on_cpu(name, reason, record.tally("cpu", reason).counter, args, kwargs, on_cpu)
+        record.report(*reports)
+    return _on_cpu(row.name, reason, record.tally("cpu", reason).counter, args, kwargs, on_cpu)
 
 
 def _on_cpu(
@@ -137,11 +162,10 @@ def _on_cpu(
     reason: str,
     counter: Any,
     args: Tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    kwargs: Dict[str, Any],
     on_cpu: Callable[..., Any],
 ) -> Any:
     result = on_cpu(*args, **kwargs)
-    if record.log.isEnabledFor(20):
-        record.log.info("%s on the CPU: %s", name, reason)
+    record.log.info("%s on the CPU: %s", name, reason)
     next(counter)
     return result

@@ -9,7 +9,7 @@ level 3, :mod:`piblas.blas.triangles` take the call or leave it to SciPy.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
 
 import numpy as np
 
@@ -39,13 +39,14 @@ def function(name: str) -> Any:
     made = _made.get(name)
     if made is not None:
         return made
-    if name in ROUTINES and name in scipy_blas.functions():
+    # Every SciPy has the routines that have a kernel; importing it can wait.
+    if name in ROUTINES and (ROUTINES[name].kernel or name in scipy_blas.functions()):
         if name == "sgemm":
             from .level3 import sgemm
 
             made = sgemm
         else:
-            made = _make(ROUTINES[name], scipy_blas.functions()[name])
+            made = Function(ROUTINES[name])
     elif name in EXTENSIONS:
         from . import batch
 
@@ -70,7 +71,7 @@ def wrap(original: Any) -> Any:
         return original
     # Another build of the same routine, with 64-bit integers: on the CPU.
     row = ROUTINES[name]._replace(kernel=None)
-    return _foreign.setdefault(original, _make(row, original))
+    return _foreign.setdefault(original, Function(row, original))
 
 
 def _no_empty_vectors(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,50 +112,95 @@ def _no_short_b(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _make(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
-    if row.name[1:] in ("ger", "geru", "gerc"):
-        scipy = _no_empty_vectors(row, scipy)
-    elif row.name[1:] in ("syr2k", "her2k"):
-        scipy = _no_short_b(row, scipy)
-    counters = devices.counters(row.level if row.kernel else 0)
+class Function:
+    """A routine of BLAS as users call it.
 
-    def routine(*args: Any, **kwargs: Any) -> Any:
-        counter = counters[0]
+    Like SciPy's it is an object that does not bind: as an attribute of a class it stays as it is.
+    SciPy's function is looked up by the first call that the CPU computes, signature and docstring
+    are made when somebody asks.
+    """
+
+    __module__ = "piblas"
+
+    def __init__(self, row: Routine, scipy: Optional[Callable[..., Any]] = None) -> None:
+        self.__name__ = self.__qualname__ = row.name
+        self._row = row
+        self._counter = devices.counters(row.level if row.kernel else 0)
+        self._scipy: Callable[..., Any] = self._found if scipy is None else _guarded(row, scipy)
+        self._run: Any = None
+        self._bind: Any = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        counter = self._counter[0]
         if counter is None:
-            return dispatched(args, kwargs)
+            return self._dispatched(args, kwargs)
         try:
             # Without keywords SciPy is spared an empty dictionary: 15 ns of some 200.
-            result = scipy(*args, **kwargs) if kwargs else scipy(*args)
+            result = self._scipy(*args, **kwargs) if kwargs else self._scipy(*args)
         except Exception as error:
-            refused = scipy_errors.convert(row, args, kwargs, error)
-            if refused is None:
-                raise
-            raise refused from error
+            self._refuse(args, kwargs, error)
         next(counter)
         return result
 
-    def dispatched(args: Any, kwargs: Any) -> Any:
-        devices.resolve()
-        if counters[0] is not None:
-            return routine(*args, **kwargs)
-        # Here, because kernels are nothing that a CPU-only process needs.
-        from . import level1, level2, triangles
+    def _found(self, *args: Any, **kwargs: Any) -> Any:
+        """SciPy's function, called; from then on without this."""
+        self._scipy = _guarded(self._row, scipy_blas.functions()[self.__name__])
+        return self._scipy(*args, **kwargs)
 
-        def on_cpu() -> Any:
-            try:
-                return scipy(*args, **kwargs)
-            except Exception as error:
-                refused = scipy_errors.convert(row, args, kwargs, error)
-                if refused is None:
-                    raise
-                raise refused from error
+    def _refuse(self, args: Any, kwargs: Any, error: Exception) -> NoReturn:
+        refused = scipy_errors.convert(self._row, args, kwargs, error)
+        if refused is None:
+            raise
+        raise refused from error
 
-        by_level = {1: level1.call, 2: level2.call, 3: triangles.call}
-        call = by_level[row.level] if row.kernel else level1.call
-        return call(row, args, kwargs, on_cpu)
+    def _on_cpu(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._scipy(*args, **kwargs)
+        except Exception as error:
+            self._refuse(args, kwargs, error)
 
-    routine.__name__ = routine.__qualname__ = row.name
-    routine.__module__ = "piblas"
-    routine.__doc__ = docstrings.docstring(row)
-    routine.__signature__ = docstrings.signature(row)  # type: ignore[attr-defined]
-    return routine
+    def _dispatched(self, args: Any, kwargs: Any) -> Any:
+        state = devices.now()
+        if self._counter[0] is not None:
+            return self(*args, **kwargs)
+        if self._bind is None:
+            self._run, self._bind = _road(self._row)
+        return self._run(state, self._row, args, kwargs, self._bind, self._on_cpu)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return docstrings.docstring(self._row)
+
+    @property
+    def __signature__(self) -> Any:
+        return docstrings.signature(self._row)
+
+    def __repr__(self) -> str:
+        return f"<function piblas.{self.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.__name__
+
+
+def _guarded(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
+    """SciPy's function, kept from calls that would harm the process."""
+    if row.name[1:] in ("ger", "geru", "gerc"):
+        return _no_empty_vectors(row, scipy)
+    if row.name[1:] in ("syr2k", "her2k"):
+        return _no_short_b(row, scipy)
+    return scipy
+
+
+def _road(row: Routine) -> Tuple[Callable[..., Any], Any]:
+    """What runs a dispatched call, and what binds its arguments."""
+    # Here, because kernels are nothing that a CPU-only process needs.
+    from . import call, level1, level2, triangles
+
+    if row.level == 1 or not row.kernel:
+        return call.run, level1.bind
+    module = level2 if row.level == 2 else triangles
+
+    def run(state: Any, row: Routine, args: Any, kwargs: Any, bind: Any, on_cpu: Any) -> Any:
+        return module.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))
+
+    return run, None

@@ -23,7 +23,8 @@ from ..driver.device import Device, RunReport
 from ..kernels import gemv, ger, symv, syr, trmv, trsv
 from ..routines import Routine
 from . import arguments, docstrings, launch, qpu2
-from .level1 import NO_LAUNCH, SORT_OUT
+from ..host.outcome import SORT_OUT
+from .call import NO_LAUNCH
 
 __all__ = ["call"]
 

@@ -27,7 +27,7 @@ from ..driver.device import Device, RunReport
 from ..routines import Routine
 from . import arguments, docstrings, launch, scipy_blas
 from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
-from .level1 import SORT_OUT
+from ..host.outcome import SORT_OUT
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
 
 __all__ = ["ILL_CONDITIONED", "SINGULAR", "call"]

@@ -184,7 +184,9 @@ def now() -> State:
     state = _state
     if state is None:
         with _lock:
-            state = _state = State()
+            state = State()
+            resolve()
+            _state = state
     return state
 
 

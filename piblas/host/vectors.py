@@ -128,6 +128,8 @@ def _staged(
     for at, (operand, view) in enumerate(zip(operands, views)):
         if operand.resident:
             memory, offset = arrays.located(view)
+            if not 0 <= offset <= memory.nbytes - 4 * n:  # a view that NumPy made out of nothing
+                raise CpuNeeded(SORT_OUT)
             found.append(memory.bus_address + offset)
             memory.buffer.clean()
         else:
