@@ -74,8 +74,8 @@ def job_of(
     names: Sequence[str],
     make: Callable[[], Compute],
 ) -> Job:
-    """The job of a call that binds: ``make()`` gives what computes it, from the arguments ``names``,
-    if dispatch sends it to the device."""
+    """The job of a call that binds: ``make()`` gives what computes it, from the arguments
+    ``names``, if dispatch sends it to the device."""
     choice = state.choice(bound.row.name, sizes, resident)
     if choice.backend == "cpu":
         return Job(choice.reason)

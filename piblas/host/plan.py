@@ -32,8 +32,8 @@ class LaunchPlan:
     """Launches that run one after the other, and the ``scratch`` memory that they share.
 
     ``names`` are those of the addresses in the order in which a call gives them; ``scalars`` are
-    (name, how many) of its float32 numbers.  ``scratch`` maps a name to a number of bytes; ``data`` is for whoever
-    made the plan.
+    (name, how many) of its float32 numbers.  ``scratch`` maps a name to a number of bytes; ``data``
+    is for whoever made the plan.
     """
 
     __slots__ = ("data", "launches", "names", "nbytes", "scalars", "scratch")

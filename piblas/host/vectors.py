@@ -1,11 +1,12 @@
 """Level 1 on a device: elementwise kernels and reductions over vectors.
 
-A vector that is contiguous in device memory stays where it is; any other is copied to scratch memory
-and, if it is a result, back.  Results are written when every launch has succeeded, or not at all,
-but for those in device memory that replace an operand: where Inf, NaN or an overflow is met there,
-no old value is left, and what the QPUs made of it stays, with a warning.
+A vector that is contiguous in device memory stays where it is; any other is copied to scratch
+memory and, if it is a result, back.  Results are written when every launch has succeeded, or not at
+all, but for those in device memory that replace an operand: where Inf, NaN or an overflow is met
+there, no old value is left, and what the QPUs made of it stays, with a warning.
 
-Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).  Copies and swaps keep all bits.
+Denormals count as +0 in arithmetic (not in scopy, sswap and isamax).  Copies and swaps keep all
+bits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from ..driver.device import RunReport
+from ..driver.device import Buffer, RunReport
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
@@ -111,51 +112,73 @@ MAPS: Dict[str, Tuple[Any, Tuple[int, ...], Tuple[int, ...], Callable[..., Const
 # --- operands ----------------------------------------------------------------------------------
 
 
-def _staged(
-    operands: Sequence[Operand],
-    views: Sequence[np.ndarray],
-    rooms: Sequence[Scratch],
-    read: Sequence[int],
-    n: int,
-) -> List[int]:
-    """Bus addresses of the operands; those that are not resident have been copied to ``rooms``.
+class _At(NamedTuple):
+    """Where an operand lies on the device: ``room`` is None if that is the caller's own memory."""
 
-    All are cleaned, results too: a dirty line of one, written back later, would overwrite what the
-    QPUs store.
-    """
-    found = []
-    free = iter(rooms)
-    for at, (operand, view) in enumerate(zip(operands, views)):
+    address: int
+    buffer: Buffer
+    room: Optional[Scratch]
+
+
+def _views(
+    operands: Sequence[Operand], values: Sequence[Any]
+) -> Tuple[List[np.ndarray], List[Any]]:
+    """(the elements of each operand as a view, the arrays that are returned)."""
+    views: List[np.ndarray] = []
+    results: List[Any] = []
+    whole: List[np.ndarray] = []
+    for operand, value in zip(operands, values):
+        array = value if type(value) is np.ndarray else np.asarray(value)
+        if operand.changed:
+            if not operand.own:
+                value = array = np.array(array, dtype=_FLOAT32, order="C")
+            results += [value]
+        view = array[operand.cut]
+        views += [view[::-1] if operand.reverse else view]
+        whole += [array]
+    if results and whole[1:] and np.may_share_memory(whole[0], whole[1]):
+        raise CpuNeeded(SORT_OUT)
+    return views, results
+
+
+def _homes(operands: Sequence[Operand], views: Sequence[np.ndarray], n: int) -> List[Any]:
+    """Where operands in device memory lie; None for the others."""
+    found: List[Any] = []
+    for operand, view in zip(operands, views):
+        home = None
         if operand.resident:
             memory, offset = arrays.located(view)
             if not 0 <= offset <= memory.nbytes - 4 * n:  # a view that NumPy made out of nothing
                 raise CpuNeeded(SORT_OUT)
-            found.append(memory.bus_address + offset)
-            memory.buffer.clean()
-        else:
-            room = next(free)
-            found.append(room.bus_address)
-            if at in read:
-                room.floats[:n] = view
-            room.buffer.clean()
+            home = _At(memory.bus_address + offset, memory.buffer, None)
+        found += [home]
     return found
 
 
-def _views(operands: Sequence[Operand], values: Sequence[Any]) -> Tuple[List[np.ndarray], List[Any]]:
-    """(the elements of each operand as a view, the arrays that are returned)."""
-    views, results, whole = [], [], []
-    for operand, value in zip(operands, values):
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
-        if operand.changed:
-            if not operand.own:
-                value = array = np.array(array, dtype=_FLOAT32, order="C", subok=False)
-            results.append(value)
-        view = array[operand.cut]
-        views.append(view[::-1] if operand.reverse else view)
-        whole.append(array)
-    if results and len(whole) == 2 and np.may_share_memory(whole[0], whole[1]):
-        raise CpuNeeded(SORT_OUT)
-    return views, results
+def _staged(
+    homes: Sequence[Optional[_At]],
+    views: Sequence[np.ndarray],
+    rooms: Sequence[Scratch],
+    read: Sequence[int],
+    n: int,
+) -> List[_At]:
+    """Where all operands lie, those without a home having been copied to ``rooms``.
+
+    All are cleaned, results too: a dirty line of one, written back later, would overwrite what the
+    QPUs store.
+    """
+    found: List[_At] = []
+    used = 0
+    for number, home in enumerate(homes):
+        if home is None:
+            room = rooms[used]
+            used += 1
+            home = _At(room.bus_address, room.buffer, room)
+            if number in read:
+                room.floats[:n] = views[number]
+        home.buffer.clean()
+        found += [home]
+    return found
 
 
 class _Shape(NamedTuple):
@@ -216,8 +239,8 @@ class Map:
         device = runner.device
         self.device = device.n_qpus, device.longest_launch
         self.resident = tuple(operand.resident for operand in operands)
+        self.addressed = (*self.read, *self.written)
         self.in_place = any(self.resident[at] and at in self.read for at in self.written)
-        self.staged = not all(self.resident)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
         """(the changed vector or vectors, the reports)."""
@@ -237,37 +260,32 @@ class Map:
     def _launched(
         self, runner: Runner, views: Sequence[np.ndarray], constants: Tuple[float, ...]
     ) -> Sequence[RunReport]:
-        alignment = 0
-        target = self.operands[self.written[0]]
-        if target.resident:
-            memory, offset = arrays.located(views[self.written[0]])
-            alignment = (memory.bus_address + offset) // 4 % LANES
+        homes = _homes(self.operands, views, self.n)
+        target = homes[self.written[0]]
+        # The lines of the first result decide where blocks begin.
+        alignment = 0 if target is None else target.address // 4 % LANES
         shape = _Shape(self.routine, self.n, self.resident, alignment, *self.device)
         plan = PLANS.made(shape, _map_plan, shape)
         rooms = runner.scratch(plan)
-        at = _staged(self.operands, views, rooms, self.read, self.n)
-        addresses = [at[i] for i in self.read]
-        addresses += [at[o] for o in self.written]
+        at = _staged(homes, views, rooms, self.read, self.n)
+        addresses = [at[i].address for i in self.addressed]
         watched = plan.data
         if watched:
-            addresses.append(rooms[-1].bus_address)
-            rooms[-1].buffer.clean()
+            watch = rooms[-1]
+            addresses += [watch.bus_address]
+            watch.buffer.clean()
         reports = runner.run(plan, tuple(addresses), constants)
         if watched:
-            rooms[-1].buffer.invalidate()
-            if _maximum(rooms[-1].words[:watched]) >= OVERFLOW:
+            watch.buffer.invalidate()
+            if _maximum(watch.words[:watched]) >= OVERFLOW:
                 if not self.in_place:
                     raise CpuNeeded(WATCHED, reports)
                 arrays.warn_of_special(self.routine)
-        free = iter(rooms)
-        for o, (operand, view) in enumerate(zip(self.operands, views)):
-            room = None if operand.resident else next(free)
-            if o in self.written:
-                if room is None:
-                    arrays.located(view)[0].buffer.invalidate()
-                else:
-                    room.buffer.invalidate()
-                    view[...] = room.floats[: self.n]
+        for o in self.written:
+            at[o].buffer.invalidate()
+            room = at[o].room
+            if room is not None:
+                views[o][...] = room.floats[: self.n]
         return reports
 
 
@@ -319,9 +337,10 @@ class Reduce:
         plan = PLANS.made(shape, _reduce_plan, shape)
         rooms = runner.scratch(plan)
         views, _ = _views(self.operands, values)
-        addresses = _staged(self.operands, views, rooms, (0, 1), shape.n)
+        homes = _homes(self.operands, views, shape.n)
+        at = _staged(homes, views, rooms, (0, 1), shape.n)
         out, stored = rooms[-1], plan.data
-        addresses.append(out.bus_address)
+        addresses = [each.address for each in at] + [out.bus_address]
         out.buffer.clean()
 
         def launch(*constants: float) -> np.ndarray:
@@ -354,7 +373,7 @@ def _sum(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> float
 
 
 def _norm(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> float:
-    """Without overflow or underflow on the way, in one launch or two (:mod:`piblas.kernels.nrm2`)."""
+    """Without overflow or underflow on the way, in one launch or two (:mod:`~.kernels.nrm2`)."""
     results = launch(1.0)
     largest = float(nrm2.largest(results))
     if largest == 0:

@@ -211,15 +211,16 @@ class CompensatedSum:
     @classmethod
     def value(cls, results: np.ndarray) -> float:
         """The exact sum of the accumulators less what they took too much."""
-        sums = results[:, :CHAINS].astype(np.float64).ravel()
-        lost = results[:, CHAINS : cls.ROWS].astype(np.float64).ravel()
-        return math.fsum(np.concatenate((sums, -lost)).tolist())
+        terms = results[:, : cls.ROWS].astype(np.float64)
+        terms[:, CHAINS:] *= -1
+        return math.fsum(terms.ravel().tolist())
 
 
 def overflowed(results: np.ndarray) -> bool:
     """Whether a number among the results, or the largest magnitude met, may stand for an overflow
     or for an operand that is Inf or NaN."""
-    return bool(np.any(results.view(np.uint32) & 0x7FFFFFFF >= OVERFLOW))
+    magnitudes = results.view(np.uint32) & 0x7FFFFFFF
+    return bool(np.maximum.reduce(magnitudes, axis=None) >= OVERFLOW)
 
 
 def sum_bound(n: int, magnitude: float, unroll: int = 4) -> float:
