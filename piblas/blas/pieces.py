@@ -8,9 +8,12 @@ runs of neighbours, and whoever has vectors in slices.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
 
 from ..driver.device import RunReport
 
@@ -42,21 +45,24 @@ def blocks(
     return [(row, column) for column in columns for row in rows]
 
 
-def runs(costs: Sequence[float], longest: Optional[float], unit: int = 1) -> List[range]:
+def runs(
+    costs: Union[Sequence[float], np.ndarray], longest: Optional[float], unit: int = 1
+) -> List[range]:
     """Ranges of neighbours that take ``longest`` seconds at most; ``costs`` has each one's.
 
     A range begins at a multiple of ``unit``, and has at least so many, however long they take.
     """
-    if longest is None or sum(costs) <= longest:
-        return [range(len(costs))]
-    found, begin, total = [], 0, 0.0
-    for at in range(0, len(costs), unit):
-        cost = sum(costs[at : at + unit])
-        if at > begin and total + cost > longest:
-            found.append(range(begin, at))
-            begin, total = at, 0.0
-        total += cost
-    return [*found, range(begin, len(costs))]
+    size = len(costs)
+    if longest is None or not size:
+        return [range(size)]
+    total = np.cumsum(costs)
+    ends = [*total[unit - 1 : size - 1 : unit].tolist(), float(total[-1])]
+    found, begin, done = [], 0, 0.0
+    while begin < len(ends):
+        end = max(bisect.bisect_right(ends, done + longest, begin), begin + 1)
+        found.append(range(begin * unit, min(end * unit, size)))
+        begin, done = end, ends[end - 1]
+    return found
 
 
 SLICE = 16384

@@ -9,7 +9,7 @@ its maximum as 0; ``zero_is`` says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 __all__ = [
     "SetupField",
@@ -23,6 +23,7 @@ __all__ = [
     "TEXTURE_1",
     "TABLES",
     "pack",
+    "pack_arrays",
     "unpack",
     "vpm_read",
     "vpm_write",
@@ -155,6 +156,25 @@ def pack(kind: str, **values: int) -> int:
         ):
             raise ValueError(f"{kind} setup: {field.name} = {value} does not fit")
         word |= value << field.lo
+    return word
+
+
+def pack_arrays(kind: str, **values: Any) -> Any:
+    """Many setup words of a kind at once: as :func:`pack`, but values may be integer arrays that
+    broadcast, with at least one element each."""
+    arrays = {name: value for name, value in values.items() if not isinstance(value, int)}
+    word: Any = pack(kind, **{name: value for name, value in values.items() if name not in arrays})
+    for field in _table(kind):
+        if field.name in arrays:
+            value = arrays.pop(field.name)
+            least, most = (1, field.zero_is) if field.zero_is else (0, field.mask)
+            low, high = value.min(), value.max()
+            if low < least or high > most:
+                wrong = low if low < least else high
+                raise ValueError(f"{kind} setup: {field.name} = {wrong} does not fit")
+            word = word | (value & field.mask) << field.lo
+    if arrays:
+        raise ValueError(f"a {kind} setup word has no field {sorted(arrays)[0]!r}")
     return word
 
 

@@ -8,7 +8,7 @@ import pytest
 import piblas
 from piblas import DeviceError
 from piblas.blas import pieces, qpu
-from piblas.kernels import gemm_data, reference, update
+from piblas.kernels import gemm_error, reference, update
 
 
 @pytest.mark.parametrize("m, n", [(1, 1), (192, 192), (193, 500), (1000, 192), (3000, 5000)])
@@ -50,7 +50,7 @@ def test_the_cut_keeps_the_bound_and_repeats(device, limited, monkeypatch, beta)
     report = qpu.sgemm(limited, 1.5, a, b.T, beta, cut)
     monkeypatch.setattr(device, "longest_launch", None)
     one = qpu.sgemm(device, 1.5, a, b.T, beta, whole)
-    bound = gemm_data.error_bound(1.5, a, b.T, beta, c)
+    bound = gemm_error.error_bound(1.5, a, b.T, beta, c)
     exact = reference.sgemm(1.5, a, b.T, beta, c)
     assert (np.abs(cut - exact) <= bound).all() and (np.abs(whole - exact) <= bound).all()
     monkeypatch.setattr(device, "longest_launch", 1e-4)
