@@ -161,20 +161,22 @@ def pack(kind: str, **values: int) -> int:
 
 def pack_arrays(kind: str, **values: Any) -> Any:
     """Many setup words of a kind at once: as :func:`pack`, but values may be integer arrays that
-    broadcast, with at least one element each."""
-    arrays = {name: value for name, value in values.items() if not isinstance(value, int)}
-    word: Any = pack(kind, **{name: value for name, value in values.items() if name not in arrays})
+    broadcast."""
+    word: Any = 0
     for field in _table(kind):
-        if field.name in arrays:
-            value = arrays.pop(field.name)
-            least, most = (1, field.zero_is) if field.zero_is else (0, field.mask)
-            low, high = value.min(), value.max()
-            if low < least or high > most:
-                wrong = low if low < least else high
-                raise ValueError(f"{kind} setup: {field.name} = {wrong} does not fit")
-            word = word | (value & field.mask) << field.lo
-    if arrays:
-        raise ValueError(f"a {kind} setup word has no field {sorted(arrays)[0]!r}")
+        if field.name == "id":
+            word = word | _IDS[kind] << field.lo
+        elif field.name in values:
+            value = values.pop(field.name)
+            mask = (1 << (field.hi - field.lo + 1)) - 1
+            least, most = (1, field.zero_is) if field.zero_is else (0, mask)
+            wrong = (value < least) | (value > most)
+            if wrong is True or wrong is not False and wrong.any():
+                first = value if wrong is True else value[wrong][0]
+                raise ValueError(f"{kind} setup: {field.name} = {first} does not fit")
+            word = word | (value & mask) << field.lo
+    if values:
+        raise ValueError(f"a {kind} setup word has no field {sorted(values)[0]!r}")
     return word
 
 

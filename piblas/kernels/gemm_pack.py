@@ -38,6 +38,8 @@ AHEAD = 8
 """Requests on their way: 4 in each TMU (measured; the guide says 8)."""
 QPUS = 4
 """Each has 16 of the 64 rows of the VPM, because vertical vectors begin at multiples of 16."""
+WIDEST = (1 << 14) + LANES
+"""More than the words of a step of any panel: the store engine's stride has 16 bits."""
 LONGEST = 16
 """Blocks of a segment, so that the work can be dealt evenly."""
 
@@ -219,11 +221,11 @@ def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
     if lines:
         # Whole lines, and of a last block perhaps what is less than one.
         full, rest = np.divmod(taken * own, LANES)
-        used = np.stack((full, rest), axis=1).reshape(-1) > 0
+        used = np.array((full, rest)).T.reshape(-1) > 0
         start, count, taken, full, rest = (
-            np.repeat(column, 2)[used] for column in (start, count, taken, full, rest)
+            column.repeat(2)[used] for column in (start, count, taken, full, rest)
         )
-        second = np.tile([False, True], used.size // 2)[used]
+        second = (np.arange(used.size) % 2 == 1)[used]
         rows, depth = np.where(second, 1, full), np.where(second, rest, LANES)
         roll, column, gap = np.where(second, full, 0), 0, 0
         out = 4 * own * start + LINE * roll
@@ -235,13 +237,14 @@ def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
         out = 4 * own * start + 4 * column
     panel = np.arange(low, high).reshape(-1, *(1,) * np.ndim(out))
     at = layout.first(panel)
+    panel_at = operand.out + 4 * layout.steps * at
     base = np.where(start < k, start * operand.step + at * operand.along, 0)
     return _stack(
         np.broadcast(panel, out).shape,
         Segments(
             base=operand.address + base,
             advance=block * operand.step,
-            out=operand.out + layout.offset(panel) + out,
+            out=panel_at + out,
             out_advance=4 * block * own,
             count=count,
             gap=gap,
@@ -251,8 +254,8 @@ def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
             roll=roll,
             own=own,
             column=column,
-            inside_k=np.clip(k - start, 0, block),
-            inside=np.clip(layout.length - at, 0, own),
+            inside_k=np.minimum(np.maximum(k - start, 0), block),
+            inside=np.minimum(layout.length - at, own),
             vertical=operand.vertical,
             step=operand.step,
             along=operand.along,
@@ -299,20 +302,20 @@ def segments(operands: Sequence[Operand]) -> Segments:
 def _tables(of: Segments) -> Tuple[np.ndarray, np.ndarray]:
     """Tables (tables x 512 words: 16 vectors of offsets, 16 of masks), each different from the
     others, and which of them each segment has."""
-    # What a table depends on, as one number; an operand's widths differ in ``own``.
-    # It fits 64 bits as long as the store engine's stride fits its word.
-    key, column = of.operand, of.column // LANES
-    for field in (of.own, of.inside, column, of.inside_k, of.rows, of.depth, of.roll):
-        key = key * (int(field.max()) + 1) + field
+    # What a table depends on, as one number of less than 64 bits; an operand's widths differ in
+    # ``own``, and the store engine's stride, which is checked, does not allow more than WIDEST.
+    key = (of.operand * WIDEST + of.own) * WIDEST + of.inside
+    key = (key * WIDEST + of.column) // LANES * (LANES * LANES + 1) + of.inside_k
+    key = ((key * (LANES + 1) + of.rows) * (LANES + 1) + of.depth) * (LANES + 1) + of.roll
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
-    of = Segments(*(field[first, None, None] for field in of))
+    of = Segments(*np.array(of)[:, first, None, None])
     y, x = np.indices((LANES, LANES))
     word = (y + of.roll) % LANES * LANES + x
     steps = np.where(of.lines, word // of.own, y)
     places = np.where(of.lines, word % of.own, x + of.column)
     inside = (y < of.rows) & (x < of.depth) & (steps < of.inside_k) & (places < of.inside)
     offsets = np.where(inside, steps * of.step + places * of.along, 0)
-    table = np.stack((offsets, -inside.astype(np.int64)), axis=1)
+    table = np.array((offsets, -inside.astype(np.int64))).transpose(1, 0, 2, 3)
     table = np.where(of.vertical[:, None], table.transpose(0, 1, 3, 2), table)
     words = (table & 0xFFFFFFFF).astype(np.uint32).reshape(first.size, -1)
     # Tables that were made for different reasons may be equal.
@@ -356,19 +359,22 @@ def streams(operands: Sequence[Operand], n_qpus: int) -> uniforms.Streams:
     owner = _deal(of.count, n_qpus)
     tables, which = _tables(of)
     # In the order in which the QPUs' streams, one after the other, first name them.
-    _, named = np.unique(which[np.argsort(owner, kind="stable")], return_index=True)
-    order = np.argsort(named)
+    named = np.empty(len(tables), dtype=np.int64)
+    dealt, number = owner.argsort(kind="stable"), np.arange(size)
+    named[which[dealt[::-1]]] = number[::-1]  # of several times, the last of these counts
+    order = named.argsort()
     place = np.empty_like(order)
-    place[order] = np.arange(order.size)
+    place[order] = number[: order.size]
 
     words = np.zeros((size, len(RECORD)), dtype=np.int64)
     kept = np.ones(words.shape, dtype=bool)
     column = {name: at for at, name in enumerate(RECORD)}
-    y = LANES * owner  # rows of the VPM; vertical vectors are addressed by the same number
+    y = LANES * owner  # rows of the VPM; an address of 32 bits is the same across
     words[:, column["segments"]] = np.bincount(owner)[owner]
     words[:, column["table"]] = tables.itemsize * tables.shape[1] * place[which]
-    along, across = sw.vpm_write(0), sw.vpm_write(0, horizontal=False)
-    words[:, column["fill"]] = np.where(of.vertical, across, along) + y
+    words[:, column["fill"]] = sw.pack_arrays(
+        "vpm_write", stride=1, horiz=1 - of.vertical, size=2, addr=y
+    )
     words[:, column["gap"]] = sw.pack_arrays("vdw_stride", stride=of.gap)
     words[:, column["setup"]] = sw.pack_arrays(
         "vdw", units=of.rows, depth=of.depth, horiz=1, y=y
@@ -379,7 +385,7 @@ def streams(operands: Sequence[Operand], n_qpus: int) -> uniforms.Streams:
     # The first segments go to one QPU each.
     kept[n_qpus:, column["segments"]] = False
     last = np.zeros(n_qpus, dtype=np.int64)
-    last[owner] = np.arange(size)  # of several for one QPU, the last counts
+    last[owner] = number
     kept[:, column["finish"]] = kept[:, column["finish 2"]] = False
     kept[last, column["finish"]] = kept[last, column["finish 2"]] = True
 

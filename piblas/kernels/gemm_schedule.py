@@ -114,7 +114,7 @@ def all_tiles(p: Packed, q: Packed, low: int, high: int) -> TileRanges:
     """All tiles of D with these steps, along a panel of Q first, so that neighbours share their
     panel of Q."""
     j, i = np.divmod(np.arange(p.panels * q.panels), p.panels)
-    return TileRanges(i, j, np.full_like(i, low), np.full_like(i, high))
+    return TileRanges(i, j, 0 * i + low, 0 * i + high)
 
 
 def waves(narrow: np.ndarray, starts: Sequence[int] = (0,)) -> np.ndarray:
@@ -128,10 +128,10 @@ def waves(narrow: np.ndarray, starts: Sequence[int] = (0,)) -> np.ndarray:
     that begin first have the wide tiles; else those that have one tile more have narrow ones.
     """
     first = np.asarray(starts)
-    count = np.diff(np.append(first, narrow.size))
-    of = np.repeat(np.arange(first.size), count)
+    count = np.concatenate((first[1:], [narrow.size])) - first
+    of = np.arange(first.size).repeat(count)
     # Within each product: a tile's number among those of its width, how many there are of each.
-    before = np.cumsum(narrow) - narrow
+    before = narrow.cumsum() - narrow
     number = before - before[first][of]
     number = np.where(narrow, number, np.arange(narrow.size) - first[of] - number)
     n_narrow = np.add.reduceat(narrow.astype(np.int64), first)
@@ -158,8 +158,8 @@ def _rotated(
     further on by the skew of the QPU that has tile ``number`` of a product."""
     low, high = ranges.low, ranges.high
     # All but very short tiles come in two runs, or those in one would get ahead.
-    turn = (skew * (number % QPUS) + unroll) % (high - low) if skew else np.zeros_like(low)
-    return np.stack((low + turn, low)), np.stack((high - low - turn, turn))
+    turn = (skew * (number % QPUS) + unroll) % (high - low) if skew else 0 * low
+    return np.array((low + turn, low)), np.array((high - low - turn, turn))
 
 
 def _tiles(
@@ -184,7 +184,7 @@ def _tiles(
         pitch = width
         corner = steps * column + row * width
     else:
-        pitch = np.zeros_like(i) + ldd
+        pitch = 0 * i + ldd
         corner = row * ldd + column
     return Tiles(
         p_at=at[0] + 4 * (steps * row + options.rows * first),
@@ -231,8 +231,7 @@ def dense_tiles(
         panels = ranges.p_panel[number], ranges.q_panel[number]
         ranges = TileRanges(*panels, bounds[part], bounds[part + 1])
     sizes = p.length, q.length, p.steps, q.wide
-    factor = np.zeros_like(number)
-    return _tiles(options, ranges, skew, number, sizes, (0, 0, d_at), ldd, factor)
+    return _tiles(options, ranges, skew, number, sizes, (0, 0, d_at), ldd, 0 * number)
 
 
 def packed_tiles(
@@ -241,9 +240,7 @@ def packed_tiles(
     """The tiles of a D that has the layout of Q.  P begins ``p_at`` bytes further on."""
     sizes = p.length, q.length, p.steps, q.wide
     number = np.arange(ranges.low.size)
-    return _tiles(
-        options, ranges, skew, number, sizes, (p_at, 0, 0), None, np.zeros_like(number)
-    )
+    return _tiles(options, ranges, skew, number, sizes, (p_at, 0, 0), None, 0 * number)
 
 
 class Batch(NamedTuple):
@@ -320,8 +317,14 @@ class _Record:
         ):
             self.columns[name] = slice(self.width, self.width + size)
             self.width += size
+        self.of_p = self._mask(("run", 4, 5), ("run 2", 4, 5))
+        self.of_q = self._mask(("run", 3, 5), ("run 2", 3, 5))
+        self.of_d = self._mask(("loads", 2, 4), ("stores", 2, 5))
+        self.going_on = [self.columns[name].start + 2 for name in ("run", "run 2")]
+        names = ("alpha", "beta") if beta else ("alpha",)
+        self.values = {name: self._mask((name, 0, 1)) for name in names}
 
-    def mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
+    def _mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
         """Marks (bool, one element per column) words: name, the first, every how many."""
         found = np.zeros(self.width, dtype=bool)
         for name, first, every in columns:
@@ -375,12 +378,13 @@ def streams(
     wait = np.zeros(count, dtype=bool)
     if barriers and skew > 0 and n_qpus == QPUS:
         wait = _in_step(tiles, kind, two)
-        turn = np.cumsum(wait[::QPUS])[wave] - 1
+        turn = wait[::QPUS].cumsum()[wave] - 1
         lay("barrier", (KINDS["meet"], *parts.barrier_words(owner, n_qpus, turn)))
     kept[:, record.columns["barrier"]] = wait[:, None]
 
     pitch = 4 * tiles.ldd
-    widths = np.clip(tiles.columns[:, None] - LANES * np.arange(options.vectors), 0, LANES)
+    widths = tiles.columns[:, None] - LANES * np.arange(options.vectors)
+    widths = np.minimum(np.maximum(widths, 0), LANES)
     block = tiles.rows, widths, options.rows, tiles.d_at, pitch
     lay("store", (KINDS["store"],))
     lay("pitch", (pitch,))
@@ -399,16 +403,9 @@ def streams(
     kept[: count - n_qpus, record.columns["end"]] = False
 
     of_p, of_q, of_d = names
-    addresses = {
-        of_p: record.mask(("run", 4, 5), ("run 2", 4, 5)),
-        of_q: record.mask(("run", 3, 5), ("run 2", 3, 5)),
-        of_d: record.mask(("loads", 2, 4), ("stores", 2, 5)),
-    }
-    values = {name: (record.mask((name, 0, 1)), tiles.factor) for name in ("alpha", "beta")}
-    if not options.beta:
-        del values["beta"]
-    going_on = [record.columns[name].start + 2 for name in ("run", "run 2")]
-    return uniforms.flatten(words, kept, owner, addresses, values, going_on)
+    addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_d}
+    values = {name: (mask, tiles.factor) for name, mask in record.values.items()}
+    return uniforms.flatten(words, kept, owner, addresses, values, record.going_on)
 
 
 def _in_step(tiles: Tiles, kind: np.ndarray, two: np.ndarray) -> np.ndarray:

@@ -92,13 +92,13 @@ def _within(options: GemmOptions, p: Packed, q: Packed, rows: range, low: int) -
     wave the QPU that has had least gets the longest.
     """
     i, j = _block_tiles(rows, range(q.panels))
-    ranges = TileRanges(i, j, np.full_like(i, low), _steps_to(options, p, i))
+    ranges = TileRanges(i, j, 0 * i + low, _steps_to(options, p, i))
     work = (ranges.high - low) * q.width_of(j)
     # By waves, the last one filled up with tiles that come last in order of work.
     by_wave = np.full(-(-work.size // QPUS) * QPUS, -1)
     by_wave[: work.size] = work
     by_wave = by_wave.reshape(-1, QPUS)
-    longest_first = np.argsort(-by_wave, axis=1, kind="stable")
+    longest_first = (-by_wave).argsort(axis=1, kind="stable")
     work_of = np.take_along_axis(by_wave, longest_first, 1)
     loads = np.zeros(QPUS, dtype=np.int64)
     order = np.zeros_like(by_wave)
@@ -127,7 +127,7 @@ def _rectangle(q: Packed, rows: range, steps: int) -> TileRanges:
     order = np.arange(i.size)
     order[last : last + spare] = np.arange(wide, wide + spare)
     order[last + spare : wide + spare] = np.arange(last, wide)
-    return TileRanges(i, j, np.zeros_like(i), np.full_like(i, steps)).take(order)
+    return TileRanges(i, j, 0 * i, 0 * i + steps).take(order)
 
 
 def block_of(options: GemmOptions) -> int:

@@ -107,13 +107,13 @@ def flatten(
     offset to :data:`OWN`.  ``front`` (uint32) are words that lie before all streams, at
     :data:`OWN`.
     """
-    order = np.argsort(owner, kind="stable")
+    order = owner.argsort(kind="stable")
     kept = kept[order]
     of_row, of_column = kept.nonzero()
     chosen = words[order].astype(np.int64)[kept]
     before = 0 if front is None else front.size
     counts = np.bincount(owner[order][of_row])
-    starts = before + np.concatenate(([0], np.cumsum(counts)[:-1]))
+    starts = before + np.concatenate(([0], counts.cumsum()[:-1]))
 
     def marked(mask: np.ndarray) -> np.ndarray:
         return (mask[of_column] if mask.ndim == 1 else mask[order][kept]).nonzero()[0]
