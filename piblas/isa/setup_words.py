@@ -171,7 +171,7 @@ def pack_arrays(kind: str, **values: Any) -> Any:
             mask = (1 << (field.hi - field.lo + 1)) - 1
             least, most = (1, field.zero_is) if field.zero_is else (0, mask)
             wrong = (value < least) | (value > most)
-            if wrong is True or wrong is not False and wrong.any():
+            if wrong is True or wrong is not False and wrong.nonzero()[0].size:
                 first = value if wrong is True else value[wrong][0]
                 raise ValueError(f"{kind} setup: {field.name} = {first} does not fit")
             word = word | (value & mask) << field.lo

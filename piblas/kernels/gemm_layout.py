@@ -28,6 +28,12 @@ PANEL = LANES / 2
 of an instruction each, where a multiply-add takes two."""
 
 
+SAME_SET = 2048
+"""Columns a multiple of so many bytes apart share sets of the CPU's caches: a line of each of a
+panel's columns does not stay there from step to step, but one of each of 16 does, for the most
+part."""
+
+
 @functools.lru_cache(maxsize=1024)
 def cover(length: int, width: int, edge: int) -> Tuple[int, int]:
     """How many panels ``width`` wide, and how many ``edge`` wide after them, hold ``length`` words
@@ -129,7 +135,10 @@ def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
         whole, rest = divmod(columns, width)
         inside = operand[:, first : first + whole * width]
         # Cutting an axis in two never copies: each element is read once, and written once.
-        panels[:whole, :k] = inside.reshape(k, whole, width).transpose(1, 0, 2)
+        source = inside.reshape(k, whole, width).transpose(1, 0, 2)
+        together = width if operand.strides[1] % SAME_SET else LANES
+        for at in range(0, width, together):
+            panels[:whole, :k, at : at + together] = source[..., at : at + together]
         if rest:
             panels[whole, :k, :rest] = operand[:, first + whole * width : first + columns]
             panels[whole, :k, rest:] = 0

@@ -222,9 +222,8 @@ def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
         # Whole lines, and of a last block perhaps what is less than one.
         full, rest = np.divmod(taken * own, LANES)
         used = np.array((full, rest)).T.reshape(-1) > 0
-        start, count, taken, full, rest = (
-            column.repeat(2)[used] for column in (start, count, taken, full, rest)
-        )
+        columns = np.array((start, count, full, rest)).repeat(2, axis=1)
+        start, count, full, rest = columns[:, used]
         second = (np.arange(used.size) % 2 == 1)[used]
         rows, depth = np.where(second, 1, full), np.where(second, rest, LANES)
         roll, column, gap = np.where(second, full, 0), 0, 0

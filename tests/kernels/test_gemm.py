@@ -234,6 +234,31 @@ def test_pack_is_zero_outside_the_operand():
             assert np.all(out[~read] == 0)
 
 
+@pytest.mark.parametrize("k, length", [(512, 300), (511, 300), (1024, 33), (5, 1024)])
+def test_pack_of_any_strides(k, length):
+    """512 and 1024 steps in Fortran order: columns that share cache sets."""
+    rng = np.random.default_rng(k)
+    whole = rng.standard_normal((2 * k, 2 * length)).astype(np.float32)
+    views = (
+        whole[:k, :length], np.asfortranarray(whole[:k, :length]), whole[::2, ::2],
+        whole[k - 1 :: -1, length - 1 :: -1], np.broadcast_to(whole[:k, :1], (k, length)),
+        np.broadcast_to(whole[:1, :length], (k, length)),
+    )  # fmt: skip
+    for layout in gemm_layout.packed_words(gemm.SPEC.options(edge=2), length, length, k):
+        for operand in views:
+            out = np.full(layout.words, np.nan, dtype=np.float32)
+            gemm_layout.pack(layout, operand, out)
+            want = np.zeros_like(out)
+            for panel in range(layout.panels):
+                first, width = layout.first(panel), layout.width_of(panel)
+                at = layout.offset(panel) // 4
+                own = operand[:, first : first + width]
+                lines = want[at : at + layout.steps * width].reshape(-1, width)
+                lines[:k, : own.shape[1]] = own
+            assert np.array_equal(out, want)
+            assert np.array_equal(gemm_layout.unpack(layout, out)[:k], operand)
+
+
 def test_block_words_never_exceed_the_tile():
     """Sum of the elements that the setup words name is the tile's, on every path."""
     from piblas.isa import setup_words as sw

@@ -284,8 +284,7 @@ def test_a_product_takes_few_function_calls(m, k, n, beta):
         )
 
     product(), packing()  # what NumPy does for the first time
-    together = calls(lambda: (product(), packing()))
-    assert together <= (600 if not beta else 650)
+    assert calls(lambda: (product(), packing())) <= 600
     assert calls(product) <= 300
 
 
@@ -300,4 +299,4 @@ def test_a_solve_takes_few_function_calls():
             gemm_schedule.streams(own, step.tiles, 12, step.skew, False, step.names)
 
     solve()
-    assert calls(solve) <= 800
+    assert calls(solve) <= 1500
