@@ -8,12 +8,12 @@ clocks of the launch that packs both, the share of that which the store engine n
 from __future__ import annotations
 
 import sys
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 from piblas.driver import Emulator
 from piblas.isa import timing
-from piblas.kernels import gemm, gemm_choice, gemm_data, gemm_pack
+from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, uniforms
 
 SHAPES = ((1024, 1024, 1024), (96, 363, 3072))
 """m, k, n of P (m x k) and Q (k x n)."""
@@ -27,13 +27,24 @@ def store_limit(words: int, rates: timing.Timing) -> float:
     return lines * rates.dma_store_row + -(-lines // 16) * rates.dma_store_start
 
 
+def write(
+    dev: Emulator, streams: uniforms.Streams, addresses: Dict[str, int], **values: np.ndarray
+) -> List[int]:
+    """Write streams to a buffer of their own; the address of each QPU's."""
+    buffer = dev.alloc(streams.nbytes)
+    own = buffer.bus_address
+    out = buffer.array(np.uint32, streams.words.shape)
+    streams.fill(out, {**addresses, uniforms.OWN: own}, values)
+    return streams.entries(own)
+
+
 def measure(
     shape: Tuple[int, int, int], p_along: str, q_along: str, name: str, product: bool
 ) -> Tuple[int, float, int]:
     """Clocks of packing, the limit, and clocks of the product (0 unless asked for)."""
     m, k, n = shape
     options = gemm_choice.choose(m, n, k, False)
-    layouts = gemm_data.packed_words(options, m, n, k)
+    layouts = gemm_layout.packed_words(options, m, n, k)
     rng = np.random.default_rng(5)
     with Emulator(memory=64 << 20, timing=name) as dev:
         operands, held = [], []
@@ -48,14 +59,12 @@ def measure(
                     layout, k, buffer.bus_address, *view.strides, out.bus_address
                 )
             )
-        streams = gemm_pack.Streams(operands, dev.n_qpus)
-        u_buf = dev.alloc(streams.nbytes)
-        words, starts = streams.at(u_buf.bus_address)
-        u_buf.array(np.uint32, words.shape)[:] = words
+        streams = gemm_pack.streams(operands, dev.n_qpus)
+        starts = write(dev, streams, {"source": 0, "packed": 0})  # operands have whole addresses
         report = dev.execute(dev.load(gemm_pack.SPEC.build().words), starts, timeout=1e6)
         for layout, x, out in held:
             want = np.empty(layout.words, np.float32)
-            gemm_data.pack(layout, x, want)
+            gemm_layout.pack(layout, x, want)
             if not np.array_equal(out.array(np.float32, want.shape), want):
                 raise AssertionError(f"packed wrongly: {layout}, {p_along}, {q_along}")
         rates = timing.timing_set(name)
@@ -65,13 +74,11 @@ def measure(
             return report.cycles, limit, 0
         d_buf = dev.alloc(4 * m * n)
         p, q = layouts
-        lag = gemm_data.lag_of(options, p, q)
-        addresses = [operand.out for operand in operands]
-        tiles = list(gemm_data.grid(options, p, q, *addresses, d_buf.bus_address, n, lag))
-        product_streams = gemm_data.Streams(options, tiles, 1.0, 0.0, n, dev.n_qpus, lag)
-        u_buf = dev.alloc(product_streams.nbytes)
-        words, starts = product_streams.at(u_buf.bus_address)
-        u_buf.array(np.uint32, words.shape)[:] = words
+        skew = gemm_schedule.skew_of(options, p, q)
+        addresses = dict(zip("pqd", (*(x.out for x in operands), d_buf.bus_address)))
+        tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
+        product_streams = gemm_schedule.streams(options, tiles, dev.n_qpus, skew)
+        starts = write(dev, product_streams, addresses, alpha=np.ones(1, np.float32))
         second = dev.execute(dev.load(gemm.SPEC.program(options).words), starts, timeout=1e6)
         assert second.cycles is not None
         return report.cycles, limit, second.cycles

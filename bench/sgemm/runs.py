@@ -14,7 +14,7 @@ import numpy as np
 
 from piblas.blas import qpu, resident, vectors
 from piblas.driver import Emulator
-from piblas.kernels import gemm_data, gemm_rivals, reference
+from piblas.kernels import gemm_error, gemm_rivals, reference
 from piblas.kernels.gemm_rivals import Problem, RivalOptions
 
 __all__ = ["CLOCK_HZ", "PEAK", "Run", "Shape", "call", "product", "rival"]
@@ -86,7 +86,7 @@ def _operands(shape: Shape) -> Tuple[np.ndarray, np.ndarray]:
 def _check(d: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     zeros = np.zeros(d.shape, np.float32)
     error = np.abs(d - reference.sgemm(1.0, a, b, 0.0, zeros))
-    if not (error <= gemm_data.error_bound(1.0, a, b, 0.0, zeros)).all():
+    if not (error <= gemm_error.error_bound(1.0, a, b, 0.0, zeros)).all():
         raise AssertionError(f"a product of {a.shape} and {b.shape} is wrong by {error.max()}")
 
 

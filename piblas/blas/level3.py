@@ -47,7 +47,7 @@ def sgemm(
     Error on the QPUs, element by element, with u = 2**-23 (their arithmetic truncates):
     ``gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|)``, gamma(i) = i u / (1 - i u), and, because
     QPUs take numbers below 2**-126 for zero, a term of about that size for each operation; see
-    ``piblas.kernels.gemm_data.error_bound``.  Operands with Inf or NaN, and results that overflow,
+    ``piblas.kernels.gemm_error.error_bound``.  Operands with Inf or NaN, and results that overflow,
     are computed on the CPU, so that they are what IEEE 754 makes of them.
 
     The QPUs give the same bits for the same call, whatever ran before and however many QPUs the

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, List, Mapping, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..host import arrays, limits
-from ..kernels import gemm, gemm_choice, gemm_data
+from ..kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, uniforms
 
-__all__ = ["device_buffers", "loaded_program", "sgemm"]
+__all__ = ["device_buffers", "loaded_program", "sgemm", "write_streams"]
 
 _lock = threading.Lock()
 
@@ -45,6 +45,19 @@ def device_buffers(device: Device, *sizes: int) -> Iterator[Tuple[Buffer, ...]]:
         yield tuple(buffers)
 
 
+def write_streams(
+    streams: uniforms.Streams,
+    buffer: Buffer,
+    addresses: Mapping[str, int],
+    **values: np.ndarray,
+) -> List[int]:
+    """Fill a buffer with uniform streams; the bus address of each QPU's."""
+    own = buffer.bus_address
+    out = buffer.array(np.uint32, streams.words.shape)
+    streams.fill(out, {**addresses, uniforms.OWN: own}, values)
+    return streams.entries(own)
+
+
 def sgemm(
     device: Device,
     alpha: float,
@@ -64,8 +77,8 @@ def sgemm(
     last bits; the same call on the same device is cut the same way.
     """
     (m, k), n = a.shape, b.shape[1]
-    options, parts = gemm_choice.choose_parts(n, m, k, beta != 0)
-    seconds = gemm_choice.clocks(options, n, m, k, parts=parts) / device.clock_hz
+    options, split_k = gemm_choice.choose_parts(n, m, k, beta != 0)
+    seconds = gemm_choice.clocks(options, n, m, k, parts=split_k) / device.clock_hz
     cut = limits.blocks(m, n, seconds, device.longest_launch)
     if len(cut) == 1:
         return _product(device, alpha, a, b, beta, c, timeout)
@@ -93,23 +106,27 @@ def _product(
     """
     m, k = a.shape
     n = b.shape[1]
-    options, parts = gemm_choice.choose_parts(n, m, k, beta != 0)
+    options, split_k = gemm_choice.choose_parts(n, m, k, beta != 0)
     program = loaded_program(device, gemm.SPEC, options)
-    p, q = gemm_data.packed_words(options, n, m, k)
+    p, q = gemm_layout.packed_words(options, n, m, k)
     with contextlib.ExitStack() as stack:
         p_buf, q_buf, d_buf = stack.enter_context(
-            device_buffers(device, 4 * p.words, 4 * q.words, 4 * parts * m * n)
+            device_buffers(device, 4 * p.words, 4 * q.words, 4 * split_k * m * n)
         )
-        addresses = (p_buf.bus_address, q_buf.bus_address, d_buf.bus_address)
-        lag = gemm_data.lag_of(options, p, q) if parts == 1 else 0
-        tiles = list(gemm_data.grid(options, p, q, *addresses, m, lag, parts=parts))
-        streams = gemm_data.Streams(options, tiles, alpha, beta, m, device.n_qpus, lag)
+        skew = gemm_schedule.skew_of(options, p, q) if split_k == 1 else 0
+        tiles = gemm_schedule.dense_tiles(options, p, q, m, skew, split_k=split_k)
+        streams = gemm_schedule.streams(options, tiles, device.n_qpus, skew)
         (u_buf,) = stack.enter_context(device_buffers(device, streams.nbytes))
-        gemm_data.pack(p, b, p_buf.array(np.float32, (p.words,)))
-        gemm_data.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
-        words, starts = streams.at(u_buf.bus_address)
-        u_buf.array(np.uint32, words.shape)[:] = words
-        d = d_buf.array(np.float32, (parts, n, m))
+        gemm_layout.pack(p, b, p_buf.array(np.float32, (p.words,)))
+        gemm_layout.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
+        starts = write_streams(
+            streams,
+            u_buf,
+            {"p": p_buf.bus_address, "q": q_buf.bus_address, "d": d_buf.bus_address},
+            alpha=np.array([alpha], np.float32),
+            beta=np.array([beta], np.float32),
+        )
+        d = d_buf.array(np.float32, (split_k, n, m))
         if options.beta:
             d[0] = c.T
         # The result too: a dirty line of it, written back later, would overwrite the QPUs' stores.
@@ -117,7 +134,7 @@ def _product(
             buffer.clean()
         report = device.execute(program, starts, timeout=timeout)
         d_buf.invalidate()
-        if parts == 1:
+        if split_k == 1:
             c.T[...] = d[0]
         else:
             total = d.sum(axis=0)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .. import record
 from ..driver.device import Buffer, Device, RunReport
 from ..host import limits
-from ..kernels import gemm, gemm_choice, gemm_data, triangle
-from ..kernels.gemm_data import QPUS, Packed, Place
+from ..kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, triangle
+from ..kernels.gemm_layout import Packed
+from ..kernels.gemm_schedule import QPUS, TileRanges
 from ..kernels.triangle import Method
 from . import qpu, scipy_blas
 from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
@@ -28,14 +29,14 @@ TIMEOUT = 60.0
 """Seconds that a launch may take."""
 
 Outcome = Tuple[np.ndarray, List[RunReport]]
-Places = Callable[[gemm.GemmOptions, Packed, Packed], Iterable[Place]]
+Ranges = Callable[[gemm.GemmOptions, Packed, Packed], TileRanges]
 
 
 @contextlib.contextmanager
 def _staged(device: Device, layout: Packed, operand: np.ndarray) -> Iterator[Buffer]:
     """A buffer with the operand (k x length) packed."""
     with qpu.device_buffers(device, 4 * layout.words) as (buffer,):
-        gemm_data.pack(layout, operand, buffer.array(np.float32, (layout.words,)))
+        gemm_layout.pack(layout, operand, buffer.array(np.float32, (layout.words,)))
         buffer.clean()
         yield buffer
 
@@ -43,21 +44,24 @@ def _staged(device: Device, layout: Packed, operand: np.ndarray) -> Iterator[Buf
 def _launch(
     device: Device,
     options: gemm.GemmOptions,
-    tiles: Sequence[gemm_data.Tile],
-    alpha: float,
-    beta: float,
-    lag: int,
-    meet: bool = True,
+    tiles: gemm_schedule.Tiles,
+    addresses: Mapping[str, int],
+    alphas: Sequence[float],
+    betas: Sequence[float],
+    skew: int,
+    barriers: bool = True,
+    names: Tuple[str, str, str] = ("p", "q", "d"),
 ) -> List[RunReport]:
-    """Compute tiles that have leading dimensions of their own, in as many launches as it takes."""
+    """Compute tiles in as many launches as it takes; ``names`` of ``addresses`` are those of P, Q
+    and D."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
+    alpha, beta = (np.array(factors, np.float32) for factors in (alphas, betas))
     reports = []
-    for part in limits.runs(_seconds(device, options, tiles), device.longest_launch, QPUS):
-        own = tiles[part.start : part.stop]
-        streams = gemm_data.Streams(options, own, alpha, beta, 0, device.n_qpus, lag, meet)
+    for part in _launches(device, options, tiles):
+        own = tiles.part(part)
+        streams = gemm_schedule.streams(options, own, device.n_qpus, skew, barriers, names)
         with qpu.device_buffers(device, streams.nbytes) as (buffer,):
-            words, starts = streams.at(buffer.bus_address)
-            buffer.array(np.uint32, words.shape)[:] = words
+            starts = qpu.write_streams(streams, buffer, addresses, alpha=alpha, beta=beta)
             buffer.clean()
             report = device.execute(program, starts, timeout=TIMEOUT)
         report.kernel = gemm.SPEC.name
@@ -65,19 +69,16 @@ def _launch(
     return reports
 
 
-def _seconds(
-    device: Device, options: gemm.GemmOptions, tiles: Sequence[gemm_data.Tile]
-) -> List[float]:
-    """What each tile adds to a launch, by the predicted clocks of a product of its size."""
+def _launches(
+    device: Device, options: gemm.GemmOptions, tiles: gemm_schedule.Tiles
+) -> List[range]:
+    """The tiles of each launch, cut by what each tile is predicted to add to it."""
+    if device.longest_launch is None:
+        return [range(len(tiles))]
     hertz = device.clock_hz * device.n_qpus
-    known: Dict[Tuple[int, int, int], float] = {}
-    found = []
-    for tile in tiles:
-        size = tile.rows, tile.columns, sum(steps for _, _, steps in tile.runs)
-        if size not in known:
-            known[size] = gemm_choice.clocks(options, *size, n_qpus=1) / hertz
-        found.append(known[size])
-    return found
+    return limits.runs(
+        gemm_choice.clocks_of_tiles(options, tiles) / hertz, device.longest_launch, QPUS
+    )
 
 
 def _product(
@@ -87,12 +88,12 @@ def _product(
     b: np.ndarray,
     beta: float,
     c: Optional[np.ndarray],
-    places: Places,
+    ranges: Ranges,
 ) -> Outcome:
-    """alpha * a @ b + beta * c in the tiles at ``places``; what the rest holds is undefined."""
+    """alpha * a @ b + beta * c in the tiles of ``ranges``; what the rest holds is undefined."""
     (m, k), n = a.shape, b.shape[1]
     options = gemm_choice.choose(m, n, k, c is not None)
-    p, q = gemm_data.packed_words(options, m, n, k)
+    p, q = gemm_layout.packed_words(options, m, n, k)
     with contextlib.ExitStack() as stack:
         p_buf = stack.enter_context(_staged(device, p, a.T))
         q_buf = stack.enter_context(_staged(device, q, b))
@@ -101,12 +102,10 @@ def _product(
         if c is not None:
             d[...] = c
         d_buf.clean()
-        addresses = p_buf.bus_address, q_buf.bus_address, d_buf.bus_address
-        lag = gemm_data.lag_of(options, p, q)
-        tiles = list(
-            gemm_data.grid(options, p, q, *addresses, n, lag, places(options, p, q))
-        )
-        reports = _launch(device, options, tiles, alpha, beta, lag)
+        addresses = {"p": p_buf.bus_address, "q": q_buf.bus_address, "d": d_buf.bus_address}
+        skew = gemm_schedule.skew_of(options, p, q)
+        tiles = gemm_schedule.dense_tiles(options, p, q, n, skew, ranges(options, p, q))
+        reports = _launch(device, options, tiles, addresses, [alpha], [beta], skew)
         d_buf.invalidate()
         return d.copy(), reports
 
@@ -125,10 +124,10 @@ def half_product(
     Outside that triangle the result is undefined and c has to be finite.
     """
 
-    def places(options: gemm.GemmOptions, p: Packed, q: Packed) -> Iterable[Place]:
+    def ranges(options: gemm.GemmOptions, p: Packed, q: Packed) -> TileRanges:
         return triangle.half(options, p, q, lower)
 
-    return _product(device, alpha, a, b, beta, c, places)
+    return _product(device, alpha, a, b, beta, c, ranges)
 
 
 def triangular_product(device: Device, alpha: float, t: np.ndarray, b: np.ndarray) -> Outcome:
@@ -154,8 +153,8 @@ def solve(
     methods = triangle.methods(t, factors, block)
     if methods == (Method.SUBSTITUTE,):
         raise Elsewhere(ILL_CONDITIONED if np.isfinite(factors).all() else SINGULAR)
-    p, q = gemm_data.packed_words(options, n, m, n)
-    lag = gemm_data.lag_of(options, p, q)
+    p, q = gemm_layout.packed_words(options, n, m, n)
+    skew = gemm_schedule.skew_of(options, p, q)
     reports: List[RunReport] = []
     with contextlib.ExitStack() as stack:
         p_buf = stack.enter_context(_staged(device, p, factors.T))
@@ -170,10 +169,11 @@ def solve(
                 d, blocks = triangle.diagonal_layout(options, p), triangle.diagonals(t, block)
                 d_addr = stack.enter_context(_staged(device, d, blocks)).bus_address
         x_buf.clean()
-        addresses = p_buf.bus_address, r_buf.bus_address, x_buf.bus_address
-        # A launch is too short for QPUs to get so far out of step that it is worth a meeting, where
-        # all wait for the last.
-        for step in triangle.solve(options, p, q, *addresses, lag, methods, d_addr):
+        addresses = {"p": p_buf.bus_address, "r": r_buf.bus_address, "x": x_buf.bus_address}
+        addresses["diagonals"] = d_addr
+        # A launch is too short for QPUs to get so far out of step that a barrier, where all wait
+        # for the last, is worth it.
+        for step in triangle.solve(options, p, q, skew, methods):
             if isinstance(step, triangle.Substitution):
                 # X too: what the CPU has of its other rows must not be written back.
                 r_buf.invalidate()
@@ -182,10 +182,12 @@ def solve(
                 x_buf.clean()
             else:
                 own = dataclasses.replace(options, beta=step.added)
-                reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, meet=False)
+                reports += _launch(
+                    device, own, step.tiles, addresses, [1.0], [1.0], step.skew, False, step.names
+                )
         x_buf.invalidate()
         r_buf.invalidate()
-        found, rest = (gemm_data.unpack(q, words)[:n] for words in (x, r))
+        found, rest = (gemm_layout.unpack(q, words)[:n] for words in (x, r))
     return found, rest, reports
 
 
@@ -197,12 +199,12 @@ def _log_methods(methods: Sequence[Method]) -> None:
 
 
 def _substitute(
-    t: np.ndarray, q: gemm_data.Packed, r: np.ndarray, x: np.ndarray, own: slice
+    t: np.ndarray, q: Packed, r: np.ndarray, x: np.ndarray, own: slice
 ) -> None:
     """Solve a diagonal block by substitution: rows of X from those of R, both packed as ``q``."""
     dtrsm = scipy_blas.functions()["dtrsm"]
     block = t[own, own].astype(np.float64)
-    panels = zip(gemm_data.columns_of(q, r), gemm_data.columns_of(q, x))
+    panels = zip(gemm_layout.columns_of(q, r), gemm_layout.columns_of(q, x))
     with np.errstate(over="ignore", invalid="ignore"):
         for (_, right), (_, solved) in panels:
             solved[own] = dtrsm(1.0, block, right[own].astype(np.float64), lower=1)
@@ -226,37 +228,23 @@ def batch(device: Device, products: Sequence[Product]) -> Tuple[List[np.ndarray]
     sizes = [(x.a.shape[0], x.b.shape[1], x.a.shape[1]) for x in products]
     added = any(x.c is not None for x in products)
     options = gemm_choice.choose_for(tuple(sorted(Counter(sizes).items())), added)
-    layouts = [gemm_data.packed_words(options, *size) for size in sizes]
-    p_at, q_at, d_at = [0], [0], [0]
-    for (m, n, _), (p, q) in zip(sizes, layouts):
-        p_at.append(p_at[-1] + _lines(p.words))
-        q_at.append(q_at[-1] + _lines(q.words))
-        d_at.append(d_at[-1] + _lines(m * n))
-    lag = min(gemm_data.lag_of(options, p, q) for p, q in layouts)
-    with qpu.device_buffers(device, 4 * p_at[-1], 4 * q_at[-1], 4 * d_at[-1]) as buffers:
+    found = gemm_schedule.batch(options, sizes)
+    at = np.stack((found.p_at, found.q_at, found.d_at)).tolist()
+    with qpu.device_buffers(device, *(4 * ends[-1] for ends in at)) as buffers:
         p_all, q_all, d_all = (b.array(np.float32, (b.nbytes // 4,)) for b in buffers)
-        tiles: List[gemm_data.Tile] = []
         results = []
-        for index, (each, (m, n, _), (p, q)) in enumerate(zip(products, sizes, layouts)):
-            at = p_at[index], q_at[index], d_at[index]
-            gemm_data.pack(p, each.a.T, p_all[at[0] : at[0] + p.words])
-            gemm_data.pack(q, each.b, q_all[at[1] : at[1] + q.words])
-            d = d_all[at[2] : at[2] + m * n].reshape(m, n)
+        for each, (m, n, _), kind, p_at, q_at, d_at in zip(products, sizes, found.kind, *at):
+            p, q = found.layouts[kind]
+            gemm_layout.pack(p, each.a.T, p_all[p_at : p_at + p.words])
+            gemm_layout.pack(q, each.b, q_all[q_at : q_at + q.words])
+            d = d_all[d_at : d_at + m * n].reshape(m, n)
             if options.beta:  # the kernel reads it, even where it is to count nothing
                 d[...] = 0 if each.c is None else each.c
             results.append(d)
-            p_addr, q_addr, d_addr = (
-                buffer.bus_address + 4 * word for buffer, word in zip(buffers, at)
-            )
-            for tile in gemm_data.grid(options, p, q, p_addr, q_addr, d_addr, n, lag):
-                tiles.append(dataclasses.replace(tile, alpha=each.alpha, beta=each.beta))
         for buffer in buffers:
             buffer.clean()
-        reports = _launch(device, options, tiles, 1.0, 1.0, lag)
+        addresses = dict(zip("pqd", (buffer.bus_address for buffer in buffers)))
+        alphas, betas = [each.alpha for each in products], [each.beta for each in products]
+        reports = _launch(device, options, found.tiles, addresses, alphas, betas, found.skew)
         buffers[2].invalidate()
         return [d.copy() for d in results], reports
-
-
-def _lines(words: int) -> int:
-    """Rounded up to whole lines of 16 words."""
-    return -(-words // gemm.LANES) * gemm.LANES

@@ -16,9 +16,9 @@ import numpy as np
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
 from ..host import arrays, limits
-from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack
+from ..kernels import gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule
 from . import qpu1
-from .qpu import device_buffers, loaded_program
+from .qpu import device_buffers, loaded_program, write_streams
 
 __all__ = ["View", "below", "copied", "ordered", "product", "sgemm", "view"]
 
@@ -97,28 +97,32 @@ def sgemm(
     options = gemm_choice.choose(m, n, k, beta != 0)
     packing = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
     program = loaded_program(device, gemm.SPEC, options)
-    p, q = gemm_data.packed_words(options, m, n, k)
+    p, q = gemm_layout.packed_words(options, m, n, k)
     with contextlib.ExitStack() as stack:
         p_buf, q_buf = stack.enter_context(device_buffers(device, WORD * p.words, WORD * q.words))
         operands = (
-            gemm_pack.Operand(p, k, a.bus_address, a.strides[1], a.strides[0], p_buf.bus_address),
-            gemm_pack.Operand(q, k, b.bus_address, *b.strides, q_buf.bus_address),
+            gemm_pack.Operand(p, k, 0, a.strides[1], a.strides[0], 0, "a", "p"),
+            gemm_pack.Operand(q, k, 0, *b.strides, 0, "b", "q"),
         )
-        lag = gemm_data.lag_of(options, p, q)
-        ldd = pitch // WORD
-        addresses = (p_buf.bus_address, q_buf.bus_address, c.bus_address)
-        tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
-        packs = gemm_pack.Streams(operands, device.n_qpus)
-        multiplies = gemm_data.Streams(options, tiles, alpha, beta, ldd, device.n_qpus, lag)
+        skew = gemm_schedule.skew_of(options, p, q)
+        tiles = gemm_schedule.dense_tiles(options, p, q, pitch // WORD, skew)
+        packs = gemm_pack.streams(operands, device.n_qpus)
+        multiplies = gemm_schedule.streams(options, tiles, device.n_qpus, skew)
         buffers = stack.enter_context(device_buffers(device, packs.nbytes, multiplies.nbytes))
-        staged = [packs.at(buffers[0].bus_address), multiplies.at(buffers[1].bus_address)]
-        for buffer, (words, _) in zip(buffers, staged):
-            buffer.array(np.uint32, words.shape)[:] = words
+        addresses = {
+            "a": a.bus_address, "b": b.bus_address, "p": p_buf.bus_address,
+            "q": q_buf.bus_address, "d": c.bus_address,
+        }  # fmt: skip
+        factors = {"alpha": np.array([alpha], np.float32), "beta": np.array([beta], np.float32)}
+        starts = [
+            write_streams(each, buffer, addresses, **factors)
+            for each, buffer in zip((packs, multiplies), buffers)
+        ]
         # The packed ones too: a dirty line, written back later, would overwrite the QPUs' stores.
         for buffer in (p_buf, q_buf, a.buffer, b.buffer, c.buffer, *buffers):
             buffer.clean()
-        packed = device.execute(packing, staged[0][1], timeout=timeout)
-        product = device.execute(program, staged[1][1], timeout=timeout)
+        packed = device.execute(packing, starts[0], timeout=timeout)
+        product = device.execute(program, starts[1], timeout=timeout)
         c.buffer.invalidate()
     packed.kernel, product.kernel = gemm_pack.SPEC.name, gemm.SPEC.name
     return packed, product
@@ -215,7 +219,7 @@ def ordered(
         return None, reports
     if m > WIDEST or source.strides[1] != WORD or source.strides[0] == WORD:
         return None, reports
-    layout = gemm_data.Packed(m, n, m)
+    layout = gemm_layout.Packed(m, n, m)
     room = arrays.empty(layout.words, device=device)
     program = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
     of, to = view(device, source), arrays.place(room, device)
@@ -228,15 +232,15 @@ def ordered(
         operand = gemm_pack.Operand(
             dataclasses.replace(layout, steps=len(part)),
             len(part),
-            of.bus_address + part.start * of.strides[1],
+            part.start * of.strides[1],
             of.strides[1],
             of.strides[0],
-            to.bus_address + WORD * m * part.start,
+            WORD * m * part.start,
         )
-        streams = gemm_pack.Streams((operand,), device.n_qpus)
+        streams = gemm_pack.streams((operand,), device.n_qpus)
         with device_buffers(device, streams.nbytes) as (buffer,):
-            words, starts = streams.at(buffer.bus_address)
-            buffer.array(np.uint32, words.shape)[:] = words
+            addresses = {"source": of.bus_address, "packed": to.bus_address}
+            starts = write_streams(streams, buffer, addresses)
             buffer.clean()
             report = device.execute(program, starts, timeout=60.0)
         report.kernel = gemm_pack.SPEC.name

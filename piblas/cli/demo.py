@@ -17,7 +17,7 @@ from ..driver.device import Device, RunReport
 from ..errors import PiblasError
 from ..isa.timing import SETS
 from ..kernels import spec
-from ..kernels.gemm_data import error_bound
+from ..kernels.gemm_error import error_bound
 from . import console
 from .files import check_output
 from .info import size

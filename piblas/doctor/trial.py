@@ -22,7 +22,7 @@ log = logging.getLogger("piblas")
 def product(device: Pi, size: int = SIZE) -> str:
     """Multiply two matrices on the device and compare with float64; "" or what is wrong."""
     from ..blas.qpu import sgemm
-    from ..kernels.gemm_data import error_bound
+    from ..kernels.gemm_error import error_bound
 
     rng = np.random.default_rng(2835)
     a, b = (rng.standard_normal((size, size), dtype=np.float32) for _ in range(2))

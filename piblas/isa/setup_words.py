@@ -23,6 +23,7 @@ __all__ = [
     "TEXTURE_1",
     "TABLES",
     "pack",
+    "pack_arrays",
     "unpack",
     "vpm_read",
     "vpm_write",
@@ -157,6 +158,29 @@ def pack(kind: str, **values: int) -> int:
         ):
             raise ValueError(f"{kind} setup: {field.name} = {value} does not fit")
         word |= value << field.lo
+    return word
+
+
+def pack_arrays(kind: str, **values: Any) -> Any:
+    """Many setup words of a kind at once: as :func:`pack`, but values may be integer arrays that
+    broadcast."""
+    word: Any = 0
+    for field in _table(kind):
+        if field.name == "id":
+            word = word | _IDS[kind] << field.lo
+        elif field.name in values:
+            value = values.pop(field.name)
+            mask = (1 << (field.hi - field.lo + 1)) - 1
+            least, most = (1, field.zero_is) if field.zero_is else (0, mask)
+            wrong = (value < least) | (value > most)
+            if wrong is True or wrong is not False and wrong.nonzero()[0].size:
+                first = value if wrong is True else value[wrong][0]
+                raise ValueError(f"{kind} setup: {field.name} = {first} does not fit")
+            if not isinstance(value, int):
+                value = value.astype("int64")  # NumPy's integers have 32 bits on 32-bit systems
+            word = word | (value & mask) << field.lo
+    if values:
+        raise ValueError(f"a {kind} setup word has no field {sorted(values)[0]!r}")
     return word
 
 

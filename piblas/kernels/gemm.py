@@ -9,8 +9,8 @@ columns.  A step in k adds the outer product of ``rows`` scalars of P and ``vect
     d --> VPM (rows v * rows + row) --VDW--> D, exactly the elements inside the matrix
     D --VDR--> VPM --> d, only if beta != 0
 
-How a step is laid out is the matter of :mod:`.gemm_plan`; the operands' layout and the streams that
-drive the program, of :mod:`.gemm_data`.
+How a step is laid out is the matter of :mod:`.gemm_plan`; the operands' layout, of
+:mod:`.gemm_layout`; the streams that drive the program, of :mod:`.gemm_schedule`.
 
 Every TMU request is one aligned line of 64 bytes, asked for one step ahead (three, if steps are
 short), alternately of TMU0 and TMU1.  P needs no requests: the address of the uniform stream is
@@ -21,9 +21,9 @@ The VPM and its DMA belong to the holder of the mutex while a tile is stored.  Q
 tiles one after the other, so that each finds the mutex free; yet all of them are at the same step
 of k, so that a line of Q comes from memory once for all and from L2 once a slice.  Every few tiles
 they wait for each other, or what the stores and the memory delay them would add up
-(:mod:`.gemm_data`).
+(:mod:`.gemm_schedule`).
 
-Rounding: the QPU truncates.  :func:`.gemm_data.error_bound` gives the bound that follows.
+Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound that follows.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ class _Tile:
 
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
-    """Write the kernel; :func:`.gemm_data.streams` makes the streams that it reads."""
+    """Write the kernel; :func:`.gemm_schedule.streams` makes the streams that it reads."""
     tile = _Tile(asm, options)
     asm.mov(asm.tmu_noswap, 1)
     tile.constants()

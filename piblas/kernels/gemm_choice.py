@@ -18,9 +18,20 @@ import numpy as np
 
 from ..isa.timing import memory_rate, timing_set
 from .gemm import LANES, LINE, GemmOptions
-from .gemm_data import FEW, LAGS, PANEL, QPUS
+from .gemm_layout import PANEL
+from .gemm_schedule import FEW, QPUS, SKEWS, Tiles
 
-__all__ = ["FAMILY", "LAUNCH", "PATH", "choose", "choose_for", "choose_parts", "clocks", "name_of"]
+__all__ = [
+    "FAMILY",
+    "LAUNCH",
+    "PATH",
+    "choose",
+    "choose_for",
+    "choose_parts",
+    "clocks",
+    "clocks_of_tiles",
+    "name_of",
+]
 
 FAMILY: Tuple[GemmOptions, ...] = (
     GemmOptions(rows=8, vectors=6, chain=3),
@@ -60,7 +71,7 @@ class _Family:
             for tile in FAMILY
             for edge in range(tile.vectors)
         ]
-        self.lag = LAGS[beta]
+        self.lag = SKEWS[beta]
         self.number = {options: i for i, options in enumerate(self.options)}
         self.rows = np.array([options.rows for options in self.options])
         self.unroll = np.array([options.unroll for options in self.options])
@@ -94,7 +105,7 @@ class _Family:
         return options.vectors, options.edge or options.vectors
 
     def panels(self, n: int) -> Tuple[np.ndarray, np.ndarray]:
-        """:func:`.gemm_data.cover` of n columns by each member's widths."""
+        """:func:`.gemm_layout.cover` of n columns by each member's widths."""
         wide = -(-np.maximum(n - self.edges * self.edge, 0) // self.width)
         cost = wide * (self.width + PANEL) + self.edges * (self.edge + PANEL)
         cost[self.edges >= self.most_edges] = np.inf
@@ -124,7 +135,7 @@ class _Family:
     @staticmethod
     def _longest(wide: np.ndarray, narrow: np.ndarray, n_qpus: int, tile: np.ndarray) -> np.ndarray:
         """Clocks of the QPU with most work, tiles being dealt out as by
-        :func:`.gemm_data.rounds`."""
+        :func:`.gemm_schedule.waves`."""
         of_wide, of_narrow = tile[..., 0], tile[..., 1]
         early, late = wide % n_qpus, narrow % n_qpus
         spare = n_qpus - early  # QPUs that have a narrow tile in the round of both widths
@@ -168,6 +179,20 @@ def clocks(
     family = _family(options.beta)
     by_set = family.clocks(m, n, k, n_qpus, parts)
     return float(by_set[_families()[0].index(timing), family.number[options]])
+
+
+def clocks_of_tiles(options: GemmOptions, tiles: Tiles) -> np.ndarray:
+    """Predicted clocks of each tile, as a product of its size on one QPU."""
+    steps = tiles.steps[0] + tiles.steps[1]
+    radix, unroll = options.columns + 1, options.unroll
+    keys, which = np.unique(tiles.rows * radix + tiles.columns, return_inverse=True)
+    sizes = [divmod(key, radix) for key in keys.tolist()]
+    # Linear in the steps, so two depths are enough for each size.
+    shallow, deep = np.array(
+        [[clocks(options, *size, k, n_qpus=1) for size in sizes] for k in (unroll, 2 * unroll)]
+    )
+    which = which.reshape(-1)
+    return shallow[which] + (deep - shallow)[which] * (steps / unroll - 1)
 
 
 def _safest(family: _Family, clocks: np.ndarray) -> GemmOptions:

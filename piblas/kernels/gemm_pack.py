@@ -12,8 +12,8 @@ written vertically, so that the VPM transposes.  Widths that divide 16 put sever
 of the VPM, so that the store engine, the narrow place, moves whole lines; it needs 14 clocks for 16
 words.
 
-Offsets, masks, setup words and strides come from the uniforms and from tables beside them
-(:class:`Streams`), so that one program packs every operand.  Blocks that are alike and follow each
+Offsets, masks, setup words and strides come from the uniforms and from tables next to them
+(:func:`streams`), so that one program packs every operand.  Blocks that are alike and follow each
 other are one *segment*.  The rows of the VPM are private; the mutex is held for a transfer.
 """
 
@@ -21,24 +21,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
-from . import parts
+from . import parts, uniforms
 from .gemm import LANES, LINE
-from .gemm_data import Packed
+from .gemm_layout import Packed
 from .spec import KernelSpec, register
-from .stream import words_of
 
-__all__ = ["Operand", "PackOptions", "QPUS", "SPEC", "Streams"]
+__all__ = ["Operand", "PackOptions", "QPUS", "SPEC", "Segments", "segments", "streams"]
 
 AHEAD = 8
 """Requests on their way: 4 in each TMU (measured; the guide says 8)."""
 QPUS = 4
 """Each has 16 of the 64 rows of the VPM, because vertical vectors begin at multiples of 16."""
+WIDEST = (1 << 14) + LANES
+"""More than the words of a step of any panel: the store engine's stride has 16 bits."""
 LONGEST = 16
 """Blocks of a segment, so that the work can be dealt evenly."""
 
@@ -68,7 +69,7 @@ def _table(asm: Assembler, lane: object) -> Tuple[list, list]:
 
 
 def generate(asm: Assembler, options: PackOptions) -> None:
-    """Write the kernel; :class:`Streams` makes what it reads."""
+    """Write the kernel; :func:`streams` makes what it reads."""
     asm.mov(asm.tmu_noswap, 1)
     lane, segments = asm.reg("lane"), asm.reg("segments")
     asm.shl(lane, asm.elem_num, 2)
@@ -130,8 +131,9 @@ SPEC = register(
 class Operand:
     """An operand of ``k`` x ``layout.length`` words, and where it is packed to.
 
-    Element (s, i) lies at bus address ``address + s * step + i * along``, in bytes, any sign;
-    ``out`` is the bus address of the packed buffer, which does not overlap the operand.
+    Element (s, i) lies ``address + s * step + i * along`` bytes, any sign, after the address called
+    ``source``; the packed buffer, which does not overlap the operand, lies ``out`` bytes after the
+    address called ``packed``.
     """
 
     layout: Packed
@@ -140,12 +142,16 @@ class Operand:
     step: int
     along: int
     out: int
+    source: str = "source"
+    packed: str = "packed"
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.layout.length < 1 or self.k > self.layout.steps:
             raise ValueError(f"gemm_pack: {self.k} x {self.layout.length} does not fit its layout")
         if (self.address | self.step | self.along | self.out) & 3:
             raise ValueError("gemm_pack: addresses and strides are multiples of 4 bytes")
+        if not self.vertical and self.layout.width > LANES * LANES:
+            raise ValueError(f"gemm_pack: panels of {self.layout.width} words need step = 4")
 
     @property
     def vertical(self) -> bool:
@@ -153,179 +159,238 @@ class Operand:
         return self.step == 4 and self.along != 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """``count`` blocks; ``table`` holds 16 vectors of offsets and 16 of masks."""
+class Segments(NamedTuple):
+    """Segments of an operand: integer arrays of one element per segment.
 
-    table: bytes
-    vertical: bool
-    rows: int
-    depth: int
-    gap: int
-    base: int
-    advance: int
-    out: int
-    out_advance: int
-    count: int
+    A segment is ``count`` blocks, whose bases are ``advance`` bytes apart and which are stored to
+    places ``out_advance`` bytes apart, as ``rows`` rows of ``depth`` words with ``gap`` bytes in
+    between.
 
-
-Cells = Tuple[np.ndarray, np.ndarray]
-"""For each of 16 vectors and 16 elements: step of the block, place in the panel."""
-
-
-def _lines(own: int) -> Tuple[Cells, int]:
-    """Word 16 y + x of a block's packed words: (cells by [y, x], steps of a block)."""
-    step_words = LANES // math.gcd(own, LANES)
-    steps = LANES * LANES // (step_words * own) * step_words
-    word = np.arange(LANES * LANES).reshape(LANES, LANES)
-    return (word // own, word % own), steps
-
-
-def _segment(operand: Operand, cells: Cells, first: int, start: int, **how: int) -> Segment:
-    """A segment whose first block begins at step ``start`` of the panel at ``first``; ``cells`` are
-    as they lie in the VPM."""
-    steps, places = cells
-    used = np.zeros((LANES, LANES), dtype=bool)
-    used[: how["rows"], : how["depth"]] = True
-    inside = used & (start + steps < operand.k) & (first + places < operand.layout.length)
-    base = operand.address
-    if start < operand.k:
-        base += start * operand.step + first * operand.along
-    offsets = np.where(inside, steps * operand.step + places * operand.along, 0)
-    masks = np.where(inside, -1, 0)
-    if how["vertical"]:
-        offsets, masks = offsets.T, masks.T
-    table = words_of(np.concatenate((offsets, masks)))
-    return Segment(table=table.tobytes(), base=base, **how)  # type: ignore[arg-type]
-
-
-def _run(
-    operand: Operand, cells: Cells, block: int, first: int, out: int, step_bytes: int, width: int
-) -> Iterator[Segment]:
-    """All steps of a panel, or of 16 of its columns, ``block`` steps at a time.
-
-    ``width`` is the number of words of a row of the VPM if that is a step, 0 if rows follow each
-    other without a gap.
+    The rest says what the table of offsets and masks holds.  If ``lines``, word x of row y of a
+    block is word 16 (y + roll) + x of its packed words, ``own`` of them in a step, in a circle;
+    else it belongs to step y and to column ``column + x`` of the panel.  Up to ``inside_k`` steps
+    and ``inside`` columns of the panel belong to the operand.
     """
-    total, k = operand.layout.steps, operand.k
-    start = 0
-    while start < total:
-        left = total - start
-        whole = max(0, min(LONGEST, (k - start) // block))
-        count, taken = (whole, block) if whole else (1, min(block, left))
-        how = {
-            "vertical": operand.vertical,
-            "count": count,
-            "advance": block * operand.step,
-            "out_advance": block * step_bytes,
-        }
-        at = out + start * step_bytes
-        if width:
-            gap = step_bytes - 4 * width
-            yield _segment(
-                operand, cells, first, start, rows=taken, depth=width, gap=gap, out=at, **how
-            )
-        else:
-            lines, words = divmod(taken * step_bytes // 4, LANES)
-            if lines:
-                yield _segment(
-                    operand, cells, first, start, rows=lines, depth=LANES, gap=0, out=at, **how
-                )
-            if words:  # of a single block: whole ones are lines
-                rest = tuple(np.roll(cell, -lines, axis=0) for cell in cells)
-                yield _segment(
-                    operand, rest, first, start, rows=1, depth=words, gap=0,  # type: ignore[arg-type]
-                    out=at + LINE * lines, **how,
-                )  # fmt: skip
-        start += count * taken
+
+    base: np.ndarray
+    advance: np.ndarray
+    out: np.ndarray
+    out_advance: np.ndarray
+    count: np.ndarray
+    gap: np.ndarray
+    rows: np.ndarray
+    depth: np.ndarray
+    lines: np.ndarray
+    roll: np.ndarray
+    own: np.ndarray
+    column: np.ndarray
+    inside_k: np.ndarray
+    inside: np.ndarray
+    vertical: np.ndarray
+    step: np.ndarray
+    along: np.ndarray
+    operand: np.ndarray
 
 
-def _segments(operand: Operand) -> Iterator[Segment]:
+def _stack(shape: Tuple[int, ...], fields: Sequence[Any]) -> np.ndarray:
+    """Numbers, and arrays that broadcast to a shape, as rows of one array (fields x segments)."""
+    rows = np.empty((len(fields), *shape), dtype=np.int64)
+    for row, field in enumerate(fields):
+        rows[row] = field
+    return rows.reshape(len(fields), -1)
+
+
+def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
+    """The segments of the panels from ``low`` to before ``high``, which are of one width, as rows
+    in the order of :class:`Segments`."""
+    layout, k = operand.layout, operand.k
+    own = layout.width_of(low)
+    lines = not operand.vertical or LANES % own == 0 and own < LANES
+    if lines:
+        line_steps = LANES // math.gcd(own, LANES)
+        block = LANES * LANES // (line_steps * own) * line_steps
+    else:
+        block = LANES
+    # Up to LONGEST whole blocks in a segment, then what is left of k and the padding, block by
+    # block.
+    whole = k // block
+    first, tails = np.arange(0, whole, LONGEST), np.arange(whole * block, layout.steps, block)
+    start = np.concatenate((block * first, tails))
+    count = np.concatenate((np.minimum(LONGEST, whole - first), np.ones_like(tails)))
+    taken = np.minimum(block, layout.steps - start)
+    if lines:
+        # Whole lines, and of a last block perhaps what is less than one.
+        full, rest = np.divmod(taken * own, LANES)
+        used = np.array((full, rest)).T.reshape(-1) > 0
+        columns = np.array((start, count, full, rest)).repeat(2, axis=1)
+        start, count, full, rest = columns[:, used]
+        second = (np.arange(used.size) % 2 == 1)[used]
+        rows, depth = np.where(second, 1, full), np.where(second, rest, LANES)
+        roll, column, gap = np.where(second, full, 0), 0, 0
+        out = 4 * own * start + LINE * roll
+    else:
+        # Sixteen columns after the other.
+        column = np.arange(0, own, LANES)[:, None]
+        rows, depth, roll = taken, np.minimum(LANES, own - column), 0
+        gap = 4 * (own - depth)
+        out = 4 * own * start + 4 * column
+    panel = np.arange(low, high).reshape(-1, *(1,) * np.ndim(out))
+    at = layout.first(panel)
+    panel_at = operand.out + 4 * layout.steps * at
+    base = np.where(start < k, start * operand.step + at * operand.along, 0)
+    return _stack(
+        np.broadcast(panel, out).shape,
+        Segments(
+            base=operand.address + base,
+            advance=block * operand.step,
+            out=panel_at + out,
+            out_advance=4 * block * own,
+            count=count,
+            gap=gap,
+            rows=rows,
+            depth=depth,
+            lines=lines,
+            roll=roll,
+            own=own,
+            column=column,
+            inside_k=np.minimum(np.maximum(k - start, 0), block),
+            inside=np.minimum(layout.length - at, own),
+            vertical=operand.vertical,
+            step=operand.step,
+            along=operand.along,
+            operand=number,
+        ),
+    )
+
+
+def _spare(operand: Operand, number: int) -> np.ndarray:
+    """The segments that fill what is fetched past the end with zeros."""
     layout = operand.layout
-    y, x = np.indices((LANES, LANES))
-    end = operand.out
-    for panel in range(layout.panels):
-        own, first = layout.width_of(panel), layout.first(panel)
-        out = operand.out + layout.offset(panel)
-        end = out + 4 * own * layout.steps
-        if not operand.vertical or LANES % own == 0 and own < LANES:
-            cells, block = _lines(own)
-            yield from _run(operand, cells, block, first, out, 4 * own, 0)
-        else:
-            for column in range(0, own, LANES):
-                width = min(LANES, own - column)
-                cells = (y, x + column)
-                yield from _run(operand, cells, LANES, first, out + 4 * column, 4 * own, width)
-    # What is fetched past the end.
-    words = (operand.out + 4 * layout.words - end) // 4
-    nowhere = (np.full_like(y, operand.k), x)
-    for rows, depth in ((LANES, LANES), (1, LANES), (1, 0)):
-        count = words // (rows * depth) if depth else int(words > 0)
+    found = []
+    end = layout.offset(layout.panels)
+    words = layout.words - end // 4
+    for rows, depth in ((LANES, LANES), (1, LANES), (1, words % LANES)):
+        size = rows * depth
+        count = words // size if size else 0
         if count:
-            depth = depth or words
-            step = 4 * rows * depth
-            yield _segment(
-                operand, nowhere, 0, operand.k, vertical=False, rows=rows, depth=depth, gap=0,
-                out=end, advance=0, out_advance=step, count=count,
-            )  # fmt: skip
-            end, words = end + count * step, words - count * rows * depth
+            found.append((end, 4 * size, count, rows, depth))
+            end, words = end + 4 * count * size, words - count * size
+    out, advance, count, rows, depth = np.array(found).T
+    return _stack(
+        out.shape,
+        Segments(
+            base=operand.address, advance=0, out=operand.out + out, out_advance=advance,
+            count=count, gap=0, rows=rows, depth=depth, lines=False, roll=0, own=1, column=0,
+            inside_k=0, inside=0, vertical=False, step=0, along=0, operand=number,
+        ),
+    )  # fmt: skip
 
 
-class Streams:
+def segments(operands: Sequence[Operand]) -> Segments:
+    """The segments of all operands, in the order in which they are dealt out."""
+    found = []
+    for number, operand in enumerate(operands):
+        wide, panels = operand.layout.wide, operand.layout.panels
+        for low, high in ((0, wide), (wide, panels)):
+            if low < high:
+                found.append(_panels(operand, number, low, high))
+        found.append(_spare(operand, number))
+    return Segments(*np.concatenate(found, axis=1))
+
+
+def _tables(of: Segments) -> Tuple[np.ndarray, np.ndarray]:
+    """Tables (tables x 512 words: 16 vectors of offsets, 16 of masks), each different from the
+    others, and which of them each segment has."""
+    # What a table depends on, as one number of less than 64 bits; an operand's widths differ in
+    # ``own``, and the store engine's stride, which is checked, does not allow more than WIDEST.
+    key = (of.operand * WIDEST + of.own) * WIDEST + of.inside
+    key = (key * WIDEST + of.column) // LANES * (LANES * LANES + 1) + of.inside_k
+    key = ((key * (LANES + 1) + of.rows) * (LANES + 1) + of.depth) * (LANES + 1) + of.roll
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    of = Segments(*np.array(of)[:, first, None, None])
+    y, x = np.indices((LANES, LANES))
+    word = (y + of.roll) % LANES * LANES + x
+    steps = np.where(of.lines, word // of.own, y)
+    places = np.where(of.lines, word % of.own, x + of.column)
+    inside = (y < of.rows) & (x < of.depth) & (steps < of.inside_k) & (places < of.inside)
+    offsets = np.where(inside, steps * of.step + places * of.along, 0)
+    table = np.array((offsets, -inside.astype(np.int64))).transpose(1, 0, 2, 3)
+    table = np.where(of.vertical[:, None], table.transpose(0, 1, 3, 2), table)
+    words = (table & 0xFFFFFFFF).astype(np.uint32).reshape(first.size, -1)
+    # Tables that were made for different reasons may be equal.
+    as_bytes = words.view(np.dtype((np.void, words.itemsize * words.shape[1]))).reshape(-1)
+    _, different, same = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return words[different], same.reshape(-1)[which.reshape(-1)]
+
+
+def _deal(count: np.ndarray, n_qpus: int) -> np.ndarray:
+    """The QPU of each segment: the one with least work so far, of equals the first.
+
+    Each choice depends on all before it, so there is a loop; a few comparisons for a segment of
+    some thousand words take less than any array operation would.
+    """
+    loads = [0] * n_qpus
+    others, costs = range(1, n_qpus), (count + 2).tolist()  # a table costs about two blocks
+    for at, cost in enumerate(costs):
+        least = 0
+        for qpu in others:
+            if loads[qpu] < loads[least]:
+                least = qpu
+        loads[least] += cost
+        costs[at] = least
+    return np.array(costs)
+
+
+RECORD = ("segments", "table", "fill", "gap", "setup", "base", "advance", "out", "out_advance",
+          "count", "finish", "finish 2")  # fmt: skip
+"""The words of a segment in a QPU's stream.  How many segments there are comes before the first
+one only, how the program ends after the last one."""
+
+
+def streams(operands: Sequence[Operand], n_qpus: int) -> uniforms.Streams:
     """The tables and uniform streams of a launch that packs these operands.
 
-    They hold addresses of their own words, so they are written for the place where they will lie
-    (:meth:`at`), which is on a line of 64 bytes.
+    They lie on a line of 64 bytes, and name the addresses that :class:`Operand` names.
     """
+    of = segments(operands)
+    size = of.base.size
+    n_qpus = max(1, min(n_qpus, QPUS, size))
+    owner = _deal(of.count, n_qpus)
+    tables, which = _tables(of)
+    # In the order in which the QPUs' streams, one after the other, first name them.
+    named = np.empty(len(tables), dtype=np.int64)
+    dealt, number = owner.argsort(kind="stable"), np.arange(size)
+    named[which[dealt[::-1]]] = number[::-1]  # of several times, the last of these counts
+    order = named.argsort()
+    place = np.empty_like(order)
+    place[order] = number[: order.size]
 
-    def __init__(self, operands: Sequence[Operand], n_qpus: int) -> None:
-        n_qpus = max(1, min(n_qpus, QPUS))
-        loads = [0] * n_qpus
-        dealt: List[List[Segment]] = [[] for _ in loads]
-        for operand in operands:
-            for segment in _segments(operand):
-                qpu = loads.index(min(loads))
-                dealt[qpu].append(segment)
-                loads[qpu] += segment.count + 2  # a table costs about two blocks
-        dealt = [own for own in dealt if own]
-        tables: Dict[bytes, int] = {}
-        for own in dealt:
-            for segment in own:
-                tables.setdefault(segment.table, 2 * LINE * LANES * len(tables))
-        words: List[int] = []
-        self._tables = b"".join(tables)
-        self._own: List[int] = []
-        self._starts: List[int] = []
-        for index, own in enumerate(dealt):
-            self._starts.append(len(self._tables) + 4 * len(words))
-            words.append(len(own))
-            y = LANES * index
-            for segment in own:
-                self._own.append(len(words))
-                words += [
-                    tables[segment.table],
-                    sw.vpm_write(y, horizontal=not segment.vertical),
-                    sw.vdw_stride(segment.gap),
-                    sw.vdw_store(segment.rows, segment.depth, y),
-                    segment.base,
-                    segment.advance,
-                    segment.out,
-                    segment.out_advance,
-                    segment.count,
-                ]
-            words += parts.finish_words(index, len(dealt))
-        words += [0] * LANES  # the line behind the last word is fetched too
-        self._words = words
+    words = np.zeros((size, len(RECORD)), dtype=np.int64)
+    kept = np.ones(words.shape, dtype=bool)
+    column = {name: at for at, name in enumerate(RECORD)}
+    y = LANES * owner  # rows of the VPM; an address of 32 bits is the same across
+    words[:, column["segments"]] = np.bincount(owner)[owner]
+    words[:, column["table"]] = tables.itemsize * tables.shape[1] * place[which]
+    words[:, column["fill"]] = sw.pack_arrays(
+        "vpm_write", stride=1, horiz=1 - of.vertical, size=2, addr=y
+    )
+    words[:, column["gap"]] = sw.pack_arrays("vdw_stride", stride=of.gap)
+    words[:, column["setup"]] = sw.pack_arrays(
+        "vdw", units=of.rows, depth=of.depth, horiz=1, y=y
+    )
+    for name in ("base", "advance", "out", "out_advance", "count"):
+        words[:, column[name]] = getattr(of, name)
+    words[:, column["finish"]], words[:, column["finish 2"]] = parts.finish_words(owner, n_qpus)
+    # The first segments go to one QPU each.
+    kept[n_qpus:, column["segments"]] = False
+    last = np.zeros(n_qpus, dtype=np.int64)
+    last[owner] = number
+    kept[:, column["finish"]] = kept[:, column["finish 2"]] = False
+    kept[last, column["finish"]] = kept[last, column["finish 2"]] = True
 
-    @property
-    def nbytes(self) -> int:
-        """Size of all tables and streams."""
-        return len(self._tables) + 4 * len(self._words)
-
-    def at(self, address: int) -> Tuple[np.ndarray, List[int]]:
-        """The words as they lie at bus address ``address``, and the address of each stream."""
-        words = np.array(self._words, dtype=np.int64)
-        words[self._own] += address
-        tables = np.frombuffer(self._tables, dtype=np.uint32)
-        made = np.concatenate((tables, words_of(words)))
-        return made, [address + start for start in self._starts]
+    addresses: Dict[str, np.ndarray] = {uniforms.OWN: np.array([n == "table" for n in RECORD])}
+    for number, operand in enumerate(operands):
+        for name, field in ((operand.source, "base"), (operand.packed, "out")):
+            marked = addresses.setdefault(name, np.zeros(words.shape, dtype=bool))
+            marked[:, column[field]] |= of.operand == number
+    return uniforms.flatten(words, kept, owner, addresses, {}, front=tables[order].reshape(-1))

@@ -423,8 +423,10 @@ class Streams:
     def _store(self, i: int, j: int, columns: int) -> None:
         problem, pitch = self._problem, 4 * self._problem.n
         inside = min(columns, problem.n - j)
-        widths = [min(LANES, inside - at) for at in range(0, inside, LANES)]
+        widths = np.array([[min(LANES, inside - at) for at in range(0, inside, LANES)]])
         corner = self._addresses[2] + pitch * i + 4 * j
         rows = min(LANES, problem.m - i)
         self._words += [parts.float_word(problem.alpha), pitch]
-        self._words += parts.store_words(rows, widths, LANES, corner, pitch)
+        tile = np.array([[rows], [corner], [pitch]])
+        stored = parts.store_words(tile[0], widths, LANES, tile[1], tile[2])
+        self._words += stored.ravel().tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..isa import setup_words as sw
 __all__ = [
     "MAX_VDR_PITCH",
     "MAX_VDW_STRIDE",
+    "barrier_words",
     "block_words",
     "blocks_load",
     "blocks_store",
@@ -20,7 +21,6 @@ __all__ = [
     "finish_words",
     "float_word",
     "meet",
-    "meet_words",
     "start_store",
     "store_words",
 ]
@@ -33,30 +33,46 @@ MAX_VDW_STRIDE = 65535
 
 
 def block_words(
-    store: bool, rows: int, columns: Sequence[int], vpm_rows: int, address: int, pitch: int
-) -> List[int]:
-    """The uniforms of :func:`blocks_load` or :func:`blocks_store` for one tile of a matrix.
+    store: bool,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    vpm_rows: int,
+    address: np.ndarray,
+    pitch: np.ndarray,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """The uniforms of :func:`blocks_load` or :func:`blocks_store` for tiles of matrices.
 
-    The tile has ``rows`` rows, ``pitch`` bytes apart in memory from the bus address ``address``.
-    Its columns are cut into vectors of ``columns[v]`` (1..16) words; vector v of row r lies in row
+    A tile has ``rows`` rows, ``pitch`` bytes apart in memory from ``address``; these are integer
+    arrays of one element per tile.  Its columns are cut into vectors of ``columns`` (tiles x
+    vectors; 1..16 words, and 0 after a tile's last vector); vector v of row r lies in row
     ``v * vpm_rows + r`` of the VPM.  A vector column is one DMA where the pitch fits the setup
-    word, else one DMA a row.  Nothing outside the tile is touched.
+    word, else one DMA per row.  Nothing outside the tile is touched.
+
+    Returns two words per tile (tiles x 2), and then four for each of its vectors (tiles x vectors
+    x 4), of which the third is an address.
     """
-    words: List[int] = []
-    blocks: List[int] = []
-    fits = pitch <= MAX_VDR_PITCH if not store else pitch - 4 * min(columns) <= MAX_VDW_STRIDE
-    for v, width in enumerate(columns):
-        together, times = (rows, 1) if fits or rows == 1 else (1, rows)
-        y = v * vpm_rows
-        if store:
-            blocks.append(sw.vdw_stride(pitch - 4 * width if together > 1 else 0))
-            blocks.append(sw.vdw_store(together, width, y))
-        else:
-            blocks.append(sw.vdr_pitch(pitch if together > 1 else 0))
-            blocks.append(sw.vdr_load(together, width, y))
-        blocks += [(address + 64 * v) & 0xFFFFFFFF, times]
-    words += [pitch, len(columns)]
-    return words + blocks
+    used = columns > 0
+    depth = columns + ~used  # words of vectors that are left out, too, are in range
+    if store:
+        fits = pitch - 4 * depth.min(axis=1) <= MAX_VDW_STRIDE
+    else:
+        fits = pitch <= MAX_VDR_PITCH
+    together = np.where(fits, rows, 1)
+    gap = (pitch * (together > 1))[:, None]
+    y = np.arange(columns.shape[1]) * vpm_rows
+    blocks = np.empty((*columns.shape, 4), dtype=np.int64)
+    if store:
+        gap = np.where(used & (gap > 0), gap - 4 * depth, 0)
+        blocks[..., 0] = sw.pack_arrays("vdw_stride", stride=gap)
+        blocks[..., 1] = sw.pack_arrays("vdw", units=together[:, None], depth=depth, horiz=1, y=y)
+    else:
+        blocks[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
+        blocks[..., 1] = sw.pack_arrays(
+            "vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y
+        )
+    blocks[..., 2] = address[:, None] + 64 * np.arange(columns.shape[1])
+    blocks[..., 3] = (rows // together)[:, None]
+    return np.stack((pitch, used.sum(axis=1)), axis=1), blocks
 
 
 def _blocks(asm: Assembler, label: str, store: bool) -> None:
@@ -100,20 +116,26 @@ def blocks_store(asm: Assembler, label: str) -> None:
 
 
 def store_words(
-    rows: int, columns: Sequence[int], vpm_rows: int, address: int, pitch: int
-) -> List[int]:
-    """The uniforms of the :func:`start_store` calls for one tile, laid out as for
-    :func:`block_words`; the word behind each call but the last says whether another comes."""
-    words: List[int] = []
-    for v, width in enumerate(columns):
-        together = rows if pitch - 4 * width <= MAX_VDW_STRIDE else 1
-        words += [
-            sw.vdw_stride(pitch - 4 * width if together > 1 else 0),
-            sw.vdw_store(together, width, v * vpm_rows),
-            (address + 64 * v) & 0xFFFFFFFF,
-            rows // together,
-            int(v + 1 < len(columns)),
-        ]
+    rows: np.ndarray, columns: np.ndarray, vpm_rows: int, address: np.ndarray, pitch: np.ndarray
+) -> np.ndarray:
+    """The uniforms of the :func:`start_store` calls for tiles, laid out as for :func:`block_words`.
+
+    Returns five words for each vector (tiles x vectors x 5), of which the third is an address and
+    the last says whether another vector comes.
+    """
+    used = columns > 0
+    depth = columns + ~used
+    rows, pitch = rows[:, None], pitch[:, None]
+    gap = pitch - 4 * depth
+    together = np.where(gap <= MAX_VDW_STRIDE, rows, 1)
+    y = np.arange(columns.shape[1]) * vpm_rows
+    words = np.empty((*columns.shape, 5), dtype=np.int64)
+    words[..., 0] = sw.pack_arrays("vdw_stride", stride=np.where(used & (together > 1), gap, 0))
+    words[..., 1] = sw.pack_arrays("vdw", units=together, depth=depth, horiz=1, y=y)
+    words[..., 2] = address[:, None] + 64 * np.arange(columns.shape[1])
+    words[..., 3] = rows // together
+    words[:, :-1, 4] = used[:, 1:]
+    words[:, -1, 4] = 0
     return words
 
 
@@ -146,10 +168,10 @@ def start_store(asm: Assembler, label: str, pitch: Operand, done: Optional[str])
         asm.branch(done, cond="all_zs")
 
 
-def meet_words(index: int, n_qpus: int, turn: int) -> List[int]:
-    """The uniforms of :func:`meet` for QPU ``index`` of the ``n_qpus`` that meet; ``turn`` counts
-    the meetings."""
-    return [0 if index else n_qpus - 1, turn % 2]
+def barrier_words(index: np.ndarray, n_qpus: int, turn: np.ndarray) -> List[np.ndarray]:
+    """The two uniforms of :func:`meet` for QPUs ``index`` of the ``n_qpus`` that wait for each
+    other; ``turn`` counts the barriers.  Arrays of one element per barrier and QPU."""
+    return [(index == 0) * (n_qpus - 1), turn % 2]
 
 
 def meet(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (2, 3)) -> None:
@@ -186,8 +208,9 @@ def meet(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (
     asm.branch(done)
 
 
-def finish_words(index: int, n_qpus: int) -> List[int]:
-    """The uniforms of :func:`finish` for QPU ``index`` of a launch of ``n_qpus``."""
+def finish_words(index: Any, n_qpus: int) -> List[Any]:
+    """The uniforms of :func:`finish` for QPU ``index`` (a number or an array) of a launch of
+    ``n_qpus``."""
     return [index, n_qpus - 1]
 
 

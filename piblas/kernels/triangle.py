@@ -30,24 +30,15 @@ import dataclasses
 import enum
 import functools
 import math
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Iterator, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
 from . import gemm_choice
 from .gemm import GemmOptions
-from .gemm_data import (
-    PANEL,
-    QPUS,
-    SMALLEST_NORMAL,
-    UNIT_ROUNDOFF,
-    Packed,
-    Place,
-    Tile,
-    error_bound,
-    packed_words,
-    tiles,
-)
+from .gemm_error import SMALLEST_NORMAL, UNIT_ROUNDOFF, error_bound
+from .gemm_layout import PANEL, Packed, packed_words
+from .gemm_schedule import QPUS, TileRanges, Tiles, all_tiles, packed_tiles
 
 __all__ = [
     "BLOCK",
@@ -71,77 +62,86 @@ BLOCK = 128
 the error bound's factor |T[i, i]| |inverse(T[i, i])| larger."""
 
 
-def half(options: GemmOptions, p: Packed, q: Packed, lower: bool) -> Iterator[Place]:
+def half(options: GemmOptions, p: Packed, q: Packed, lower: bool) -> TileRanges:
     """The tiles of D with an element on the diagonal or on the wanted side of it."""
-    for j in range(q.panels):
-        left, right = q.first(j), min(q.first(j + 1), q.length) - 1
-        for i in range(p.panels):
-            top, bottom = i * p.width, min((i + 1) * p.width, p.length) - 1
-            if bottom >= left if lower else top <= right:
-                yield i, j, 0, p.steps
+    ranges = all_tiles(p, q, 0, p.steps)
+    i, j = ranges.p_panel, ranges.q_panel
+    if lower:
+        return ranges.take(np.minimum((i + 1) * p.width, p.length) - 1 >= q.first(j))
+    return ranges.take(i * p.width <= np.minimum(q.first(j + 1), q.length) - 1)
 
 
-def _steps_to(options: GemmOptions, p: Packed, i: int) -> int:
-    """Steps of k to the diagonal element of the last row of panel i, in whole iterations."""
-    rows = min((i + 1) * p.width, p.length)
+def _steps_to(options: GemmOptions, p: Packed, i: np.ndarray) -> np.ndarray:
+    """Steps of k to the diagonal element of the last row of panels i, in whole iterations."""
+    rows = np.minimum((i + 1) * p.width, p.length)
     return -(-rows // options.unroll) * options.unroll
 
 
-def ramp(options: GemmOptions, p: Packed, q: Packed) -> Iterator[Place]:
+def ramp(options: GemmOptions, p: Packed, q: Packed) -> TileRanges:
     """The tiles of the product of a lower triangular P and any Q.
 
-    QPUs share lines of Q as long as they are in step, so each group of tiles that are computed at
-    the same time takes the steps of its longest, beyond the diagonal, where P is zero.  So that
-    a group is of nearly one length where it goes over from one panel of Q to the next, every second
-    one begins with the long tiles.
+    QPUs share lines of Q as long as they are in step, so the tiles of a wave take the steps of its
+    longest, beyond the diagonal, where P is zero.  So that a wave is of nearly one length where it
+    goes over from one panel of Q to the next, every second one begins with the long tiles.
     """
-    rows = range(p.panels)
-    order = [(i, j) for j in range(q.panels) for i in (reversed(rows) if j % 2 else rows)]
-    for at in range(0, len(order), QPUS):
-        group = order[at : at + QPUS]
-        steps = max(_steps_to(options, p, i) for i, _ in group)
-        yield from ((i, j, 0, steps) for i, j in group)
+    i, j, low, _ = all_tiles(p, q, 0, 0)
+    i = np.where(j % 2, p.panels - 1 - i, i)
+    longest = np.maximum.reduceat(_steps_to(options, p, i), np.arange(0, i.size, QPUS))
+    return TileRanges(i, j, low, longest.repeat(QPUS)[: i.size])
 
 
 # --- solving -------------------------------------------------------------------------------------
 
 
-def _within(
-    options: GemmOptions, p: Packed, q: Packed, rows: range, low: int
-) -> Iterator[Place]:
+def _block_tiles(rows: range, columns: range) -> Tuple[np.ndarray, np.ndarray]:
+    """These panels of P with these panels of Q, along a panel of Q first."""
+    j, i = np.divmod(np.arange(len(columns) * len(rows)), len(rows))
+    return i + rows.start, j + columns.start
+
+
+def _within(options: GemmOptions, p: Packed, q: Packed, rows: range, low: int) -> TileRanges:
     """The tiles of a diagonal block's panels, from step ``low``, its first, to the diagonal.
 
     They are too short for QPUs to get out of step by much, and of different lengths.  So in each
-    round the QPU that has had least gets the longest.
+    wave the QPU that has had least gets the longest.
     """
-    places = [(i, j, low, _steps_to(options, p, i)) for j in range(q.panels) for i in rows]
-    loads = [0] * QPUS
+    i, j = _block_tiles(rows, range(q.panels))
+    ranges = TileRanges(i, j, 0 * i + low, _steps_to(options, p, i))
+    work = (ranges.high - low) * q.width_of(j)
+    # By waves, the last one filled up with tiles that come last in order of work.
+    by_wave = np.full(-(-work.size // QPUS) * QPUS, -1)
+    by_wave[: work.size] = work
+    by_wave = by_wave.reshape(-1, QPUS)
+    longest_first = (-by_wave).argsort(axis=1, kind="stable")
+    work_of = np.take_along_axis(by_wave, longest_first, 1)
+    loads = np.zeros(QPUS, dtype=np.int64)
+    order = np.zeros_like(by_wave)
+    # The loads that a wave finds depend on all waves before it.
+    for wave, begin in enumerate(range(0, work.size, QPUS)):
+        # The QPUs of a last wave that is not full are the first.
+        size = min(QPUS, work.size - begin)
+        qpus = loads[:size].argsort(kind="stable")
+        loads[qpus] += work_of[wave, :size]
+        order[wave, qpus] = begin + longest_first[wave, :size]
+    return ranges.take(order.reshape(-1)[: work.size])
 
-    def work(place: Place) -> int:
-        return (place[3] - low) * q.width_of(place[1])
 
-    for at in range(0, len(places), QPUS):
-        group = sorted(places[at : at + QPUS], key=work, reverse=True)
-        # The QPUs of a last round that is not full are the first.
-        order = sorted(range(len(group)), key=loads.__getitem__)
-        for qpu, place in zip(order, group):
-            loads[qpu] += work(place)
-        yield from (place for _, place in sorted(zip(order, group)))
-
-
-def _rectangle(q: Packed, rows: range, steps: int) -> List[Place]:
+def _rectangle(q: Packed, rows: range, steps: int) -> TileRanges:
     """The tiles of these panels of P with all of Q.
 
-    As the launch is short, what counts is that QPUs end together, more than that those of a round
-    have tiles of one width (:func:`.gemm_data.rounds`): where the wide ones do not come out even,
-    the QPUs that would be without one in the last round get narrow ones meanwhile, and of those one
-    more.
+    As the launch is short, what counts is that QPUs end together, more than that those of a wave
+    have tiles of one width (:func:`.gemm_schedule.waves`): where the wide ones do not come out
+    even, the QPUs that would be without one in the last wave get narrow ones meanwhile, and of
+    those one more.
     """
-    wide = [(i, j, 0, steps) for j in range(q.wide) for i in rows]
-    narrow = [(i, j, 0, steps) for j in range(q.wide, q.panels) for i in rows]
-    last = len(wide) // QPUS * QPUS
-    spare = (last - len(wide)) % QPUS
-    return wide[:last] + narrow[:spare] + wide[last:] + narrow[spare:]
+    i, j = _block_tiles(rows, range(q.panels))
+    wide = len(rows) * q.wide
+    last = wide // QPUS * QPUS
+    spare = min((last - wide) % QPUS, i.size - wide)
+    order = np.arange(i.size)
+    order[last : last + spare] = np.arange(wide, wide + spare)
+    order[last + spare : wide + spare] = np.arange(last, wide)
+    return TileRanges(i, j, 0 * i, 0 * i + steps).take(order)
 
 
 def block_of(options: GemmOptions) -> int:
@@ -164,8 +164,8 @@ def choose(n: int, m: int) -> GemmOptions:
         """The most columns that a QPU has in a launch, a tile counted as a few more."""
         rows, steps = min(block_of(options), n), options.unroll
         p, q = packed_words(options, rows, m, steps)
-        columns = [q.width_of(place[1]) + PANEL for place in _rectangle(q, range(p.panels), steps)]
-        return max(sum(columns[qpu::QPUS]) for qpu in range(QPUS))
+        columns = q.width_of(_rectangle(q, range(p.panels), steps).q_panel) + PANEL
+        return float(np.bincount(np.arange(columns.size) % QPUS, columns).max())
 
     rows, steps = min(BLOCK, n), max(n // 2, 1)
     candidates = [gemm_choice.choose(*size, True) for size in ((rows, m, steps), (n, m, n))]
@@ -279,12 +279,13 @@ def diagonals(t: np.ndarray, block: int) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), and how
-    many steps QPUs are apart."""
+    """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), how many
+    steps QPUs are apart, and the names of the addresses of P, Q and D."""
 
-    tiles: List[Tile]
+    tiles: Tiles
     added: bool
-    lag: int
+    skew: int
+    names: Tuple[str, str, str]
 
 
 class Substitution(NamedTuple):
@@ -295,57 +296,44 @@ class Substitution(NamedTuple):
 
 
 def solve(
-    options: GemmOptions,
-    p: Packed,
-    q: Packed,
-    p_addr: int,
-    r_addr: int,
-    x_addr: int,
-    lag: int,
-    methods: Sequence[Method] = (),
-    d_addr: int = 0,
+    options: GemmOptions, p: Packed, q: Packed, skew: int, methods: Sequence[Method] = ()
 ) -> Iterator[Union[Step, Substitution]]:
     """What turns R, which holds G at first, into X, in order.
 
-    P is :func:`inverted` packed, R and X lie at these addresses in the layout ``q``.  ``methods``
-    has one for each diagonal block; without, all are multiplied with their inverses.  Where one is
-    refined, :func:`diagonals` lie packed at ``d_addr``, and the rows of X that fill up the last
-    iteration of k hold zeros.
+    P, called "p", is :func:`inverted` packed; R and X, called "r" and "x", have the layout ``q``.
+    ``methods`` has one for each diagonal block; without, all are multiplied with their inverses.
+    Where one is refined, "diagonals" are :func:`diagonals` packed, and the rows of X that fill up
+    the last iteration of k hold zeros.
     """
     block = block_of(options)
     d = diagonal_layout(options, p)
 
-    def corner(base: int) -> Callable[[int, int], Tuple[int, int]]:
-        def at(i: int, j: int) -> Tuple[int, int]:
-            width = q.width_of(j)
-            return base + q.offset(j) + 4 * p.first(i) * width, width
-
-        return at
-
     def step(
-        base: int, added: bool, q_addr: int, places: Iterable[Place], apart: int = 0,
-        of: Packed = p, of_addr: int = p_addr,
-    ) -> Step:  # fmt: skip
-        its = tiles(options, of, q, of_addr, q_addr, apart, places, corner(base))
-        return Step(list(its), added, max(apart, 1))
+        of: str, to: str, ranges: TileRanges, apart: int = 0, added: bool = False
+    ) -> Step:
+        tiles = packed_tiles(options, p, q, apart, ranges)
+        return Step(tiles, added, max(apart, 1), ("p", of, to))
+
+    def correction(ranges: TileRanges, begin: int) -> Step:
+        # A panel of the diagonal blocks begins with step ``begin``.
+        tiles = packed_tiles(options, d, q, 0, ranges, -4 * d.width * begin)
+        return Step(tiles, True, 1, ("diagonals", "x", "r"))
 
     for index, begin in enumerate(range(0, p.length, block)):
         end = min(begin + block, p.length)
         rows = range(begin // p.width, -(-end // p.width))
         method = methods[index] if methods else Method.MULTIPLY
         if begin:
-            yield step(r_addr, True, x_addr, _rectangle(q, rows, begin), lag)
+            yield step("x", "r", _rectangle(q, rows, begin), skew, True)
         if method is Method.SUBSTITUTE:
             yield Substitution(begin, end)
             continue
         # Tiles that begin with the first step come in one run, which is half the setting out.
-        own = list(_within(options, p, q, rows, begin))
-        yield step(x_addr, False, r_addr, own)
+        own = _within(options, p, q, rows, begin)
+        yield step("r", "x", own)
         if method is Method.REFINE:
-            # A panel of the diagonal blocks begins with step ``begin``.
-            before = 4 * d.width * begin
-            yield step(r_addr, True, x_addr, own, of=d, of_addr=d_addr - before)
-            yield step(x_addr, True, r_addr, own)
+            yield correction(own, begin)
+            yield step("r", "x", own, added=True)
 
 
 def residual_bound(t: np.ndarray, x: np.ndarray, g: np.ndarray, block: int) -> np.ndarray:
@@ -353,7 +341,7 @@ def residual_bound(t: np.ndarray, x: np.ndarray, g: np.ndarray, block: int) -> n
 
     ``t`` is lower triangular (n, n), ``g`` the right-hand sides alpha * b before rounding; ``t``
     and ``x`` are float32.  With D the diagonal blocks of t, L what is left of them, gamma as in
-    :func:`.gemm_data.error_bound`, it is for blocks that are multiplied with their inverse::
+    :func:`.gemm_error.error_bound`, it is for blocks that are multiplied with their inverse::
 
         gamma(n + 4) (|L| |x| + |g|) + gamma(block + 6) |D| |inverse(D)| (|L| |x| + |g|)
 

@@ -96,6 +96,11 @@ class Streams:
         self.fill(words, addresses, values)
         return [words[at : at + count] for at, count in zip(self.starts, self.lengths)]
 
+    def entries(self, own: int) -> List[int]:
+        """The bus address of each QPU's stream where the words lie at bus address ``own``."""
+        entries: List[int] = (own + 4 * self.starts).tolist()
+        return entries
+
 
 def float_words(*numbers: float) -> np.ndarray:
     """The float32 patterns of some numbers, as uint32 words."""
@@ -109,40 +114,50 @@ def flatten(
     addresses: Mapping[str, np.ndarray],
     values: Mapping[str, Tuple[np.ndarray, np.ndarray]],
     own_next: Sequence[int] = (),
+    front: Optional[np.ndarray] = None,
 ) -> Streams:
     """Streams from a table of records.
 
     ``words`` (records x columns) holds the words, of which those marked in ``kept`` (bool, the same
     shape) are used; ``owner`` says which QPU each record belongs to, whose records are taken in the
-    order of the table.  ``addresses[name]`` marks (bool, the same shape) the words that an address
-    is added to; ``values[name]`` is (a mask of that shape, for each word the index of the value's
-    element).  A word in one of the columns ``own_next`` points into the streams themselves: the
-    table holds how many words after itself, and it becomes a byte offset to :data:`OWN`.
+    order of the table.  ``addresses[name]`` marks (bool, the same shape, or one element per column)
+    the words that an address is added to; ``values[name]`` is such a mask and for each word, or for
+    each record, the index of the value's element.  A word in one of the columns ``own_next`` points
+    into the streams themselves: the table holds how many words after itself, and it becomes a byte
+    offset to :data:`OWN`.  ``front`` (uint32) are words that lie before all streams, at
+    :data:`OWN`.
     """
-    order = np.argsort(owner, kind="stable")
+    order = owner.argsort(kind="stable")
     kept = kept[order]
-    chosen = (words[order].astype(np.int64) & 0xFFFFFFFF)[kept]
-    counts = np.bincount(owner[order], weights=kept.sum(axis=1)).astype(np.int64)
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    places: Dict[str, np.ndarray] = {
-        name: np.flatnonzero(mask[order][kept]).astype(INDEX) for name, mask in addresses.items()
-    }
+    of_row, of_column = kept.nonzero()
+    chosen = words[order].astype(np.int64)[kept]
+    before = 0 if front is None else front.size
+    counts = np.bincount(owner[order][of_row])
+    starts = before + np.concatenate(([0], counts.cumsum()[:-1]))
+
+    def marked(mask: np.ndarray) -> np.ndarray:
+        return (mask[of_column] if mask.ndim == 1 else mask[order][kept]).nonzero()[0]
+
+    places: Dict[str, np.ndarray] = {name: marked(mask) for name, mask in addresses.items()}
     if len(own_next):
-        columns = np.zeros(words.shape, dtype=bool)
-        columns[:, list(own_next)] = True
-        at = np.flatnonzero(columns[kept])
-        chosen[at] = 4 * (at + chosen[at])
-        places[OWN] = at.astype(INDEX)
-    filled = {
-        name: (
-            np.flatnonzero(mask[order][kept]).astype(INDEX),
-            source[order][kept][mask[order][kept]].astype(INDEX),
-        )
-        for name, (mask, source) in values.items()
-    }
-    array = np.zeros(chosen.size + PREFETCH, dtype=np.uint32)
-    array[: chosen.size] = chosen
-    return Streams(array, starts, {n: p for n, p in places.items() if p.size}, filled, counts)
+        columns = np.zeros(words.shape[1], dtype=bool)
+        columns[list(own_next)] = True
+        at = marked(columns)
+        chosen[at] = 4 * (before + at + chosen[at])
+        places[OWN] = np.concatenate((places[OWN], at)) if OWN in places else at
+    filled = {}
+    for name, (mask, source) in values.items():
+        at = marked(mask)
+        of_word = source[order][of_row[at]]
+        if source.ndim == 2:
+            of_word = of_word[np.arange(at.size), of_column[at]]
+        filled[name] = ((before + at).astype(INDEX), of_word.astype(INDEX))
+    array = np.zeros(before + chosen.size + PREFETCH, dtype=np.uint32)
+    if front is not None:
+        array[:before] = front
+    array[before : before + chosen.size] = chosen & 0xFFFFFFFF
+    indices = {name: (before + at).astype(INDEX) for name, at in places.items() if at.size}
+    return Streams(array, starts, indices, filled, counts)
 
 
 # --- records of any length -----------------------------------------------------------------------

@@ -12,10 +12,12 @@ import dataclasses
 import itertools
 from typing import Any, Dict
 
+import numpy as np
+
 from ..driver.device import Device
 from ..driver import open_device
 from ..isa.timing import SETS
-from ..kernels import gemm, gemm_data
+from ..kernels import gemm, gemm_layout, gemm_schedule, uniforms
 from ..kernels.gemm_choice import CLOCK, FAMILY, LAUNCH, name_of
 from .step import Bench, Step
 
@@ -23,27 +25,29 @@ __all__ = ["STEP", "costs", "table"]
 
 DEPTHS = 256, 512
 """Steps of k; a tile of fewer takes less than the stores of all QPUs, with beta."""
-ROUNDS = gemm_data.MEET + 2
-"""Tiles of a QPU: QPUs meet once, as what happens between meetings is no matter of a few steps."""
+WAVES = gemm_schedule.BARRIER_WAVES + 2
+"""Tiles of a QPU: one barrier, as what happens between barriers is no matter of a few steps."""
 
 
-def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, lag: int) -> int:
-    """Of a product whose tiles, ``ROUNDS`` a QPU, are all ``vectors`` wide."""
-    m, n = ROUNDS * gemm_data.QPUS * options.rows, gemm.LANES * vectors
-    p, q = gemm_data.packed_words(options, m, n, k)
+def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, skew: int) -> int:
+    """Of a product whose tiles, ``WAVES`` a QPU, are all ``vectors`` wide."""
+    m, n = WAVES * gemm_schedule.QPUS * options.rows, gemm.LANES * vectors
+    p, q = gemm_layout.packed_words(options, m, n, k)
     sizes = 4 * p.words, 4 * q.words, 4 * m * n
     buffers = [device.alloc(size) for size in sizes]
     try:
-        p_addr, q_addr, d_addr = (buffer.bus_address for buffer in buffers)
-        tiles = list(gemm_data.grid(options, p, q, p_addr, q_addr, d_addr, n, lag))
-        streams = gemm_data.Streams(options, tiles, 1.0, 1.0, n, gemm_data.QPUS, lag)
+        tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
+        streams = gemm_schedule.streams(options, tiles, gemm_schedule.QPUS, skew)
         buffers.append(device.alloc(streams.nbytes))
-        words, starts = streams.at(buffers[-1].bus_address)
-        buffers[-1].array("uint32", words.shape)[:] = words
+        own = buffers[-1].bus_address
+        addresses = dict(zip(("p", "q", "d", uniforms.OWN), (b.bus_address for b in buffers)))
+        one = np.ones(1, dtype=np.float32)
+        out = buffers[-1].array(np.uint32, streams.words.shape)
+        streams.fill(out, addresses, {"alpha": one, "beta": one})
         for buffer in buffers:
             buffer.clean()
         program = device.load(gemm.SPEC.program(options).words)
-        return device.execute(program, starts, timeout=60).cycles or 0
+        return device.execute(program, streams.entries(own), timeout=60).cycles or 0
     finally:
         for buffer in buffers:
             buffer.free()
@@ -60,13 +64,13 @@ def costs(timing: str, options: gemm.GemmOptions, vectors: int) -> Dict[str, flo
 def _costs(device: Device, options: gemm.GemmOptions, vectors: int) -> Dict[str, float]:
     edge = 0 if vectors == options.vectors else vectors
     options = dataclasses.replace(options, edge=edge)
-    lag = gemm_data.LAGS[options.beta]
-    low, high = (_clocks(device, options, vectors, k, lag) for k in DEPTHS)
-    step = (high - low) / (DEPTHS[1] - DEPTHS[0]) / ROUNDS
-    late = (gemm_data.QPUS - 1) * lag * step
-    rest = (low - LAUNCH - late) / ROUNDS - DEPTHS[0] * step
+    skew = gemm_schedule.SKEWS[options.beta]
+    low, high = (_clocks(device, options, vectors, k, skew) for k in DEPTHS)
+    step = (high - low) / (DEPTHS[1] - DEPTHS[0]) / WAVES
+    late = (gemm_schedule.QPUS - 1) * skew * step
+    rest = (low - LAUNCH - late) / WAVES - DEPTHS[0] * step
     shallow = _clocks(device, options, vectors, options.unroll, 0)
-    store = (shallow - LAUNCH) / (ROUNDS * gemm_data.QPUS)
+    store = (shallow - LAUNCH) / (WAVES * gemm_schedule.QPUS)
     return {"step": round(step, 1), "rest": round(max(rest, 0.0)), "store": round(store)}
 
 

@@ -9,7 +9,7 @@ import piblas
 from piblas import DeviceError
 from piblas.blas import qpu
 from piblas.host import limits
-from piblas.kernels import gemm_data, reference, update_plan
+from piblas.kernels import gemm_error, reference, update_plan
 
 
 @pytest.mark.parametrize("m, n", [(1, 1), (192, 192), (193, 500), (1000, 192), (3000, 5000)])
@@ -51,7 +51,7 @@ def test_the_cut_keeps_the_bound_and_repeats(device, limited, monkeypatch, beta)
     report = qpu.sgemm(limited, 1.5, a, b.T, beta, cut)
     monkeypatch.setattr(device, "longest_launch", None)
     one = qpu.sgemm(device, 1.5, a, b.T, beta, whole)
-    bound = gemm_data.error_bound(1.5, a, b.T, beta, c)
+    bound = gemm_error.error_bound(1.5, a, b.T, beta, c)
     exact = reference.sgemm(1.5, a, b.T, beta, c)
     assert (np.abs(cut - exact) <= bound).all() and (np.abs(whole - exact) <= bound).all()
     monkeypatch.setattr(device, "longest_launch", 1e-4)
@@ -158,14 +158,19 @@ def launched(call, device, longest, monkeypatch):
     monkeypatch.setattr(device, "longest_launch", longest, raising=False)
     monkeypatch.setattr(limits, "SLICE", 512)
     monkeypatch.setattr(update_plan, "WIDTH", 64)
-    real, seconds = type(device).execute, []
+    seconds = []
 
-    def execute(*args, **kwargs):
-        report = real(device, *args, **kwargs)
-        seconds.append(report.seconds)
-        return report
+    def counted(real):
+        def execute(*args, **kwargs):
+            report = real(*args, **kwargs)
+            seconds.append(report.seconds)
+            return report
 
-    monkeypatch.setattr(device, "execute", execute, raising=False)
+        return execute
+
+    for name in ("execute", "execute_list"):
+        real = getattr(type(device), name).__get__(device)
+        monkeypatch.setattr(device, name, counted(real), raising=False)
     with piblas.use(device), piblas.profile() as profile:
         result = call()
     total = sum(report.seconds for report in profile.reports)

@@ -8,7 +8,7 @@ import pytest
 from piblas.blas import qpu, resident
 from piblas.driver import Emulator
 from piblas.errors import BlasError
-from piblas.kernels import gemm_data, reference
+from piblas.kernels import gemm_error, reference
 
 GUARD = np.uint32(0x7FA5A5A5)
 
@@ -50,7 +50,7 @@ def test_orders(device, m, n, k, order_a, order_b, order_c):
     reports = resident.sgemm(device, 1.5, views[0][0], views[1][0], -0.5, views[2][0])
     got, raw = views[2][1:]
     want = reference.sgemm(1.5, a, b, -0.5, c)
-    assert np.all(np.abs(got - want) <= gemm_data.error_bound(1.5, a, b, -0.5, c))
+    assert np.all(np.abs(got - want) <= gemm_error.error_bound(1.5, a, b, -0.5, c))
     if order_c == "F":
         same = np.array(c, order="F")
         qpu.sgemm(device, 1.5, a, b, -0.5, same)
@@ -69,7 +69,7 @@ def test_the_result_may_overwrite_an_operand(device):
     array[...] = np.random.default_rng(0).uniform(-1, 1, array.shape)
     a = array.copy()
     resident.sgemm(device, 1.0, view, view.T, 0.0, view)
-    bound = gemm_data.error_bound(1.0, a, a.T, 0.0, np.zeros_like(a))
+    bound = gemm_error.error_bound(1.0, a, a.T, 0.0, np.zeros_like(a))
     assert np.all(np.abs(array - a.astype(np.float64) @ a.T) <= bound)
     view.buffer.free()
 

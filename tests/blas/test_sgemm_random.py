@@ -15,7 +15,7 @@ import piblas
 from piblas.blas import level3, qpu
 from piblas.driver import Emulator
 from piblas.kernels import gemm_choice, reference
-from piblas.kernels.gemm_data import error_bound
+from piblas.kernels.gemm_error import error_bound
 
 F32 = np.float32
 GUARD = F32(-7.125e17)

@@ -12,7 +12,7 @@ import pytest
 from test_sgemm_random import F32, Guarded, values
 
 import piblas
-from piblas.kernels import gemm_data, reference, triangle
+from piblas.kernels import gemm_error, reference, triangle
 
 NAMES = ("ssymm", "ssyrk", "ssyr2k", "strmm", "strsm")
 
@@ -85,7 +85,7 @@ def ssymm(rng):
     full = np.where(half(order, lower), a.before, a.before.T)
     left, right = (b.before, full) if side else (full, b.before)
     want = reference.sgemm(alpha, left, right, beta, c.before)
-    within(got, want, gemm_data.error_bound(alpha, left, right, beta, c.before))
+    within(got, want, gemm_error.error_bound(alpha, left, right, beta, c.before))
 
 
 def rank_k(rng, pair):
@@ -107,7 +107,7 @@ def rank_k(rng, pair):
     left, right = (np.hstack(x) for x in ((first, last), (last, first))) if pair else (first, last)
     old = np.where(wanted, c.before, 0)
     want = reference.sgemm(alpha, left, right.T, beta, old)
-    bound = gemm_data.error_bound(alpha, left, right.T, beta, old)
+    bound = gemm_error.error_bound(alpha, left, right.T, beta, old)
     within(got[wanted], want[wanted], bound[wanted])
 
 
@@ -153,7 +153,7 @@ def strmm(rng):
     t, none = op_of(a.before, lower, trans, diag), np.zeros((m, n))
     left, right = (b.before, t) if side else (t, b.before)
     want = reference.sgemm(alpha, left, right, 0.0, none)
-    within(got, want, gemm_data.error_bound(alpha, left, right, 0.0, none))
+    within(got, want, gemm_error.error_bound(alpha, left, right, 0.0, none))
 
 
 def scaled(rng, shape):
@@ -290,7 +290,7 @@ def test_bounds_are_not_slack(device, fresh, ill):
         }
         for name, (got, left, right) in results.items():
             error = np.abs(got - reference.sgemm(1, left, right, 0, none))
-            bound = gemm_data.error_bound(1, left, right, 0, none)
+            bound = gemm_error.error_bound(1, left, right, 0, none)
             half_of = np.tril(np.ones((n, n), bool)) if name.startswith("ssyr") else slice(None)
             share = np.max((error / bound)[half_of])
             assert 0.01 < share <= 1, (name, share)

@@ -54,6 +54,9 @@ class Small:
             wide = _asks_for_64_bits(args) or _asks_for_64_bits(list(kwargs.values()))
             return result if wide else _narrow(result)
 
+        for method in ("accumulate", "at", "outer", "reduce", "reduceat"):
+            if isinstance(found, np.ufunc):  # of an array, whose type decides
+                setattr(narrow, method, getattr(found, method))
         return narrow
 
 

@@ -11,7 +11,7 @@ import pytest
 from gemm_runs import run
 from piblas.driver import Emulator
 from piblas.isa.disasm import to_text
-from piblas.kernels import gemm, gemm_choice, gemm_data, parts
+from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, parts
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
 def device(request):
@@ -78,7 +78,7 @@ def test_other_tiles(device, options):
 
 def test_work_is_spread_over_all_qpus(device):
     options = gemm.SPEC.options(beta=False)
-    report = run(device, options, 4 * options.rows, 6 * options.columns, 64, lag=0)
+    report = run(device, options, 4 * options.rows, 6 * options.columns, 64, skew=0)
     issued = [qpu["instructions"] for qpu in report.per_qpu]
     assert len(issued) == 12
     assert max(issued) < 1.1 * min(issued)
@@ -102,13 +102,13 @@ def test_bytes_moved(device):
     assert report.bytes["tmu"] == 64 * 3 * (k + 1) * tiles
 
 
-@pytest.mark.parametrize("lag", (4, 8))
-def test_qpus_behind_each_other_share_lines(device, lag):
+@pytest.mark.parametrize("skew", (4, 8))
+def test_qpus_behind_each_other_share_lines(device, skew):
     """4 tiles a QPU: L2 hands a line of Q to each of the 3 slices about once, though the QPUs are
     behind each other in time."""
     options = gemm.SPEC.options(beta=False)
     m, n, k = 12 * options.rows, 4 * options.columns, 192
-    report = run(device, options, m, n, k, lag=lag)
+    report = run(device, options, m, n, k, skew=skew)
     lines = 4 * (12 * options.rows / 16 + 3 * options.vectors) * k
     assert report.bytes["l2"] < 1.15 * 64 * lines
     assert report.bytes["sdram_read"] < report.bytes["l2"]
@@ -133,7 +133,7 @@ def test_cover_is_the_cheapest(width, edge):
     """Against all ways of covering a length by panels of two widths."""
 
     def cost(wide, edges):
-        return wide * (width + gemm_data.PANEL) + edges * (edge + gemm_data.PANEL)
+        return wide * (width + gemm_layout.PANEL) + edges * (edge + gemm_layout.PANEL)
 
     for length in (1, 15, 16, 17, 48, 95, 96, 97, 160, 256, 500, 1000, 1024):
         most = -(-length // width) + 1
@@ -143,7 +143,7 @@ def test_cover_is_the_cheapest(width, edge):
             for edges in range(3 * most if edge else 1)
             if wide * width + edges * edge >= length
         ]
-        found = gemm_data.cover(length, width, edge)
+        found = gemm_layout.cover(length, width, edge)
         assert found[0] * width + found[1] * edge >= length
         assert cost(*found) == min(ways)
 
@@ -168,13 +168,13 @@ def test_scalars_leave_lines_of_the_stream_their_time(rows, vectors):
 
 
 @pytest.mark.parametrize("wide, narrow", [(0, 5), (12, 24), (33, 99), (8, 8), (3, 6), (29, 0)])
-def test_rounds_are_of_one_width(wide, narrow):
+def test_waves_are_of_one_width(wide, narrow):
     """All but the last ones: there QPUs with one tile more than others have narrow ones, and if
     there are none, the first have the wide ones."""
-    layout = gemm_data.Packed(96 * wide + 32 * narrow, 4, 96, 32)
+    layout = gemm_layout.Packed(96 * wide + 32 * narrow, 4, 96, 32)
     layout.__dict__["wide"] = wide  # whatever would be cheapest
     places = [(0, j, 0, 4) for j in range(wide + narrow)]
-    found = gemm_data.rounds(layout, places)
+    found = [places[t] for t in gemm_schedule.waves(np.arange(wide + narrow) >= layout.wide)]
     assert sorted(found) == places
     widths = [layout.width_of(j) for _, j, _, _ in found]
     whole = wide // 12 + narrow // 12
@@ -188,30 +188,30 @@ def test_rounds_are_of_one_width(wide, narrow):
         assert late[:more] == late[12:] == [32] * more
 
 
-def test_prediction_deals_tiles_out_as_rounds_do():
+def test_prediction_deals_tiles_out_in_waves():
     """The clocks of the QPU with most work, for any number of tiles of either width."""
     rng = np.random.default_rng(4)
-    layout = gemm_data.Packed(96 * 100, 4, 96, 32)
+    layout = gemm_layout.Packed(96 * 100, 4, 96, 32)
     for wide, narrow in rng.integers(0, 50, (200, 2)).tolist():
         layout.__dict__["wide"] = wide
         of_wide, of_narrow = sorted(rng.uniform(1, 3, 2), reverse=True)
-        dealt = gemm_data.rounds(layout, [(0, j, 0, 4) for j in range(wide + narrow)])
-        clocks = [of_wide if j < wide else of_narrow for _, j, _, _ in dealt]
+        dealt = gemm_schedule.waves(np.arange(wide + narrow) >= layout.wide)
+        clocks = [of_wide if j < wide else of_narrow for j in dealt]
         longest = max(sum(clocks[qpu::12]) for qpu in range(12))
         counts = np.array([wide]), np.array([narrow])
         found = gemm_choice._Family._longest(*counts, 12, np.array([[of_wide, of_narrow]]))
         assert found[0] == pytest.approx(longest)
 
 
-def test_qpus_meet(device, monkeypatch):
-    """Every few rounds, if there are tiles for all; that takes instructions, from all of them."""
+def test_barriers(device, monkeypatch):
+    """Every few waves, if there are tiles for all; that takes instructions, from all of them."""
     options = gemm.SPEC.options(vectors=1, chain=1, beta=False)
-    rounds = 2 * gemm_data.MEET + 1
-    size = (12 * rounds + 5) * options.rows, options.columns, 96
-    with_meetings = run(device, options, *size, lag=4)
-    monkeypatch.setattr(gemm_data, "MEET", rounds + 1)
-    without = run(device, options, *size, lag=4)
-    for one, other in zip(with_meetings.per_qpu, without.per_qpu):
+    waves = 2 * gemm_schedule.BARRIER_WAVES + 1
+    size = (12 * waves + 5) * options.rows, options.columns, 96
+    with_barriers = run(device, options, *size, skew=4)
+    monkeypatch.setattr(gemm_schedule, "BARRIER_WAVES", waves + 1)
+    without = run(device, options, *size, skew=4)
+    for one, other in zip(with_barriers.per_qpu, without.per_qpu):
         assert one["instructions"] > other["instructions"]
 
 
@@ -219,10 +219,10 @@ def test_pack_is_zero_outside_the_operand():
     rng = np.random.default_rng(0)
     options = gemm.SPEC.options(edge=2)
     for k, length in itertools.product((1, 2, 5), (1, 15, 16, 17, 32, 33, 96, 100, 140)):
-        for layout in gemm_data.packed_words(options, length, length, k):
+        for layout in gemm_layout.packed_words(options, length, length, k):
             operand = rng.standard_normal((length, k)).astype(np.float32).T
             out = np.full(layout.words, np.nan, dtype=np.float32)
-            gemm_data.pack(layout, operand, out)
+            gemm_layout.pack(layout, operand, out)
             read = np.zeros_like(out, dtype=bool)
             for panel in range(layout.panels):
                 width, at = layout.width_of(panel), layout.offset(panel) // 4
@@ -234,15 +234,42 @@ def test_pack_is_zero_outside_the_operand():
             assert np.all(out[~read] == 0)
 
 
+@pytest.mark.parametrize("k, length", [(512, 300), (511, 300), (1024, 33), (5, 1024)])
+def test_pack_of_any_strides(k, length):
+    """512 and 1024 steps in Fortran order: columns that share cache sets."""
+    rng = np.random.default_rng(k)
+    whole = rng.standard_normal((2 * k, 2 * length)).astype(np.float32)
+    views = (
+        whole[:k, :length], np.asfortranarray(whole[:k, :length]), whole[::2, ::2],
+        whole[k - 1 :: -1, length - 1 :: -1], np.broadcast_to(whole[:k, :1], (k, length)),
+        np.broadcast_to(whole[:1, :length], (k, length)),
+    )  # fmt: skip
+    for layout in gemm_layout.packed_words(gemm.SPEC.options(edge=2), length, length, k):
+        for operand in views:
+            out = np.full(layout.words, np.nan, dtype=np.float32)
+            gemm_layout.pack(layout, operand, out)
+            want = np.zeros_like(out)
+            for panel in range(layout.panels):
+                first, width = layout.first(panel), layout.width_of(panel)
+                at = layout.offset(panel) // 4
+                own = operand[:, first : first + width]
+                lines = want[at : at + layout.steps * width].reshape(-1, width)
+                lines[:k, : own.shape[1]] = own
+            assert np.array_equal(out, want)
+            assert np.array_equal(gemm_layout.unpack(layout, out)[:k], operand)
+
+
 def test_block_words_never_exceed_the_tile():
     """Sum of the elements that the setup words name is the tile's, on every path."""
     from piblas.isa import setup_words as sw
 
     for store, ldd in itertools.product((False, True), (64, 2048, 20000)):
-        words = parts.block_words(store, 7, [16, 16, 5], 16, 0xC0000000, 4 * ldd)
-        assert words[1] == 3 and len(words) == 2 + 4 * 3
+        tile = np.array([[7], [0xC0000000], [4 * ldd]])
+        columns = np.array([[16, 16, 5, 0]])
+        head, words = parts.block_words(store, tile[0], columns, 16, tile[1], tile[2])
+        assert head.tolist() == [[4 * ldd, 3]] and words.shape == (1, 4, 4)
         total = 0
-        for _, setup, _, times in zip(*[iter(words[2:])] * 4):
+        for _, setup, _, times in words[0, :3].tolist():
             fields = sw.unpack("vdw" if store else "vdr", setup)
             pair = ("units", "depth") if store else ("nrows", "rowlen")
             total += fields[pair[0]] * fields[pair[1]] * times

@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 from bench import costs as bench_costs
 from piblas.driver import open_device
 from piblas.isa.timing import SETS
-from piblas.kernels import gemm, gemm_choice, gemm_data
+from piblas.kernels import gemm, gemm_choice, gemm_layout
 from piblas.tune import gemm as tune_gemm
 
 COSTS = json.loads(gemm_choice.PATH.read_text())
@@ -55,7 +55,7 @@ def test_panels_are_those_of_the_layout(n):
     family = gemm_choice._family(False)
     wide, edges = family.panels(n)
     for i, options in enumerate(family.options):
-        q = gemm_data.packed_words(options, 1, n, 1)[1]
+        q = gemm_layout.packed_words(options, 1, n, 1)[1]
         assert (wide[i], wide[i] + edges[i]) == (q.wide, q.panels), options
 
 

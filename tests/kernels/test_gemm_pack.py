@@ -1,4 +1,4 @@
-"""Packing on the QPUs: the bytes that gemm_data.pack writes, and nothing outside the operand read
+"""Packing on the QPUs: the bytes that gemm_layout.pack writes, and nothing outside the operand read
 or the packed buffer written."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from piblas.driver import Emulator
-from piblas.kernels import gemm_data, gemm_pack
+from piblas.kernels import gemm_layout, gemm_pack, uniforms
 
 GUARD = np.uint32(0x7FA5A5A5)
 AROUND = 48
@@ -56,10 +56,11 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
             gemm_pack.Operand(layout, k, address, step, along, out.bus_address + 4 * AROUND)
         )
         held.append((layout, view, buffer, before, out, raw))
-    streams = gemm_pack.Streams(operands, n_qpus)
+    streams = gemm_pack.streams(operands, n_qpus)
     u_buf = dev.alloc(streams.nbytes)
-    words, starts = streams.at(u_buf.bus_address)
-    u_buf.array(np.uint32, words.shape)[:] = words
+    addresses = {uniforms.OWN: u_buf.bus_address, "source": 0, "packed": 0}
+    streams.fill(u_buf.array(np.uint32, streams.words.shape), addresses, {})
+    starts = streams.entries(u_buf.bus_address)
     program = dev.load(gemm_pack.SPEC.build().words)
     buffers = [u_buf] + [buffer for each in held for buffer in (each[2], each[4])]
     for buffer in buffers:
@@ -69,7 +70,7 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
         out.invalidate()
         buffer.invalidate()
         want = np.empty(layout.words, np.float32)
-        gemm_data.pack(layout, view.view(np.float32), want)
+        gemm_layout.pack(layout, view.view(np.float32), want)
         got = raw[AROUND:-AROUND]
         wrong = np.flatnonzero(got != want.view(np.uint32))
         assert wrong.size == 0, (layout, view.shape, view.strides, wrong[:8], wrong.size)
@@ -82,7 +83,7 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
 
 
 def layout_of(length, k, width, edge=0, unroll=4):
-    return gemm_data.Packed(length, -(-k // unroll) * unroll, width, edge)
+    return gemm_layout.Packed(length, -(-k // unroll) * unroll, width, edge)
 
 
 WIDTHS = (4, 8, 9, 10, 12, 14, 16, 32, 48, 64, 80, 96, 128)
@@ -161,3 +162,5 @@ def test_bad_operands_are_refused():
         gemm_pack.Operand(layout, 5, 0, 32, 4, 4096)
     with pytest.raises(ValueError, match="multiples of 4"):
         gemm_pack.Operand(layout, 4, 2, 32, 4, 4096)
+    with pytest.raises(ValueError, match="need step = 4"):
+        gemm_pack.Operand(layout_of(300, 4, 300), 4, 0, 1200, 4, 4096)

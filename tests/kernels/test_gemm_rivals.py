@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from piblas.driver import Emulator
-from piblas.kernels import gemm_choice, gemm_data, gemm_rivals, reference, spec
+from piblas.kernels import gemm_choice, gemm_error, gemm_rivals, reference, spec
 from piblas.kernels.gemm_rivals import PYVIDEOCORE, QMKL, QMKL_FIRST, RivalOptions
 
 GUARD = np.uint32(0x7FA5A5A5)
@@ -50,7 +50,7 @@ def run(dev, options, m, n, k, **more):
     d = raw[before : before + m * n].view(np.float32).reshape(m, n)
     product = problem.alpha, a, b, 0.0, np.zeros_like(d)
     error = np.abs(d - reference.sgemm(*product))
-    assert np.all(error <= gemm_data.error_bound(*product))
+    assert np.all(error <= gemm_error.error_bound(*product))
     assert np.all(raw[:before] == GUARD) and np.all(raw[before + m * n :] == GUARD)
     for buffer in buffers:
         buffer.free()

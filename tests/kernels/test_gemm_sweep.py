@@ -1,7 +1,7 @@
 """Random products by every kernel that dispatch can choose: tiles x widths of edge tiles x beta.
 
 Strict mode, memory and registers full of noise, guard words around D, coherent and incoherent
-caches; shapes, leading dimension, alpha, beta, values, number of QPUs, lag and parts of k vary.
+caches; shapes, leading dimension, alpha, beta, values, number of QPUs, skew and split-k vary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 
 from gemm_runs import run, uniform
 from piblas.driver import Emulator
-from piblas.kernels import gemm, gemm_choice, gemm_data
+from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_schedule
 
 KERNELS = [
     dataclasses.replace(tile, edge=edge, beta=beta)
@@ -57,13 +57,13 @@ def one_case(rng, dev, options, program):
         ldd, m = n + int(rng.choice([2048, 16400])), min(m, 2 * options.rows)
     alpha = float(rng.choice([1.0, -1.0, rng.standard_normal(), 1e-20]))
     beta = float(rng.choice([1.0, -1.0, rng.standard_normal()])) if options.beta else 0.0
-    parts = int(rng.choice([1, 1, 1, 2, 3])) if not options.beta and k > 12 else 1
-    lag = int(rng.choice([0, options.unroll])) if rng.random() < 0.3 and parts == 1 else None
-    if lag:
-        p, _ = gemm_data.packed_words(options, m, n, k)
-        lag = min(lag, p.steps // gemm_data.QPUS // options.unroll * options.unroll)
+    split_k = int(rng.choice([1, 1, 1, 2, 3])) if not options.beta and k > 12 else 1
+    skew = int(rng.choice([0, options.unroll])) if rng.random() < 0.3 and split_k == 1 else None
+    if skew:
+        p, _ = gemm_layout.packed_words(options, m, n, k)
+        skew = min(skew, p.steps // gemm_schedule.QPUS // options.unroll * options.unroll)
     n_qpus = int(rng.choice([12, 12, 12, 1, 3, 7]))
-    run(dev, options, m, n, k, alpha, beta, ldd, n_qpus, rng, lag, parts, values, program)
+    run(dev, options, m, n, k, alpha, beta, ldd, n_qpus, rng, skew, split_k, values, program)
 
 
 def sweep(options, incoherent, cases):

@@ -12,8 +12,9 @@ from small_integers import Small, narrow_all
 import piblas
 from piblas import blas, kernels
 from piblas.driver import Emulator
-from piblas.kernels import gemm, gemm_data, gemm_pack
+from piblas.kernels import gemm, gemm_layout, gemm_pack
 from piblas.kernels.stream import words_of
+from piblas.kernels.uniforms import OWN
 
 F32 = np.float32
 
@@ -50,12 +51,16 @@ def narrow(monkeypatch):
 
 def pack_streams():
     options = gemm.SPEC.defaults
-    p, q = gemm_data.packed_words(options, 33, 50, 21)
+    p, q = gemm_layout.packed_words(options, 33, 50, 21)
     operands = (
-        gemm_pack.Operand(p, 21, 0xC0001000, -4, 96, 0xC0100000),
-        gemm_pack.Operand(q, 21, 0xFFFF0000, 200, 4, 0xC0200000),
+        gemm_pack.Operand(p, 21, 0x1000, -4, 96, 0x100000),
+        gemm_pack.Operand(q, 21, 0x4000, 200, 4, 0x200000),
     )
-    return gemm_pack.Streams(operands, 12).at(0xC0300000)
+    streams = gemm_pack.streams(operands, 12)
+    words = np.empty_like(streams.words)
+    addresses = {"source": 0xFFFFFF00, "packed": 0xC0000000, OWN: 0xC0300000}
+    streams.fill(words, addresses, {})
+    return words, streams.entries(0xC0300000)
 
 
 def test_packing(monkeypatch):

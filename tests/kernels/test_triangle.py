@@ -9,7 +9,9 @@ import pytest
 
 from piblas.blas import qpu3
 from piblas.driver import Emulator
-from piblas.kernels import gemm, gemm_choice, gemm_data, reference, triangle
+from piblas.kernels import (
+    gemm, gemm_choice, gemm_error, gemm_layout, gemm_schedule, reference, triangle,
+)  # fmt: skip
 
 F32 = np.float32
 
@@ -20,8 +22,12 @@ def device(request):
         yield dev
 
 
+def tuples(ranges):
+    return list(zip(*(column.tolist() for column in ranges)))
+
+
 def layouts(options, m, n, k):
-    return gemm_data.packed_words(options, m, n, k)
+    return gemm_layout.packed_words(options, m, n, k)
 
 
 @pytest.mark.parametrize("lower", (False, True))
@@ -37,7 +43,7 @@ def test_half_has_the_tiles_that_meet_the_triangle(tile, n, lower):
         for i in range(p.panels)
         if mask[i * p.width : (i + 1) * p.width, j * q.width : (j + 1) * q.width].any()
     }
-    places = list(triangle.half(options, p, q, lower))
+    places = tuples(triangle.half(options, p, q, lower))
     assert {place[:2] for place in places} == want and len(places) == len(want)
     assert all(place[2:] == (0, p.steps) for place in places)
 
@@ -47,14 +53,14 @@ def test_half_has_the_tiles_that_meet_the_triangle(tile, n, lower):
 def test_ramp_reaches_the_diagonal(tile, n):
     """Each tile once, with every step that is not zero, in whole iterations; hardly more."""
     p, q = layouts(tile, n, 200, n)
-    places = list(triangle.ramp(tile, p, q))
+    places = tuples(triangle.ramp(tile, p, q))
     assert sorted(place[:2] for place in places) == sorted(
         (i, j) for j in range(q.panels) for i in range(p.panels)
     )
     for i, _, low, high in places:
         assert low == 0 and high % tile.unroll == 0
         assert min((i + 1) * tile.rows, n) <= high <= p.steps
-        assert high < (i + gemm_data.QPUS) * tile.rows + tile.unroll
+        assert high < (i + gemm_schedule.QPUS) * tile.rows + tile.unroll
 
 
 @pytest.mark.parametrize("tile", gemm_choice.FAMILY, ids=lambda t: f"{t.rows}x{t.vectors}")
@@ -69,15 +75,16 @@ def test_a_solve_computes_each_element_once():
     n, m = 300, 100
     options = triangle.choose(n, m)
     p, q = layouts(options, n, m, n)
-    steps = list(triangle.solve(options, p, q, 0, 1 << 24, 1 << 25, 0))
+    steps = list(triangle.solve(options, p, q, 0))
     assert [step.added for step in steps] == [False, True, False, True, False]
-    for added, base, first in ((True, 1 << 24, triangle.block_of(options)), (False, 1 << 25, 0)):
+    for added, name, first in ((True, "r", triangle.block_of(options)), (False, "x", 0)):
         times = np.zeros(q.words, int)
-        for tile in (tile for step in steps if step.added == added for tile in step.tiles):
-            at = (tile.d_addr - base) // 4
-            for row in range(tile.rows):
-                times[at + row * tile.ldd :][: tile.columns] += 1
-        want = gemm_data.unpack(q, times.astype(F32))
+        for tiles in (step.tiles for step in steps if step.added == added):
+            for at, rows, columns, ldd in zip(tiles.d_at, tiles.rows, tiles.columns, tiles.ldd):
+                for row in range(rows):
+                    times[at // 4 + row * ldd :][:columns] += 1
+        assert {step.names[2] for step in steps if step.added == added} == {name}
+        want = gemm_layout.unpack(q, times.astype(F32))
         assert np.all(want[first:n] == 1) and np.all(want[:first] == 0) and np.all(want[n:] == 0)
         assert times.sum() == (n - first) * m
 
@@ -89,8 +96,8 @@ def test_unpack_undoes_pack():
         for layout in layouts(options, length, length, k):
             operand = rng.standard_normal((k, length)).astype(F32)
             packed = np.full(layout.words, np.nan, F32)
-            gemm_data.pack(layout, operand, packed)
-            assert np.array_equal(gemm_data.unpack(layout, packed)[:k], operand)
+            gemm_layout.pack(layout, operand, packed)
+            assert np.array_equal(gemm_layout.unpack(layout, packed)[:k], operand)
 
 
 def test_inverted():
@@ -120,7 +127,7 @@ def test_products(device, n, m):
     got, reports = qpu3.triangular_product(device, -1.5, t, b)
     none = np.zeros((n, m))
     error = np.abs(got - reference.sgemm(-1.5, t, b, 0, none))
-    assert np.all(error <= gemm_data.error_bound(-1.5, t, b, 0, none)) and len(reports) == 1
+    assert np.all(error <= gemm_error.error_bound(-1.5, t, b, 0, none)) and len(reports) == 1
 
 
 @pytest.mark.parametrize("n, m", SIZES)
@@ -147,7 +154,7 @@ def test_half_products_leave_out_what_is_not_wanted(device, lower):
     got, reports = qpu3.half_product(device, 1.0, a, a.T, 2.0, c, lower)
     wanted = np.tri(n, dtype=bool) if lower else np.tri(n, dtype=bool).T
     error = np.abs(got - reference.sgemm(1.0, a, a.T, 2.0, c))[wanted]
-    assert np.all(error <= gemm_data.error_bound(1.0, a, a.T, 2.0, c)[wanted])
+    assert np.all(error <= gemm_error.error_bound(1.0, a, a.T, 2.0, c)[wanted])
     assert reports[0].bytes["vpm_dma_store"] < 0.7 * 4 * n * n
 
 
@@ -160,7 +167,7 @@ def test_no_step_beyond_the_ramp(device):
     _, (half,) = qpu3.triangular_product(device, 1.0, t, b)
 
     def panels(options, p, q):
-        return gemm_data.panels(p, q, 0, p.steps)
+        return gemm_schedule.all_tiles(p, q, 0, p.steps)
 
     _, (full,) = qpu3._product(device, 1.0, t, b, 0.0, None, panels)
     assert half.bytes["tmu"] < 0.65 * full.bytes["tmu"]
@@ -179,4 +186,4 @@ def test_batch_of_any_shapes(device):
     for (alpha, a, b, beta, c), got in zip(products, results):
         c = np.zeros(got.shape, F32) if c is None else c
         error = np.abs(got - reference.sgemm(alpha, a, b, beta, c))
-        assert np.all(error <= gemm_data.error_bound(alpha, a, b, beta, c))
+        assert np.all(error <= gemm_error.error_bound(alpha, a, b, beta, c))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from piblas.kernels import gemm_data, triangle
+from piblas.kernels import gemm_layout, triangle
 from piblas.kernels.triangle import Method, Substitution
 
 F32 = np.float32
@@ -68,10 +68,10 @@ def test_an_inverse_with_denormals():
 def test_steps_of_each_method():
     n, m = 300, 40
     options = triangle.choose(n, m)
-    p, q = gemm_data.packed_words(options, n, m, n)
+    p, q = gemm_layout.packed_words(options, n, m, n)
     block = triangle.block_of(options)
     methods = (Method.MULTIPLY, Method.REFINE, Method.SUBSTITUTE)
-    steps = list(triangle.solve(options, p, q, 0, 1 << 24, 1 << 25, 0, methods, 1 << 26))
+    steps = list(triangle.solve(options, p, q, 0, methods))
     kinds = [step if isinstance(step, Substitution) else step.added for step in steps]
     last = Substitution(2 * block, n)
     assert kinds == [False, True, False, True, True, True, last]

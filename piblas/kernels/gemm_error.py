@@ -1,0 +1,41 @@
+"""The bound of the gemm kernel's error."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import reference
+
+__all__ = ["SMALLEST_NORMAL", "UNIT_ROUNDOFF", "error_bound"]
+
+UNIT_ROUNDOFF = 2.0**-23
+"""Relative error of one truncating operation of the QPU."""
+
+SMALLEST_NORMAL = 2.0**-126
+"""Smaller operands count as 0, smaller results become 0."""
+
+
+def error_bound(
+    alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray
+) -> np.ndarray:
+    """Bound of |computed - exact| for each element of alpha * a @ b + beta * c on the QPU.
+
+    Every term passes through at most k + 3 truncations (its product, k sums, the products with
+    alpha or beta and the last sum), each with a relative error below u = 2**-23, hence
+    gamma(k + 3) * (|alpha| |a| |b| + |beta| |c|) with gamma(i) = i u / (1 - i u).  Denormal
+    operands count as 0 and denormal results become 0; that adds at most 2**-126 per operation,
+    times the factors applied later, times the other factor of a product whose operand was flushed.
+    """
+    k = a.shape[1]
+    relative = (k + 3) * UNIT_ROUNDOFF / (1 - (k + 3) * UNIT_ROUNDOFF)
+    bound = relative * reference.sgemm_magnitude(alpha, a, b, beta, c)
+    big_a = np.abs(a, dtype=np.float64).sum(axis=1)[:, None] if alpha else 0.0
+    big_b = np.abs(b, dtype=np.float64).sum(axis=0)[None, :] if alpha else 0.0
+    # Flushed operands: each denormal of a costs |b|, each of b costs |a|; flushed products, sums:
+    # two an element of k; flushed alpha or beta and the products with them.
+    flushes = abs(alpha) * (big_a + big_b + 2 * k) + (abs(beta) + 3.0)
+    if abs(alpha) < SMALLEST_NORMAL:
+        flushes = flushes + big_a * np.max(np.abs(b), initial=0.0)
+    if beta and abs(beta) < SMALLEST_NORMAL:
+        flushes = flushes + np.abs(c)
+    return bound + SMALLEST_NORMAL * flushes
