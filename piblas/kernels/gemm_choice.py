@@ -23,17 +23,17 @@ from .gemm_data import FEW, LAGS, PANEL, QPUS
 __all__ = ["FAMILY", "LAUNCH", "PATH", "choose", "choose_for", "choose_parts", "clocks", "name_of"]
 
 FAMILY: Tuple[GemmOptions, ...] = (
-    GemmOptions(rows=8, vectors=6, chain=3),
-    GemmOptions(rows=9, vectors=5, chain=3),
-    GemmOptions(rows=8, vectors=5, chain=3),
-    GemmOptions(rows=10, vectors=4, chain=3),
-    GemmOptions(rows=8, vectors=4, chain=3),
-    GemmOptions(rows=12, vectors=3, chain=3),
-    GemmOptions(rows=8, vectors=3, chain=3),
-    GemmOptions(rows=14, vectors=2, chain=2),
-    GemmOptions(rows=8, vectors=2, chain=2),
-    GemmOptions(rows=16, vectors=1, chain=1),
-    GemmOptions(rows=4, vectors=1, chain=1, single=0),
+    GemmOptions(rows=8, vectors=6),
+    GemmOptions(rows=9, vectors=5, single=3, reach=2),
+    GemmOptions(rows=8, vectors=5, single=3, reach=2),
+    GemmOptions(rows=10, vectors=4, single=3, reach=2),
+    GemmOptions(rows=8, vectors=4, single=3, reach=2),
+    GemmOptions(rows=12, vectors=3, single=3, reach=2),
+    GemmOptions(rows=8, vectors=3, single=3, reach=2),
+    GemmOptions(rows=14, vectors=2, single=3, reach=1),
+    GemmOptions(rows=8, vectors=2, single=3, reach=1),
+    GemmOptions(rows=16, vectors=1, single=3, reach=1),
+    GemmOptions(rows=4, vectors=1, single=0, reach=1),
 )
 """Tiles to choose from."""
 

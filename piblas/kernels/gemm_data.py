@@ -171,7 +171,7 @@ def turned(
 
     def run(begin: int, end: int) -> Tuple[int, int, int]:
         at = p_addr + 4 * p.width_of(i) * begin, q_addr + 4 * q.width_of(j) * begin
-        return (*at, end - begin)
+        return (*at, end - begin, 4 * q.width_of(j))
 
     return (run(first, high), run(low, first)) if first > low else (run(low, high),)
 
@@ -340,13 +340,13 @@ class Streams:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
         options, words = self._options, self._words
         kind = KINDS[_kind(options, tile)]
-        for number, (p_addr, q_addr, steps) in enumerate(tile.runs):
+        for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
             if number and meet:
                 words += [KINDS["meet"], *meet]
             counted = LINE * (steps // options.unroll)
             # Where the stream goes on, beside the count, which the loop takes off again.
             self._own.append(len(words) + 2)
-            words += [kind, counted, 4 * (len(words) + 5), q_addr, p_addr]
+            words += [kind, counted, 4 * (len(words) + 6), q_addr, pitch, p_addr]
         alpha = self._alpha if tile.alpha is None else tile.alpha
         beta = self._beta if tile.beta is None else tile.beta
         pitch = 4 * (self._ldd if tile.ldd is None else tile.ldd)
@@ -369,7 +369,7 @@ def _kind(options: GemmOptions, tile: Tile) -> str:
 def _in_step(options: GemmOptions, tiles: Sequence[Tile]) -> bool:
     """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps of the
     same width, and so begin their second run together."""
-    alike = {(_kind(options, tile), sum(steps for _, _, steps in tile.runs)) for tile in tiles}
+    alike = {(_kind(options, tile), sum(run[2] for run in tile.runs)) for tile in tiles}
     two = all(len(tile.runs) == 2 for tile in tiles)
     return len(tiles) == QPUS and two and len(alike) == 1
 

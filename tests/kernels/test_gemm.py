@@ -66,9 +66,9 @@ def test_result_does_not_depend_on_qpus(device, n_qpus):
     "options",
     (
         gemm.GemmOptions(rows=6, vectors=6, single=0, unroll=2),
-        gemm.GemmOptions(rows=16, vectors=2, chain=1, unroll=2),
-        gemm.GemmOptions(rows=5, vectors=1, chain=1, single=0),
-        gemm.GemmOptions(rows=7, vectors=3, single=2, chain=2, unroll=6, beta=False),
+        gemm.GemmOptions(rows=16, vectors=2, unroll=2),
+        gemm.GemmOptions(rows=5, vectors=1, single=0),
+        gemm.GemmOptions(rows=7, vectors=3, single=2, reach=1, unroll=6, beta=False),
     ),
     ids=str,
 )
@@ -116,7 +116,7 @@ def test_qpus_behind_each_other_share_lines(device, lag):
 
 @pytest.mark.parametrize(
     "bad",
-    (dict(rows=1), dict(rows=17), dict(vectors=0), dict(unroll=3), dict(chain=0), dict(edge=6)),
+    (dict(rows=1), dict(rows=17), dict(vectors=0), dict(unroll=3), dict(reach=0), dict(edge=6)),
 )
 def test_impossible_options(bad):
     with pytest.raises(ValueError, match="no kernel has"):
@@ -205,7 +205,7 @@ def test_prediction_deals_tiles_out_as_rounds_do():
 
 def test_qpus_meet(device, monkeypatch):
     """Every few rounds, if there are tiles for all; that takes instructions, from all of them."""
-    options = gemm.SPEC.options(vectors=1, chain=1, beta=False)
+    options = gemm.SPEC.options(vectors=1, beta=False)
     rounds = 2 * gemm_data.MEET + 1
     size = (12 * rounds + 5) * options.rows, options.columns, 96
     with_meetings = run(device, options, *size, lag=4)
