@@ -69,7 +69,7 @@ def _seconds(
     known: Dict[Tuple[int, int, int], float] = {}
     found = []
     for tile in tiles:
-        size = tile.rows, tile.columns, sum(run[2] for run in tile.runs)
+        size = tile.rows, tile.columns, sum(run.steps for run in tile.runs)
         if size not in known:
             known[size] = gemm_choice.clocks(options, *size, n_qpus=1) / hertz
         found.append(known[size])

@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
-from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack
+from ..kernels import gemm, gemm_choice, gemm_data, gemm_pack, gemm_sources
 from . import arrays, pieces, qpu1
 from .qpu import device_buffers, loaded_program
 
-__all__ = ["View", "below", "copied", "ordered", "product", "sgemm", "view"]
+__all__ = ["Copy", "Outcome", "View", "below", "ordered", "product", "sgemm", "view"]
 
 WORD = 4
+_LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,20 @@ class View:
         """Where a QPU sees the first element."""
         return self.buffer.bus_address + self.offset
 
+    def overlaps(self, other: "View") -> bool:
+        """Whether both may have a word in common: their ranges of addresses do."""
+        (low, high), (first, last) = self._range, other._range
+        return self.buffer.bus_address + low < other.buffer.bus_address + last and (
+            other.buffer.bus_address + first < self.buffer.bus_address + high
+        )
+
+    @property
+    def _range(self) -> Tuple[int, int]:
+        """Offsets in the buffer of the first byte and behind the last one."""
+        steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides)]
+        low = self.offset + sum(min(step, 0) for step in steps)
+        return low, self.offset + sum(max(step, 0) for step in steps) + WORD
+
     @property
     def T(self) -> "View":
         """The transpose of the same elements."""
@@ -51,13 +66,47 @@ class View:
             raise BlasError(
                 routine, name, (self.offset, self.strides), "offset and strides are whole words"
             )
-        steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides)]
-        low = self.offset + sum(min(step, 0) for step in steps)
-        high = self.offset + sum(max(step, 0) for step in steps) + WORD
+        low, high = self._range
         if low < 0 or high > self.buffer.nbytes:
             raise BlasError(
                 routine, name, (low, high), f"the buffer holds {self.buffer.nbytes} bytes"
             )
+
+
+class Copy:
+    """What a matrix holds before a product overwrites it, in device memory.
+
+    The packing launch makes it; before that (``made``), there is nothing to put back.
+    """
+
+    def __init__(self, device: Device, matrix: np.ndarray) -> None:
+        found = view(device, matrix)
+        assert found is not None
+        self._rows = matrix.T if _pitch(found) is None else matrix
+        self.layout = gemm_data.Packed(self._rows.shape[1], self._rows.shape[0], COPIED)
+        self._words = arrays.empty(self.layout.words, device=device)
+        place = arrays.place(self._words, device)
+        assert place is not None
+        self.place = place
+        self.made = False
+
+    def put_back(self) -> None:
+        """Write the elements back, by the CPU."""
+        if self.made:
+            self._rows[...] = gemm_data.unpack(self.layout, self._words)
+
+
+class Outcome(NamedTuple):
+    """What a product has given: reports of packing and of the product, the largest magnitude in the
+    operands and results (NaN if there is one, an upper bound of the results with beta = 0)."""
+
+    packed: RunReport
+    product: RunReport
+    largest: float
+
+
+COPIED = 64
+"""Columns of a panel of a copy: blocks of whole lines."""
 
 
 def sgemm(
@@ -68,14 +117,18 @@ def sgemm(
     beta: float,
     c: View,
     timeout: float = 60.0,
-) -> Tuple[RunReport, RunReport]:
-    """c = alpha * a @ b + beta * c on the QPUs; the reports of packing and of the product.
+    copy: Optional[Copy] = None,
+) -> Outcome:
+    """c = alpha * a @ b + beta * c on the QPUs, in two launches: packing and the product.
 
     ``a`` is (m, k) and ``b`` (k, n), of any strides, ``c`` is (m, n) with its rows or its columns
     contiguous and apart from each other; otherwise BlasError.  ``a`` and ``b`` may overlap ``c``:
-    they are packed before it is written.  What the CPU wrote to the buffers is cleaned here, and
-    what the QPUs wrote to that of ``c`` invalidated.  If the second launch fails, ``c`` may be
-    written in part.  Inf, NaN and overflow are what the QPUs make of them.
+    they are packed before it is written, and only what does not overlap is read where it lies
+    (:mod:`piblas.kernels.gemm_sources`).  ``copy`` is one of ``c``, which the first launch makes.
+    What the CPU wrote to the buffers is cleaned here, and what the
+    QPUs wrote to those of ``c`` and ``copy`` invalidated.  If the second launch fails, ``c`` may be
+    written in part.  Inf, NaN and overflow are what the QPUs make of them, and they show in
+    ``largest``, except where alpha or beta is a denormal, which QPUs take for 0.
     """
     for name, view in (("a", a), ("b", b), ("c", c)):
         view.check("sgemm", name)
@@ -97,30 +150,65 @@ def sgemm(
     packing = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
     program = loaded_program(device, gemm.SPEC, options)
     p, q = gemm_data.packed_words(options, m, n, k)
+    lies = not b.overlaps(c) and gemm_sources.in_place(
+        q, k, options.unroll, b.bus_address, b.strides
+    )
+    source = gemm_sources.InPlace(q, k, b.bus_address, b.strides[0])
+    if lies:
+        p = gemm_sources.folded(p, k, options.unroll)
+    first, packed_q = source.rest if lies else (0, q)
     with contextlib.ExitStack() as stack:
-        p_buf, q_buf = stack.enter_context(device_buffers(device, WORD * p.words, WORD * q.words))
-        operands = (
-            gemm_pack.Operand(p, k, a.bus_address, a.strides[1], a.strides[0], p_buf.bus_address),
-            gemm_pack.Operand(q, k, b.bus_address, *b.strides, q_buf.bus_address),
+        p_buf, q_buf = stack.enter_context(
+            device_buffers(device, WORD * p.words, WORD * packed_q.words)
         )
+        operands = [
+            gemm_pack.Operand(p, k, a.bus_address, a.strides[1], a.strides[0], p_buf.bus_address)
+        ]
+        if packed_q.length:
+            address = b.bus_address + first * b.strides[1]
+            operands.append(
+                gemm_pack.Operand(packed_q, k, address, *b.strides, q_buf.bus_address)
+            )
+        if copy is not None:
+            operands.append(
+                gemm_pack.Operand(
+                    copy.layout, m, c.bus_address, pitch, WORD, copy.place.bus_address, look=False
+                )
+            )
         lag = gemm_data.lag_of(options, p, q)
         ldd = pitch // WORD
-        addresses = (p_buf.bus_address, q_buf.bus_address, c.bus_address)
-        tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
+        if lies:
+            source = dataclasses.replace(source, rest_address=q_buf.bus_address)
+            tiles = list(
+                gemm_sources.tiles(options, p, p_buf.bus_address, source, c.bus_address, ldd, lag)
+            )
+        else:
+            addresses = (p_buf.bus_address, q_buf.bus_address, c.bus_address)
+            tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
         packs = gemm_pack.Streams(operands, device.n_qpus)
         multiplies = gemm_data.Streams(options, tiles, alpha, beta, ldd, device.n_qpus, lag)
         buffers = stack.enter_context(device_buffers(device, packs.nbytes, multiplies.nbytes))
         staged = [packs.at(buffers[0].bus_address), multiplies.at(buffers[1].bus_address)]
-        for buffer, (words, _) in zip(buffers, staged):
-            buffer.array(np.uint32, words.shape)[:] = words
+        words = [buffer.array(np.uint32, held.shape) for buffer, (held, _) in zip(buffers, staged)]
+        for to, (held, _) in zip(words, staged):
+            to[:] = held
         # The packed ones too: a dirty line, written back later, would overwrite the QPUs' stores.
-        for buffer in (p_buf, q_buf, a.buffer, b.buffer, c.buffer, *buffers):
+        written = (c.buffer, *buffers) if copy is None else (c.buffer, copy.place.buffer, *buffers)
+        for buffer in (p_buf, q_buf, a.buffer, b.buffer, *written):
             buffer.clean()
         packed = device.execute(packing, staged[0][1], timeout=timeout)
+        if copy is not None:
+            copy.place.buffer.invalidate()
+            copy.made = True
         product = device.execute(program, staged[1][1], timeout=timeout)
-        c.buffer.invalidate()
+        for buffer in written:
+            buffer.invalidate()
+        results = multiplies.largest(words[1])
+        if beta == 0:
+            results *= max(abs(alpha), 1.0)
+        largest = np.maximum(packs.largest(words[0]), results)  # NaN stays NaN
     packed.kernel, product.kernel = gemm_pack.SPEC.name, gemm.SPEC.name
-    return packed, product
+    return Outcome(packed, product, float(largest))
 
 
 def _pitch(c: View) -> Optional[int]:
@@ -161,16 +249,6 @@ def below(device: Device, matrix: np.ndarray, limit: float) -> Tuple[bool, List[
         return bool((np.abs(matrix) < limit).all()), []
     largest, report = qpu1.largest(device, line)
     return bool(largest < limit), [report]
-
-
-def copied(device: Device, matrix: np.ndarray) -> Tuple[np.ndarray, List[RunReport]]:
-    """A copy of a matrix to go back to: by the QPUs, in device memory, where it has no gaps."""
-    line = _line(matrix)
-    if line is None:
-        return matrix.copy(order="F"), []
-    kept = arrays.empty(line.size, device=device)
-    report = qpu1.scopy(device, line.size, line, 1, kept, 1)
-    return _like(matrix, kept), [report] if report is not None else []
 
 
 def _like(matrix: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -247,18 +325,40 @@ def ordered(
 
 
 def product(
-    device: Device, alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray
-) -> List[RunReport]:
+    device: Device,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    kept: bool = False,
+) -> Tuple[bool, List[RunReport]]:
     """c = alpha * a @ b + beta * c for arrays in device memory, of which ``c`` overlaps none.
 
-    In as many launches as the device asks for.
+    In as many pairs of launches as the device asks for.  False comes with the reports if an operand
+    holds Inf or NaN or a result is too large; then, and if a launch fails, ``c`` has its old
+    contents again if they were to be ``kept``.
     """
     (m, k), n = a.shape, b.shape[1]
     options = gemm_choice.choose(n, m, k, beta != 0)
     seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
     reports: List[RunReport] = []
-    for rows, columns in pieces.blocks(m, n, seconds, device.longest_launch):
-        views = [view(device, x) for x in (a[rows], b[:, columns], c[rows, columns])]
-        of_a, of_b, of_c = (x for x in views if x is not None)
-        reports += sgemm(device, alpha, of_a, of_b, beta, of_c)
-    return reports
+    copies: List[Copy] = []
+    fine = False
+    try:
+        for rows, columns in pieces.blocks(m, n, seconds, device.longest_launch):
+            part = c[rows, columns]
+            views = [view(device, x) for x in (a[rows], b[:, columns], part)]
+            of_a, of_b, of_c = (x for x in views if x is not None)
+            copies += [Copy(device, part)] if kept else []
+            copy = copies[-1] if kept else None
+            done = sgemm(device, alpha, of_a, of_b, beta, of_c, copy=copy)
+            reports += done[:2]
+            fine = done.largest < _LARGEST
+            if not fine:
+                break
+    finally:
+        if not fine:
+            for copy in copies:
+                copy.put_back()
+    return fine, reports

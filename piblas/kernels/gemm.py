@@ -46,8 +46,15 @@ CHECKED_UNROLL = 2
 """Steps of an iteration of the loop that looks for Inf and NaN in Q: few, as it runs seldom and
 should displace little of the instruction cache."""
 
-KINDS = {"run": 0, "edge": 1, "store": 2, "meet": 3, "end": 4}
+KINDS = {
+    "run": 0, "edge": 1, "store": 2, "meet": 3, "checked": 4, "checked_edge": 5, "end": 6,
+}  # fmt: skip
 """First word of what the stream tells the program to do; what comes often is found soon."""
+
+LOOPS = {
+    "run": "k", "edge": "k_edge", "checked": "k_checked", "checked_edge": "k_checked_edge",
+}  # fmt: skip
+"""The labels of the k loops of runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,9 +155,8 @@ class _Tile:
         asm.mov(asm.unif_addr, asm.unif)
 
     def clear(self) -> None:
-        for row in self.d:
-            for register_ in row:
-                self.asm.mov(register_, 0)
+        for register_ in (self.watch, *(d for row in self.d for d in row)):
+            self.asm.mov(register_, 0)
 
     def tmu(self, plan: KStep, step: int, v: int) -> int:
         """The TMU for a line.  It alternates from step to step and not every second time, or each
@@ -226,11 +232,15 @@ class _Tile:
         alpha, pitch = asm.reg("alpha", file="acc"), asm.reg("pitch")
         asm.mov(alpha, asm.unif)
         if options.beta:
-            beta = asm.reg("beta", file="acc")
+            beta, part = asm.reg("beta"), asm.reg("part", file="acc")
             asm.mov(beta, asm.unif)
+            asm.mov(part, asm.unif, sf=True)
         asm.mov(pitch, asm.unif)
         with macros.holding_mutex(asm):
             if options.beta:
+                asm.branch(f"{label}_load", cond="all_zs")
+                self._clear_vpm(f"{label}_clear")
+                asm.label(f"{label}_load")
                 parts.blocks_load(asm, f"{label}_load")
             macros.vpm_write_setup(asm)
             for v in range(options.vectors):
@@ -240,16 +250,39 @@ class _Tile:
                     d = self.d[row][v]
                     if not options.beta:
                         asm.fmul(asm.vpm, d, alpha)
+                        asm.fmaxabs(self.watch, self.watch, d)
                     else:
-                        old, new = asm.reg("old"), asm.reg("new")
+                        old, new, total = (asm.reg(name) for name in ("old", "new", "total"))
                         asm.fmul(old, asm.vpm, beta)
                         asm.fmul(new, d, alpha)
-                        asm.fadd(asm.vpm, old, new)
+                        asm.fadd(total, old, new)
+                        asm.mov(asm.vpm, total, unit="mul")
+                        asm.fmaxabs(self.watch, self.watch, total)
                     asm.sub(d, d, d)  # 0 for the next tile, in a word that reads d anyway
                 more = v + 1 < options.vectors
                 parts.start_store(asm, f"{label}_{v}", pitch, f"{label}_done" if more else None)
             asm.label(f"{label}_done")
             asm.read(asm.vdw_wait)
+
+    def _clear_vpm(self, label: str) -> None:
+        """Zeros in all rows of the VPM that hold a tile of D, where the load does not fill them:
+        what happens to be there is looked at too.  The read waits for the writes."""
+        asm, count = self.asm, self.options.rows * self.options.vectors
+        left = asm.reg(f"{label}_left")
+        asm.ldi(left, count)
+        macros.vpm_write_setup(asm)
+        with macros.counted_loop(asm, label, left):
+            asm.mov(asm.vpm, 0)
+        macros.vpm_read_setup(asm, 1, count - 1)
+        asm.read(asm.vpm)
+
+    def report(self) -> None:
+        """Store the largest magnitude that was seen in each element."""
+        asm = self.asm
+        with macros.holding_mutex(asm):
+            macros.vpm_write_setup(asm)
+            asm.mov(asm.vpm, self.watch)
+            macros.dma_store(asm, asm.unif, 1, LANES)
 
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
@@ -266,17 +299,17 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     kind = asm.reg("kind", file="acc")
     asm.mov(kind, asm.unif, sf=True)
     for name in list(KINDS)[:-1]:
-        if name != "edge" or options.edge:
+        if options.edge or "edge" not in name:
             asm.branch(name, cond="all_zs")
         asm.sub(kind, kind, 1, sf=True)
+    tile.report()
     parts.finish(asm)
-    asm.label("run")
-    tile.run("k", options.vectors)
-    asm.branch("next")
-    if options.edge:
-        asm.label("edge")
-        tile.run("k_edge", options.edge)
-        asm.branch("next")
+    for name, loop in LOOPS.items():
+        vectors = options.edge if "edge" in name else options.vectors
+        if vectors:
+            asm.label(name)
+            tile.run(loop, vectors, "checked" in name)
+            asm.branch("next")
     asm.label("store")
     tile.store("store")
     asm.branch("next")

@@ -6,16 +6,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import parts, reference
-from .gemm import KINDS, LANES, LINE, GemmOptions
+from .gemm import CHECKED_UNROLL, KINDS, LANES, LINE, GemmOptions
 
 __all__ = [
     "Packed",
     "Place",
+    "Run",
     "Streams",
     "Tile",
     "cover",
@@ -59,13 +60,24 @@ class Packed:
     """How an operand of ``k`` x ``length`` is laid out.
 
     It is cut into panels of ``steps`` steps of ``width`` words each, padded with zeros; the last
-    ones are ``edge`` words wide, as many as suit (:func:`cover`).
+    ones are ``edge`` words wide, as many as suit (:func:`cover`).  The padding of k comes last, or,
+    with ``fold``, just before the rows of k that follow step ``fold`` (:meth:`rows`).
     """
 
     length: int
     steps: int
     width: int
     edge: int = 0
+    fold: int = 0
+
+    def rows(self, k: int) -> np.ndarray:
+        """For each step, the row of k that it holds; k itself for those of zeros."""
+        rows = np.arange(self.steps)
+        if self.fold:
+            missing = self.steps - k
+            rows[self.fold :] -= missing
+            rows[self.fold : self.fold + missing] = k
+        return np.minimum(rows, k)
 
     @functools.cached_property
     def wide(self) -> int:
@@ -90,8 +102,8 @@ class Packed:
 
     @property
     def words(self) -> int:
-        """Size of the buffer: the panels and what is fetched past the end, a step of this operand,
-        or three of one line, and a line of the uniform stream."""
+        """Size of the buffer: the panels, and behind them what the chip fetches ahead of a stream
+        of uniforms and some lines more."""
         return self.steps * self.first(self.panels) + self.width + 2 * LANES
 
 
@@ -110,15 +122,16 @@ def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
     Padding is zeros, so that it adds nothing to the product.
     """
     k, length = operand.shape
-    steps = layout.steps
+    steps, rows = layout.steps, layout.rows(k)
+    used = rows < k
     for panel in range(layout.panels):
         first, own = layout.first(panel), layout.width_of(panel)
         inside = min(own, length - first)
         at = first * steps
         lines = out[at : at + own * steps].reshape(steps, own)
-        lines[:k, :inside] = operand[:, first : first + inside]
-        lines[:k, inside:] = 0
-        lines[k:] = 0
+        lines[used, :inside] = operand[rows[used], first : first + inside]
+        lines[used, inside:] = 0
+        lines[~used] = 0
     out[at + own * steps :] = 0
 
 
@@ -138,15 +151,27 @@ def unpack(layout: Packed, packed: np.ndarray) -> np.ndarray:
 # --- tiles and streams -------------------------------------------------------------------------
 
 
+class Run(NamedTuple):
+    """Some steps of a tile: the addresses of their words in packed P and of their lines in Q, how
+    many steps, the bytes from one step's lines to the next's, and whether to look for Inf and NaN
+    in the lines."""
+
+    p_addr: int
+    q_addr: int
+    steps: int
+    pitch: int
+    checked: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A tile of D: ``runs`` of (address in P, address in Q, steps) that are added up, the address
-    of its corner in D, and how many of its rows and columns lie inside D.
+    """A tile of D: ``runs`` that are added up, the address of its corner in D, and how many of its
+    rows and columns lie inside D.
 
     ``alpha``, ``beta`` and ``ldd`` stand for the launch's where they are not None.
     """
 
-    runs: Tuple[Tuple[int, int, int], ...]
+    runs: Tuple[Run, ...]
     d_addr: int
     rows: int
     columns: int
@@ -161,7 +186,7 @@ Place = Tuple[int, int, int, int]
 
 def turned(
     p: Packed, p_addr: int, q: Packed, q_addr: int, place: Place, first: int
-) -> Tuple[Tuple[int, int, int], ...]:
+) -> Tuple[Run, ...]:
     """The runs of a tile of operands packed at these addresses: all of its steps, in a circle,
     beginning ``first`` steps behind the lowest."""
     i, j, low, high = place
@@ -169,9 +194,9 @@ def turned(
     p_addr += p.offset(i)
     q_addr += q.offset(j)
 
-    def run(begin: int, end: int) -> Tuple[int, int, int]:
-        at = p_addr + 4 * p.width_of(i) * begin, q_addr + 4 * q.width_of(j) * begin
-        return (*at, end - begin, 4 * q.width_of(j))
+    def run(begin: int, end: int) -> Run:
+        pitch = 4 * q.width_of(j)
+        return Run(p_addr + 4 * p.width_of(i) * begin, q_addr + pitch * begin, end - begin, pitch)
 
     return (run(first, high), run(low, first)) if first > low else (run(low, high),)
 
@@ -309,6 +334,7 @@ class Streams:
         self._own: List[int] = []
         self._starts: List[int] = []
         n_qpus = min(n_qpus, len(tiles))
+        reports: List[int] = []
         delay = int(lag * options.step(options.vectors).slots / STAGGER_WORDS)
         for index in range(n_qpus):
             self._starts.append(len(self._words))
@@ -321,9 +347,15 @@ class Streams:
                 words = parts.meet_words(index, n_qpus, meetings) if meets else []
                 meetings += meets
                 self._tile(tile, words)
-            self._words.append(KINDS["end"])
-            self._words += parts.finish_words(index, n_qpus)
-        self._words += [0] * LANES  # the line behind the last word is fetched too
+            reports.append(len(self._words) + 1)
+            self._words += [KINDS["end"], 0, *parts.finish_words(index, n_qpus)]
+        self._words += [0] * LANES  # the line after the last word is fetched too
+        self._words += [0] * (-len(self._words) % LANES)
+        self._watch = range(len(self._words), len(self._words) + LANES * n_qpus)
+        for at, line in zip(reports, self._watch[::LANES]):
+            self._words[at] = 4 * line
+        self._own += reports
+        self._words += [0] * len(self._watch)
 
     @property
     def nbytes(self) -> int:
@@ -336,23 +368,35 @@ class Streams:
         words[self._own] += address
         return words.astype(np.uint32), [address + 4 * start for start in self._starts]
 
+    def largest(self, words: np.ndarray) -> float:
+        """The largest magnitude that QPUs have seen, from the ``words`` (uint32) of all streams as
+        they are after the launch: of what they stored (without beta, before alpha) and, in checked
+        runs, in Q.  NaN counts as larger than Inf, and as NaN."""
+        seen = words[self._watch.start : self._watch.stop].max(initial=0)
+        return float(seen.view(np.float32))
+
     def _tile(self, tile: Tile, meet: List[int]) -> None:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
         options, words = self._options, self._words
-        kind = KINDS[_kind(options, tile)]
-        for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
-            if number and meet:
+        edge = _edge(options, tile)
+        for number, run in enumerate(tile.runs):
+            if number == 1 and meet:
                 words += [KINDS["meet"], *meet]
-            counted = LINE * (steps // options.unroll)
-            # Where the stream goes on, beside the count, which the loop takes off again.
-            self._own.append(len(words) + 2)
-            words += [kind, counted, 4 * (len(words) + 6), q_addr, pitch, p_addr]
+            if run.checked:
+                kind, unroll = ("checked", "checked_edge")[edge], CHECKED_UNROLL
+            else:
+                kind, unroll = ("run", "edge")[edge], options.unroll
+            counted = LINE * (run.steps // unroll)
+            self._own.append(len(words) + 2)  # where the stream goes on
+            words += [KINDS[kind], counted, 4 * (len(words) + 6)]
+            words += [run.q_addr, run.pitch & 0xFFFFFFFF, run.p_addr]
         alpha = self._alpha if tile.alpha is None else tile.alpha
         beta = self._beta if tile.beta is None else tile.beta
         pitch = 4 * (self._ldd if tile.ldd is None else tile.ldd)
         words += [KINDS["store"], parts.float_word(alpha)]
         if options.beta:
             words.append(parts.float_word(beta))
+            words.append(int(tile.rows < options.rows or tile.columns < options.columns))
         columns = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
         block = (tile.rows, columns, options.rows, tile.d_addr, pitch)
         words.append(pitch)
@@ -361,16 +405,16 @@ class Streams:
         words += parts.store_words(*block)
 
 
-def _kind(options: GemmOptions, tile: Tile) -> str:
-    """Which of the two loops computes a tile."""
-    return "edge" if tile.columns <= LANES * options.edge else "run"
+def _edge(options: GemmOptions, tile: Tile) -> bool:
+    """Whether a tile is one of the narrow ones."""
+    return tile.columns <= LANES * options.edge
 
 
 def _in_step(options: GemmOptions, tiles: Sequence[Tile]) -> bool:
     """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps of the
     same width, and so begin their second run together."""
-    alike = {(_kind(options, tile), sum(run[2] for run in tile.runs)) for tile in tiles}
-    two = all(len(tile.runs) == 2 for tile in tiles)
+    alike = {(_edge(options, tile), sum(run.steps for run in tile.runs)) for tile in tiles}
+    two = all(len(tile.runs) >= 2 for tile in tiles)
     return len(tiles) == QPUS and two and len(alike) == 1
 
 

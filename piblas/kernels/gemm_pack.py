@@ -20,6 +20,7 @@ other are one *segment*.  The rows of the VPM are private; the mutex is held for
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Dict, Iterator, List, Sequence, Tuple
 
@@ -72,12 +73,15 @@ def generate(asm: Assembler, options: PackOptions) -> None:
     lane, segments = asm.reg("lane"), asm.reg("segments")
     asm.shl(lane, asm.elem_num, 2)
     asm.mov(segments, asm.unif)
+    watch = asm.reg("watch")
+    asm.mov(watch, 0)
     ports = asm.t0s, asm.t1s
     asm.label("segment")
     offsets, masks = _table(asm, lane)
-    names = ("fill", "gap", "setup", "base", "advance", "out", "out_advance", "left")
-    fill, gap, setup, base, advance, out, out_advance, left = (asm.reg(name) for name in names)
-    for register_ in (fill, gap, setup, base, advance, out, out_advance, left):
+    names = ("fill", "gap", "setup", "base", "advance", "out", "out_advance", "look", "left")
+    registers = [asm.reg(name) for name in names]
+    fill, gap, setup, base, advance, out, out_advance, look, left = registers
+    for register_ in registers:
         asm.mov(register_, asm.unif)
     for j in range(AHEAD):
         asm.add(ports[j % 2], base, offsets[j])
@@ -91,7 +95,11 @@ def generate(asm: Assembler, options: PackOptions) -> None:
     for j in range(LANES):
         value = asm.reg("value")
         asm.ldtmu(j % 2, value)
-        asm.and_(asm.vpm, value, masks[j])
+        masked, looked = asm.reg("masked"), asm.reg("looked")
+        asm.and_(masked, value, masks[j])
+        asm.mov(asm.vpm, masked)
+        asm.and_(looked, masked, look)
+        asm.fmaxabs(watch, watch, looked)
         asked = j + AHEAD
         asm.add(ports[j % 2], base if asked < LANES else following, offsets[asked % LANES])
     asm.mov(base, following)
@@ -108,6 +116,13 @@ def generate(asm: Assembler, options: PackOptions) -> None:
         asm.ldtmu(j % 2)
     asm.sub(segments, segments, 1, sf=True)
     asm.branch("segment", cond="any_zc")
+    asm.mov(asm.vpm_wr_setup, asm.unif)
+    asm.mov(asm.vpm, watch)
+    with macros.holding_mutex(asm):
+        asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
+        asm.mov(asm.vpm_wr_setup, asm.unif)
+        asm.mov(asm.vdw_addr, asm.unif)
+        asm.read(asm.vdw_wait)
     parts.finish(asm)
 
 
@@ -130,7 +145,8 @@ class Operand:
     """An operand of ``k`` x ``layout.length`` words, and where it is packed to.
 
     Element (s, i) lies at bus address ``address + s * step + i * along``, in bytes, any sign;
-    ``out`` is the bus address of the packed buffer, which does not overlap the operand.
+    ``out`` is the bus address of the packed buffer, which does not overlap the operand.  Only with
+    ``look`` do its elements count for :meth:`Streams.largest`.
     """
 
     layout: Packed
@@ -139,12 +155,18 @@ class Operand:
     step: int
     along: int
     out: int
+    look: bool = True
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.layout.length < 1 or self.k > self.layout.steps:
             raise ValueError(f"gemm_pack: {self.k} x {self.layout.length} does not fit its layout")
         if (self.address | self.step | self.along | self.out) & 3:
             raise ValueError("gemm_pack: addresses and strides are multiples of 4 bytes")
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """The row of k that each step holds, ``k`` for zeros, and ``k`` behind the last step."""
+        return np.append(self.layout.rows(self.k), self.k)
 
     @property
     def vertical(self) -> bool:
@@ -165,6 +187,7 @@ class Segment:
     advance: int
     out: int
     out_advance: int
+    look: bool
     count: int
 
 
@@ -184,13 +207,16 @@ def _segment(operand: Operand, cells: Cells, first: int, start: int, **how: int)
     """A segment whose first block begins at step ``start`` of the panel at ``first``; ``cells`` are
     as they lie in the VPM."""
     steps, places = cells
+    rows = operand.rows
     used = np.zeros((LANES, LANES), dtype=bool)
     used[: how["rows"], : how["depth"]] = True
-    inside = used & (start + steps < operand.k) & (first + places < operand.layout.length)
+    held = rows[np.minimum(start + steps, len(rows) - 1)]
+    inside = used & (held < operand.k) & (first + places < operand.layout.length)
+    begin = int(held[inside].min(initial=operand.k)) if inside.any() else 0
     base = operand.address
-    if start < operand.k:
-        base += start * operand.step + first * operand.along
-    offsets = np.where(inside, steps * operand.step + places * operand.along, 0)
+    if inside.any():
+        base += begin * operand.step + first * operand.along
+    offsets = np.where(inside, (held - begin) * operand.step + places * operand.along, 0)
     masks = np.where(inside, -1, 0)
     if how["vertical"]:
         offsets, masks = offsets.T, masks.T
@@ -206,17 +232,19 @@ def _run(
     ``width`` is the number of words of a row of the VPM if that is a step, 0 if rows follow each
     other without a gap.
     """
-    total, k = operand.layout.steps, operand.k
+    total = operand.layout.steps
+    regular = min(operand.layout.fold or total, operand.k)  # steps that hold the row of their number
     start = 0
     while start < total:
         left = total - start
-        whole = max(0, min(LONGEST, (k - start) // block))
+        whole = max(0, min(LONGEST, (regular - start) // block))
         count, taken = (whole, block) if whole else (1, min(block, left))
         how = {
             "vertical": operand.vertical,
             "count": count,
             "advance": block * operand.step,
             "out_advance": block * step_bytes,
+            "look": operand.look,
         }
         at = out + start * step_bytes
         if width:
@@ -265,7 +293,7 @@ def _segments(operand: Operand) -> Iterator[Segment]:
             step = 4 * rows * depth
             yield _segment(
                 operand, nowhere, 0, operand.k, vertical=False, rows=rows, depth=depth, gap=0,
-                out=end, advance=0, out_advance=step, count=count,
+                out=end, advance=0, out_advance=step, look=False, count=count,
             )  # fmt: skip
             end, words = end + count * step, words - count * rows * depth
 
@@ -292,6 +320,7 @@ class Streams:
             for segment in own:
                 tables.setdefault(segment.table, 2 * LINE * LANES * len(tables))
         words: List[int] = []
+        reports: List[int] = []
         self._tables = b"".join(tables)
         self._own: List[int] = []
         self._starts: List[int] = []
@@ -310,16 +339,32 @@ class Streams:
                     segment.advance,
                     segment.out,
                     segment.out_advance,
+                    0xFFFFFFFF if segment.look else 0,
                     segment.count,
                 ]
-            words += parts.finish_words(index, len(dealt))
-        words += [0] * LANES  # the line behind the last word is fetched too
+            words += [sw.vpm_write(y), sw.vdw_store(1, LANES, y)]
+            reports.append(len(words))
+            words += [0, *parts.finish_words(index, len(dealt))]
+        words += [0] * LANES  # the line after the last word is fetched too
+        words += [0] * (-len(words) % LANES)
+        before = len(self._tables) // 4
+        for report in reports:
+            words[report] = 4 * (before + len(words))
+            words += [0] * LANES
+        self._own += reports
+        self._watch = before + len(words) - LANES * len(reports), before + len(words)
         self._words = words
 
     @property
     def nbytes(self) -> int:
         """Size of all tables and streams."""
         return len(self._tables) + 4 * len(self._words)
+
+    def largest(self, words: np.ndarray) -> float:
+        """The largest magnitude in the operands that were to be looked at, from the ``words``
+        (uint32) of tables and streams after the launch; NaN counts as larger than Inf, and as
+        NaN."""
+        return float(words[slice(*self._watch)].max(initial=0).view(np.float32))
 
     def at(self, address: int) -> Tuple[np.ndarray, List[int]]:
         """The words as they lie at bus address ``address``, and the address of each stream."""

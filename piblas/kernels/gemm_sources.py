@@ -1,0 +1,134 @@
+"""Where the lines of Q come from, if Q is read where it lies: which panels, which runs of a tile.
+
+A panel of Q can be read in place if each of its lines is a line of 64 bytes of a row of the
+operand, so no line outside the operand and no word that belongs to something else is ever fetched.
+The last panel, if it is wider than what is left of Q, is packed.
+
+Runs have whole iterations.  Where k is not a multiple of the unrolled steps, the last iteration
+begins as many rows early as are missing, and in these steps the scalars of P are 0: a *repeat*.
+P is packed that way (:attr:`.gemm_data.Packed.fold`), and the pointer to Q goes back by a new
+run.
+
+The QPU's products with 0, or with a denormal, are 0 even if the other factor is Inf or NaN.  So a
+line of Q that meets nothing but these leaves no trace in the result, and some run must look at it:
+the *checked* one of the tiles on the first panel of P.  What is packed is looked at by the program
+that packs.
+
+All functions are pure: sizes, strides and addresses in, runs out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterator, List, Tuple
+
+from .gemm import LINE, GemmOptions
+from .gemm_data import QPUS, Packed, Place, Run, Tile, rounds
+
+__all__ = ["InPlace", "folded", "in_place", "places", "tiles"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InPlace:
+    """Q (k x n), row-major at bus address ``address`` with ``pitch`` bytes from row to row.
+
+    ``layout`` cuts it into panels; the first ``count`` of them are read in place, the other one, if
+    there is one, is packed (:attr:`rest`) to ``rest_address``.
+    """
+
+    layout: Packed
+    k: int
+    address: int
+    pitch: int
+    rest_address: int = 0
+
+    @property
+    def count(self) -> int:
+        """Panels that lie inside Q."""
+        layout = self.layout
+        last = layout.panels - 1
+        return last + (layout.first(last) + layout.width_of(last) <= layout.length)
+
+    @property
+    def rest(self) -> Tuple[int, Packed]:
+        """The first column of the panel that is packed, and its layout, which has no padding in k;
+        of length 0 if there is none."""
+        layout, last = self.layout, self.layout.panels - 1
+        first = layout.first(last) if self.count == last else layout.length
+        return first, Packed(layout.length - first, self.k, layout.width_of(last))
+
+    def panel(self, j: int) -> Tuple[int, int]:
+        """Bus address of the first line of a panel, and the bytes from row to row."""
+        if j < self.count:
+            return self.address + 4 * self.layout.first(j), self.pitch
+        return self.rest_address, 4 * self.layout.width_of(j)
+
+
+def in_place(layout: Packed, k: int, unroll: int, address: int, strides: Tuple[int, int]) -> bool:
+    """Whether Q (k x n) at a bus address, with ``strides`` in bytes, can be read in place.
+
+    Its rows have to be contiguous and begin on lines; there is at least an iteration of ``unroll``
+    steps, and a panel inside Q.
+    """
+    down, along = strides
+    aligned = along == 4 and address % LINE == 0 and down % LINE == 0
+    return aligned and k >= unroll and InPlace(layout, k, address, down).count > 0
+
+
+def folded(p: Packed, k: int, unroll: int) -> Packed:
+    """The layout of P for a Q that is read in place."""
+    return dataclasses.replace(p, fold=p.steps - unroll if p.steps > k else 0)
+
+
+def places(p: Packed, q: Packed) -> List[Place]:
+    """All tiles in rounds, as :func:`.gemm_data.panels` has them, but each panel of Q begins with
+    another panel of P, so that the checked tiles, which take longer, fall to all QPUs in turn."""
+    turn = (p.panels - 1) % QPUS
+    found = []
+    for j in range(q.panels):
+        for i in range(p.panels):
+            found.append(((i + turn * j) % p.panels, j, 0, p.steps))
+    return rounds(q, found)
+
+
+def _runs(p: Packed, p_addr: int, q: InPlace, place: Place, first: int) -> Iterator[Run]:
+    """The runs of a tile: all steps in a circle, beginning ``first`` steps after the lowest."""
+    i, j, low, high = place
+    first = low + first % (high - low)
+    address, pitch = q.panel(j)
+    cuts = sorted({low, first, p.fold or high, high})
+    parts = list(zip(cuts, cuts[1:]))
+    start = cuts.index(first)
+    for begin, end in parts[start:] + parts[:start]:
+        back = p.steps - q.k if p.fold and begin >= p.fold else 0
+        yield Run(
+            p_addr + p.offset(i) + 4 * p.width_of(i) * begin,
+            address + pitch * (begin - back),
+            end - begin,
+            pitch,
+            checked=i == 0 and j < q.count,
+        )
+
+
+def tiles(
+    options: GemmOptions,
+    p: Packed,
+    p_addr: int,
+    q: InPlace,
+    d_addr: int,
+    ldd: int,
+    lag: int,
+) -> Iterator[Tile]:
+    """All tiles of D, as :func:`.gemm_data.grid` has them."""
+    for index, place in enumerate(places(p, q.layout)):
+        first = lag * (index % QPUS) + options.unroll if lag else 0
+        runs = tuple(_runs(p, p_addr, q, place, first))
+        i, j = place[:2]
+        row, column = p.first(i), q.layout.first(j)
+        yield Tile(
+            runs,
+            d_addr + 4 * (row * ldd + column),
+            min(p.width_of(i), p.length - row),
+            min(q.layout.width_of(j), q.layout.length - column),
+            ldd=ldd,
+        )
