@@ -42,19 +42,8 @@ LANES = 16
 LINE = 64
 """Bytes of a cache line, and of a 16-element vector."""
 
-CHECKED_UNROLL = 2
-"""Steps of an iteration of the loop that looks for Inf and NaN in Q: few, as it runs seldom and
-should displace little of the instruction cache."""
-
-KINDS = {
-    "run": 0, "edge": 1, "store": 2, "meet": 3, "checked": 4, "checked_edge": 5, "end": 6,
-}  # fmt: skip
+KINDS = {"run": 0, "edge": 1, "store": 2, "meet": 3, "end": 4}
 """First word of what the stream tells the program to do; what comes often is found soon."""
-
-LOOPS = {
-    "run": "k", "edge": "k_edge", "checked": "k_checked", "checked_edge": "k_checked_edge",
-}  # fmt: skip
-"""The labels of the k loops of runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +76,10 @@ class GemmOptions:
         """Columns of a tile."""
         return LANES * self.vectors
 
-    def step(self, vectors: int, checked: bool = False) -> KStep:
+    def step(self, vectors: int) -> KStep:
         """The plan of the k loop for a tile of that many vectors."""
         files = files_of(self.rows, self.vectors, self.single)
-        unroll = CHECKED_UNROLL if checked else self.unroll
-        return KStep(self.rows, vectors, unroll, self.single, files, self.reach)
+        return KStep(self.rows, vectors, self.unroll, self.single, files, self.reach)
 
 
 class _Tile:
@@ -159,10 +147,12 @@ class _Tile:
             self.asm.mov(register_, 0)
 
     def tmu(self, plan: KStep, step: int, v: int) -> int:
-        """The TMU for a line.  It alternates from step to step and not every second time, or each
-        TMU would see lines of one parity only and use half of its direct-mapped cache."""
+        """The TMU for a line.  It alternates from step to step, so that a line that shares its set
+        with that of the next step stays for two steps.  With an odd number of lines a step it does
+        not alternate every second time, or each TMU would see lines of one parity only and use half
+        of its direct-mapped cache."""
         step %= plan.unroll
-        return (step + step // 2 + v) % 2
+        return (step + (step // 2 if plan.vectors % 2 else 0) + v) % 2
 
     def advance(self, plan: KStep, step: int, one: Advance, first: bool = False) -> None:
         """Request a line of a step, or move the pointer; ``first`` is before the loop."""
@@ -180,13 +170,13 @@ class _Tile:
         else:
             asm.sub(port, self.q_addr, self.offset[-one.lines - 1])
 
-    def run(self, label: str, vectors: int, checked: bool = False) -> None:
+    def run(self, label: str, vectors: int) -> None:
         """Some steps of a tile of ``vectors`` vectors; what they add stays in the registers.
 
-        ``checked`` ones look for Inf and NaN in the lines of Q.  In the last iteration the pointer
+        In the last iteration the pointer
         does not move beyond the last step, so nothing outside the run's lines is requested.
         """
-        asm, plan = self.asm, self.options.step(vectors, checked)
+        asm, plan = self.asm, self.options.step(vectors)
         products, loads, requests = plan.products, plan.loads(), plan.requests()
         total, count_at = len(products), plan.count_at()
         self.begin(plan)
@@ -207,8 +197,6 @@ class _Tile:
             if at % plan.rows == 0:
                 asm.ldtmu(self.tmu(plan, step, next_v))
             asm.fmul(t[at % len(t)], self.s[step % 2][next_row], asm.r4)
-            if checked and index % plan.rows == plan.rows // 2:
-                asm.fmaxabs(self.watch, self.watch, asm.r4)
             for request in requests.get(at, ()):
                 self.advance(plan, *request)
             if at in loads:
@@ -304,12 +292,13 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
         asm.sub(kind, kind, 1, sf=True)
     tile.report()
     parts.finish(asm)
-    for name, loop in LOOPS.items():
-        vectors = options.edge if "edge" in name else options.vectors
-        if vectors:
-            asm.label(name)
-            tile.run(loop, vectors, "checked" in name)
-            asm.branch("next")
+    asm.label("run")
+    tile.run("k", options.vectors)
+    asm.branch("next")
+    if options.edge:
+        asm.label("edge")
+        tile.run("k_edge", options.edge)
+        asm.branch("next")
     asm.label("store")
     tile.store("store")
     asm.branch("next")

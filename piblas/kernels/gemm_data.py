@@ -11,7 +11,7 @@ from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Seq
 import numpy as np
 
 from . import parts, reference
-from .gemm import CHECKED_UNROLL, KINDS, LANES, LINE, GemmOptions
+from .gemm import KINDS, LANES, LINE, GemmOptions
 
 __all__ = [
     "Packed",
@@ -153,14 +153,12 @@ def unpack(layout: Packed, packed: np.ndarray) -> np.ndarray:
 
 class Run(NamedTuple):
     """Some steps of a tile: the addresses of their words in packed P and of their lines in Q, how
-    many steps, the bytes from one step's lines to the next's, and whether to look for Inf and NaN
-    in the lines."""
+    many steps, and the bytes from one step's lines to the next's."""
 
     p_addr: int
     q_addr: int
     steps: int
     pitch: int
-    checked: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,17 +376,13 @@ class Streams:
     def _tile(self, tile: Tile, meet: List[int]) -> None:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
         options, words = self._options, self._words
-        edge = _edge(options, tile)
+        kind = KINDS[_kind(options, tile)]
         for number, run in enumerate(tile.runs):
             if number == 1 and meet:
                 words += [KINDS["meet"], *meet]
-            if run.checked:
-                kind, unroll = ("checked", "checked_edge")[edge], CHECKED_UNROLL
-            else:
-                kind, unroll = ("run", "edge")[edge], options.unroll
-            counted = LINE * (run.steps // unroll)
+            counted = LINE * (run.steps // options.unroll)
             self._own.append(len(words) + 2)  # where the stream goes on
-            words += [KINDS[kind], counted, 4 * (len(words) + 6)]
+            words += [kind, counted, 4 * (len(words) + 6)]
             words += [run.q_addr, run.pitch & 0xFFFFFFFF, run.p_addr]
         alpha = self._alpha if tile.alpha is None else tile.alpha
         beta = self._beta if tile.beta is None else tile.beta
@@ -405,15 +399,15 @@ class Streams:
         words += parts.store_words(*block)
 
 
-def _edge(options: GemmOptions, tile: Tile) -> bool:
-    """Whether a tile is one of the narrow ones."""
-    return tile.columns <= LANES * options.edge
+def _kind(options: GemmOptions, tile: Tile) -> str:
+    """Which of the two loops computes a tile."""
+    return "edge" if tile.columns <= LANES * options.edge else "run"
 
 
 def _in_step(options: GemmOptions, tiles: Sequence[Tile]) -> bool:
     """Whether all QPUs compute one of these at the same time, a lag apart, in as many steps of the
     same width, and so begin their second run together."""
-    alike = {(_edge(options, tile), sum(run.steps for run in tile.runs)) for tile in tiles}
+    alike = {(_kind(options, tile), sum(run.steps for run in tile.runs)) for tile in tiles}
     two = all(len(tile.runs) >= 2 for tile in tiles)
     return len(tiles) == QPUS and two and len(alike) == 1
 

@@ -20,12 +20,12 @@ All functions are pure: sizes, strides and addresses in, runs out.
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterator, List, Tuple
+from typing import Iterator, Tuple
 
 from .gemm import LINE, GemmOptions
-from .gemm_data import QPUS, Packed, Place, Run, Tile, rounds
+from .gemm_data import QPUS, Packed, Place, Run, Tile, panels, rounds
 
-__all__ = ["InPlace", "folded", "in_place", "places", "tiles"]
+__all__ = ["InPlace", "folded", "in_place", "tiles"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,17 +80,6 @@ def folded(p: Packed, k: int, unroll: int) -> Packed:
     return dataclasses.replace(p, fold=p.steps - unroll if p.steps > k else 0)
 
 
-def places(p: Packed, q: Packed) -> List[Place]:
-    """All tiles in rounds, as :func:`.gemm_data.panels` has them, but each panel of Q begins with
-    another panel of P, so that the checked tiles, which take longer, fall to all QPUs in turn."""
-    turn = (p.panels - 1) % QPUS
-    found = []
-    for j in range(q.panels):
-        for i in range(p.panels):
-            found.append(((i + turn * j) % p.panels, j, 0, p.steps))
-    return rounds(q, found)
-
-
 def _runs(p: Packed, p_addr: int, q: InPlace, place: Place, first: int) -> Iterator[Run]:
     """The runs of a tile: all steps in a circle, beginning ``first`` steps after the lowest."""
     i, j, low, high = place
@@ -106,7 +95,6 @@ def _runs(p: Packed, p_addr: int, q: InPlace, place: Place, first: int) -> Itera
             address + pitch * (begin - back),
             end - begin,
             pitch,
-            checked=i == 0 and j < q.count,
         )
 
 
@@ -120,7 +108,7 @@ def tiles(
     lag: int,
 ) -> Iterator[Tile]:
     """All tiles of D, as :func:`.gemm_data.grid` has them."""
-    for index, place in enumerate(places(p, q.layout)):
+    for index, place in enumerate(rounds(q.layout, panels(p, q.layout, 0, p.steps))):
         first = lag * (index % QPUS) + options.unroll if lag else 0
         runs = tuple(_runs(p, p_addr, q, place, first))
         i, j = place[:2]
