@@ -43,7 +43,7 @@ def _launch(
     alpha: float,
     beta: float,
     lag: int,
-    meet: bool = True,
+    meet: int = gemm_data.MEET,
 ) -> List[RunReport]:
     """Compute tiles that have leading dimensions of their own, in as many launches as it takes."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
@@ -158,7 +158,7 @@ def solve(
         # all wait for the last.
         for step in triangle.solve(options, p, q, *addresses, lag):
             own = dataclasses.replace(options, beta=step.added)
-            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, meet=False)
+            reports += _launch(device, own, step.tiles, 1.0, 1.0, step.lag, meet=0)
         found = []
         for buffer in (x_buf, r_buf):
             buffer.invalidate()

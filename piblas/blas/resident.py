@@ -54,6 +54,12 @@ class View:
         return low, self.offset + sum(max(step, 0) for step in steps) + WORD
 
     @property
+    def array(self) -> np.ndarray:
+        """The elements, as the CPU sees them."""
+        words = self.buffer.array(np.uint8, (self.buffer.nbytes,))
+        return np.ndarray(self.shape, np.float32, words.data, self.offset, self.strides)
+
+    @property
     def T(self) -> "View":
         """The transpose of the same elements."""
         return View(self.buffer, self.shape[::-1], self.strides[::-1], self.offset)
@@ -158,12 +164,16 @@ def sgemm(
         p = gemm_sources.folded(p, k, options.unroll)
     first, packed_q = source.rest if lies else (0, q)
     with contextlib.ExitStack() as stack:
-        p_buf, q_buf = stack.enter_context(
-            device_buffers(device, WORD * p.words, WORD * packed_q.words)
+        of_p = gemm_pack.Operand(p, k, a.bus_address, a.strides[1], a.strides[0], 0)
+        p_buf, q_buf, most = stack.enter_context(
+            device_buffers(
+                device, WORD * p.words, WORD * packed_q.words, WORD * of_p.most_words
+            )
         )
-        operands = [
-            gemm_pack.Operand(p, k, a.bus_address, a.strides[1], a.strides[0], p_buf.bus_address)
-        ]
+        of_p = dataclasses.replace(
+            of_p, out=p_buf.bus_address, most=most.bus_address if lies else 0
+        )
+        operands = [of_p]
         if packed_q.length:
             address = b.bus_address + first * b.strides[1]
             operands.append(
@@ -186,14 +196,16 @@ def sgemm(
             addresses = (p_buf.bus_address, q_buf.bus_address, c.bus_address)
             tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag))
         packs = gemm_pack.Streams(operands, device.n_qpus)
-        multiplies = gemm_data.Streams(options, tiles, alpha, beta, ldd, device.n_qpus, lag)
+        meet = gemm_sources.MEET if lies else gemm_data.MEET
+        multiplies = gemm_data.Streams(options, tiles, alpha, beta, ldd, device.n_qpus, lag, meet)
         buffers = stack.enter_context(device_buffers(device, packs.nbytes, multiplies.nbytes))
         staged = [packs.at(buffers[0].bus_address), multiplies.at(buffers[1].bus_address)]
         words = [buffer.array(np.uint32, held.shape) for buffer, (held, _) in zip(buffers, staged)]
         for to, (held, _) in zip(words, staged):
             to[:] = held
         # The packed ones too: a dirty line, written back later, would overwrite the QPUs' stores.
-        written = (c.buffer, *buffers) if copy is None else (c.buffer, copy.place.buffer, *buffers)
+        written = [c.buffer, most, *buffers]
+        written += [] if copy is None else [copy.place.buffer]
         for buffer in (p_buf, q_buf, a.buffer, b.buffer, *written):
             buffer.clean()
         packed = device.execute(packing, staged[0][1], timeout=timeout)
@@ -207,6 +219,11 @@ def sgemm(
         if beta == 0:
             results *= max(abs(alpha), 1.0)
         largest = np.maximum(packs.largest(words[0]), results)  # NaN stays NaN
+        if lies:
+            rows = of_p.most_of_rows(most.array(np.float32, (of_p.most_words,)))
+            hidden = np.flatnonzero(rows < gemm_data.SMALLEST_NORMAL)
+            if len(hidden):
+                largest = np.maximum(largest, np.abs(b.array[hidden]).max())
     packed.kernel, product.kernel = gemm_pack.SPEC.name, gemm.SPEC.name
     return Outcome(packed, product, float(largest))
 

@@ -310,7 +310,7 @@ class Streams:
     """The uniform streams of a launch, one a QPU that has work.
 
     QPU i of n computes tiles i, i + n, ...; ``ldd`` is the distance of rows of D in words, ``lag``
-    that of QPUs in steps of k, ``meet`` whether they meet every ``MEET`` tiles.  The streams hold
+    that of QPUs in steps of k, ``meet`` the tiles between meetings, 0 for none.  The streams hold
     addresses of their own words, so they are written for the place where they will lie
     (:meth:`at`).
     """
@@ -324,7 +324,7 @@ class Streams:
         ldd: int,
         n_qpus: int,
         lag: int,
-        meet: bool = True,
+        meet: int = MEET,
     ) -> None:
         self._options, self._ldd = options, ldd
         self._alpha, self._beta = alpha, beta
@@ -340,7 +340,7 @@ class Streams:
             meetings = 0
             for turn, tile in enumerate(tiles[index::n_qpus]):
                 others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
-                due = meet and lag > 0 and turn > 0 and turn % MEET == 0
+                due = meet > 0 and lag > 0 and turn > 0 and turn % meet == 0
                 meets = due and _in_step(options, others)
                 words = parts.meet_words(index, n_qpus, meetings) if meets else []
                 meetings += meets

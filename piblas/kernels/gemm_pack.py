@@ -27,6 +27,7 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from ..codegen import Assembler, macros
+from ..codegen.operand import Reg
 from ..isa import setup_words as sw
 from . import parts
 from .gemm import LANES, LINE
@@ -78,11 +79,16 @@ def generate(asm: Assembler, options: PackOptions) -> None:
     ports = asm.t0s, asm.t1s
     asm.label("segment")
     offsets, masks = _table(asm, lane)
-    names = ("fill", "gap", "setup", "base", "advance", "out", "out_advance", "look", "left")
+    names = (
+        "fill", "gap", "setup", "base", "advance", "out", "out_advance", "look", "most", "left",
+    )  # fmt: skip
     registers = [asm.reg(name) for name in names]
-    fill, gap, setup, base, advance, out, out_advance, look, left = registers
+    fill, gap, setup, base, advance, out, out_advance, look, most, left = registers
     for register_ in registers:
         asm.mov(register_, asm.unif)
+    largest = [asm.reg(f"largest{j}") for j in range(LANES)]
+    for register_ in largest:
+        asm.mov(register_, 0)
     for j in range(AHEAD):
         asm.add(ports[j % 2], base, offsets[j])
     asm.label("block")
@@ -95,35 +101,50 @@ def generate(asm: Assembler, options: PackOptions) -> None:
     for j in range(LANES):
         value = asm.reg("value")
         asm.ldtmu(j % 2, value)
-        masked, looked = asm.reg("masked"), asm.reg("looked")
+        masked = asm.reg("masked")
         asm.and_(masked, value, masks[j])
         asm.mov(asm.vpm, masked)
-        asm.and_(looked, masked, look)
-        asm.fmaxabs(watch, watch, looked)
+        asm.fmaxabs(largest[j], largest[j], masked)
         asked = j + AHEAD
         asm.add(ports[j % 2], base if asked < LANES else following, offsets[asked % LANES])
     asm.mov(base, following)
-    asm.mov(asm.vpm_wr_setup, gap)
-    asm.mov(asm.vpm_wr_setup, setup)
-    with asm.fixed():
-        with macros.holding_mutex(asm):
-            asm.mov(asm.vdw_addr, out)
-            asm.read(asm.vdw_wait)
+    _store(asm, gap, setup, out)
     asm.add(out, out, out_advance)
     asm.mov(asm.null, left, sf=True)
     asm.branch("block", cond="any_zc")
     for j in range(AHEAD):
         asm.ldtmu(j % 2)
+    for register_ in largest:
+        looked = asm.reg("looked")
+        asm.and_(looked, register_, look)
+        asm.fmaxabs(watch, watch, looked)
+    asm.mov(asm.null, most, sf=True)
+    asm.branch("no_most", cond="all_zs")
+    asm.mov(asm.vpm_wr_setup, fill)
+    for register_ in largest:
+        asm.mov(asm.vpm, register_)
+    _store(asm, gap, setup, most)
+    asm.label("no_most")
     asm.sub(segments, segments, 1, sf=True)
     asm.branch("segment", cond="any_zc")
     asm.mov(asm.vpm_wr_setup, asm.unif)
     asm.mov(asm.vpm, watch)
-    with macros.holding_mutex(asm):
-        asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
-        asm.mov(asm.vpm_wr_setup, asm.unif)
-        asm.mov(asm.vdw_addr, asm.unif)
-        asm.read(asm.vdw_wait)
+    setup, out = asm.reg("report_setup"), asm.reg("report")
+    asm.ldi(gap, sw.vdw_stride(0))
+    asm.mov(setup, asm.unif)
+    asm.mov(out, asm.unif)
+    _store(asm, gap, setup, out)
     parts.finish(asm)
+
+
+def _store(asm: Assembler, gap: Reg, setup: Reg, address: Reg) -> None:
+    """Store rows of the VPM, and wait."""
+    asm.mov(asm.vpm_wr_setup, gap)
+    asm.mov(asm.vpm_wr_setup, setup)
+    with asm.fixed():
+        with macros.holding_mutex(asm):
+            asm.mov(asm.vdw_addr, address)
+            asm.read(asm.vdw_wait)
 
 
 SPEC = register(
@@ -147,6 +168,9 @@ class Operand:
     Element (s, i) lies at bus address ``address + s * step + i * along``, in bytes, any sign;
     ``out`` is the bus address of the packed buffer, which does not overlap the operand.  Only with
     ``look`` do its elements count for :meth:`Streams.largest`.
+
+    If ``most`` is a bus address, not 0, the largest magnitudes that the panels hold at each place
+    are written there (:attr:`most_words`, :meth:`most_of_rows`); all panels have one width then.
     """
 
     layout: Packed
@@ -156,6 +180,7 @@ class Operand:
     along: int
     out: int
     look: bool = True
+    most: int = 0
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.layout.length < 1 or self.k > self.layout.steps:
@@ -167,6 +192,24 @@ class Operand:
     def rows(self) -> np.ndarray:
         """The row of k that each step holds, ``k`` for zeros, and ``k`` behind the last step."""
         return np.append(self.layout.rows(self.k), self.k)
+
+    @property
+    def groups(self) -> List[range]:
+        """Panels that are read alike: whole ones, and the last if it is not."""
+        panels, layout = self.layout.panels, self.layout
+        whole = panels - (layout.first(panels - 1) + layout.width > layout.length)
+        return [group for group in (range(whole), range(whole, panels)) if group]
+
+    @property
+    def most_words(self) -> int:
+        """Words that are written to ``most``: a panel for each of the groups."""
+        return len(self.groups) * self.layout.steps * self.layout.width
+
+    def most_of_rows(self, words: np.ndarray) -> np.ndarray:
+        """For each row of k the largest magnitude in it, from what was written to ``most``
+        (float32); NaN where it holds one."""
+        by_step = words.reshape(-1, self.layout.steps, self.layout.width).max(axis=(0, 2))
+        return by_step[self.layout.rows(self.k) < self.k]
 
     @property
     def vertical(self) -> bool:
@@ -188,6 +231,7 @@ class Segment:
     out: int
     out_advance: int
     look: bool
+    most: int
     count: int
 
 
@@ -225,27 +269,41 @@ def _segment(operand: Operand, cells: Cells, first: int, start: int, **how: int)
 
 
 def _run(
-    operand: Operand, cells: Cells, block: int, first: int, out: int, step_bytes: int, width: int
+    operand: Operand,
+    cells: Cells,
+    block: int,
+    first: int,
+    out: int,
+    step_bytes: int,
+    width: int,
+    panels: int = 0,
+    most: int = 0,
 ) -> Iterator[Segment]:
     """All steps of a panel, or of 16 of its columns, ``block`` steps at a time.
 
     ``width`` is the number of words of a row of the VPM if that is a step, 0 if rows follow each
-    other without a gap.
+    other without a gap.  With ``panels`` a segment holds the same steps of as many of them, and
+    what they have at most goes to ``most``.
     """
     total = operand.layout.steps
     regular = min(operand.layout.fold or total, operand.k)  # steps that hold the row of their number
     start = 0
     while start < total:
         left = total - start
-        whole = max(0, min(LONGEST, (regular - start) // block))
-        count, taken = (whole, block) if whole else (1, min(block, left))
+        whole = 0 if panels else max(0, min(LONGEST, (regular - start) // block))
+        count, taken = (whole, block) if whole else (panels or 1, min(block, left))
         how = {
             "vertical": operand.vertical,
             "count": count,
             "advance": block * operand.step,
             "out_advance": block * step_bytes,
             "look": operand.look,
+            "most": 0,
         }
+        if panels:
+            how["advance"] = operand.layout.width * operand.along
+            how["out_advance"] = 4 * operand.layout.width * total
+            how["most"] = most + start * step_bytes
         at = out + start * step_bytes
         if width:
             gap = step_bytes - 4 * width
@@ -260,29 +318,37 @@ def _run(
                 )
             if words:  # of a single block: whole ones are lines
                 rest = tuple(np.roll(cell, -lines, axis=0) for cell in cells)
+                how["most"] += LINE * lines if panels else 0
                 yield _segment(
                     operand, rest, first, start, rows=1, depth=words, gap=0,  # type: ignore[arg-type]
                     out=at + LINE * lines, **how,
                 )  # fmt: skip
-        start += count * taken
+        start += taken if panels else count * taken
 
 
 def _segments(operand: Operand) -> Iterator[Segment]:
     layout = operand.layout
     y, x = np.indices((LANES, LANES))
     end = operand.out
-    for panel in range(layout.panels):
+    groups = operand.groups if operand.most else [range(j, j + 1) for j in range(layout.panels)]
+    for number, group in enumerate(groups):
+        panel = group[0]
         own, first = layout.width_of(panel), layout.first(panel)
         out = operand.out + layout.offset(panel)
-        end = out + 4 * own * layout.steps
+        panels = len(group) if operand.most else 0
+        most = operand.most + 4 * own * layout.steps * number
+        end = out + 4 * own * layout.steps * len(group)
         if not operand.vertical or LANES % own == 0 and own < LANES:
             cells, block = _lines(own)
-            yield from _run(operand, cells, block, first, out, 4 * own, 0)
+            yield from _run(operand, cells, block, first, out, 4 * own, 0, panels, most)
         else:
             for column in range(0, own, LANES):
                 width = min(LANES, own - column)
                 cells = (y, x + column)
-                yield from _run(operand, cells, LANES, first, out + 4 * column, 4 * own, width)
+                yield from _run(
+                    operand, cells, LANES, first, out + 4 * column, 4 * own, width, panels,
+                    most + 4 * column,
+                )  # fmt: skip
     # What is fetched past the end.
     words = (operand.out + 4 * layout.words - end) // 4
     nowhere = (np.full_like(y, operand.k), x)
@@ -293,7 +359,8 @@ def _segments(operand: Operand) -> Iterator[Segment]:
             step = 4 * rows * depth
             yield _segment(
                 operand, nowhere, 0, operand.k, vertical=False, rows=rows, depth=depth, gap=0,
-                out=end, advance=0, out_advance=step, look=False, count=count,
+                out=end, advance=0, out_advance=step, look=False, most=0,
+                count=count,
             )  # fmt: skip
             end, words = end + count * step, words - count * rows * depth
 
@@ -313,7 +380,7 @@ class Streams:
             for segment in _segments(operand):
                 qpu = loads.index(min(loads))
                 dealt[qpu].append(segment)
-                loads[qpu] += segment.count + 2  # a table costs about two blocks
+                loads[qpu] += segment.count + 3  # a table and the largest cost about three blocks
         dealt = [own for own in dealt if own]
         tables: Dict[bytes, int] = {}
         for own in dealt:
@@ -340,6 +407,7 @@ class Streams:
                     segment.out,
                     segment.out_advance,
                     0xFFFFFFFF if segment.look else 0,
+                    segment.most,
                     segment.count,
                 ]
             words += [sw.vpm_write(y), sw.vdw_store(1, LANES, y)]

@@ -10,9 +10,9 @@ P is packed that way (:attr:`.gemm_data.Packed.fold`), and the pointer to Q goes
 run.
 
 The QPU's products with 0, or with a denormal, are 0 even if the other factor is Inf or NaN.  So a
-line of Q that meets nothing but these leaves no trace in the result, and some run must look at it:
-the *checked* one of the tiles on the first panel of P.  What is packed is looked at by the program
-that packs.
+line of Q leaves no trace in the result if all of P that it meets is such.  The program that packs P
+writes the largest magnitude of each step, from which the CPU sees whether there is such a line
+(:meth:`.gemm_pack.Operand.most_of_rows`), and looks at it.
 
 All functions are pure: sizes, strides and addresses in, runs out.
 """
@@ -25,7 +25,13 @@ from typing import Iterator, Tuple
 from .gemm import LINE, GemmOptions
 from .gemm_data import QPUS, Packed, Place, Run, Tile, panels, rounds
 
-__all__ = ["InPlace", "folded", "in_place", "tiles"]
+__all__ = ["MEET", "InPlace", "folded", "in_place", "tiles"]
+
+
+MEET = 1
+"""Tiles of a QPU between meetings.  Rows of Q that are a multiple of 4 KiB apart share their sets
+of the first-level caches, where a line then lives for two steps: QPUs that share it must not be
+further apart."""
 
 
 @dataclasses.dataclass(frozen=True)

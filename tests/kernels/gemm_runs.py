@@ -36,6 +36,7 @@ def run(
     parts=1,
     values=uniform,
     program=None,
+    meet=gemm_data.MEET,
 ):
     """The report of a launch, after comparing D and the guard words around it.
 
@@ -61,7 +62,7 @@ def run(
     if lag is None:
         lag = gemm_data.lag_of(options, p, q) if parts == 1 else 0
     tiles = list(gemm_data.grid(options, p, q, *addresses, ldd, lag, parts=parts))
-    streams = gemm_data.Streams(options, tiles, alpha, beta, ldd, n_qpus, lag)
+    streams = gemm_data.Streams(options, tiles, alpha, beta, ldd, n_qpus, lag, meet)
     u_buf = dev.alloc(streams.nbytes)
     stream_words, starts = streams.at(u_buf.bus_address)
     u_buf.array(np.uint32, stream_words.shape)[:] = stream_words
