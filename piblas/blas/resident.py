@@ -157,7 +157,7 @@ def sgemm(
     program = loaded_program(device, gemm.SPEC, options)
     p, q = gemm_data.packed_words(options, m, n, k)
     lies = not b.overlaps(c) and gemm_sources.in_place(
-        q, k, options.unroll, b.bus_address, b.strides
+        options, q, m, k, b.bus_address, b.strides
     )
     source = gemm_sources.InPlace(q, k, b.bus_address, b.strides[0])
     if lies:

@@ -146,14 +146,6 @@ class _Tile:
         for register_ in (self.watch, *(d for row in self.d for d in row)):
             self.asm.mov(register_, 0)
 
-    def tmu(self, plan: KStep, step: int, v: int) -> int:
-        """The TMU for a line.  It alternates from step to step, so that a line that shares its set
-        with that of the next step stays for two steps.  With an odd number of lines a step it does
-        not alternate every second time, or each TMU would see lines of one parity only and use half
-        of its direct-mapped cache."""
-        step %= plan.unroll
-        return (step + (step // 2 if plan.vectors % 2 else 0) + v) % 2
-
     def advance(self, plan: KStep, step: int, one: Advance, first: bool = False) -> None:
         """Request a line of a step, or move the pointer; ``first`` is before the loop."""
         asm = self.asm
@@ -162,7 +154,7 @@ class _Tile:
             cond = "zc" if plan.in_last_only(step, one) and not first else "always"
             asm.add(self.q_addr, self.q_addr, by, cond=cond)
             return
-        port = (asm.t0s, asm.t1s)[self.tmu(plan, step, one.v)]
+        port = (asm.t0s, asm.t1s)[plan.tmu(step, one.v)]
         if not one.lines:
             asm.mov(port, self.q_addr, unit="add")
         elif one.lines > 0:
@@ -186,7 +178,7 @@ class _Tile:
                 self.advance(plan, step, one, first=True)
         for row in plan.first_loads():
             asm.mov(self.s[0][row], asm.unif)
-        asm.ldtmu(self.tmu(plan, 0, 0))
+        asm.ldtmu(plan.tmu(0, 0))
         asm.fmul(t[0], self.s[0][products[0][2]], asm.r4)
         asm.label(label)
         for index, (_, v, row) in enumerate(products):
@@ -195,7 +187,7 @@ class _Tile:
             if index == count_at:
                 asm.sub(self.left, self.left, asm.r5, sf=True)
             if at % plan.rows == 0:
-                asm.ldtmu(self.tmu(plan, step, next_v))
+                asm.ldtmu(plan.tmu(step, next_v))
             asm.fmul(t[at % len(t)], self.s[step % 2][next_row], asm.r4)
             for request in requests.get(at, ()):
                 self.advance(plan, *request)
@@ -207,7 +199,7 @@ class _Tile:
         asm.branch(label, cond="all_zc")
         # The last iteration requested lines that nobody uses, and took the first.
         for line in range(1, plan.ahead * vectors):
-            asm.ldtmu(self.tmu(plan, *divmod(line, vectors)))
+            asm.ldtmu(plan.tmu(*divmod(line, vectors)))
         asm.mov(asm.unif_addr, self.back)
 
     def store(self, label: str) -> None:
@@ -220,15 +212,16 @@ class _Tile:
         alpha, pitch = asm.reg("alpha", file="acc"), asm.reg("pitch")
         asm.mov(alpha, asm.unif)
         if options.beta:
-            beta, part = asm.reg("beta"), asm.reg("part", file="acc")
+            beta = asm.reg("beta", file="acc")
             asm.mov(beta, asm.unif)
-            asm.mov(part, asm.unif, sf=True)
         asm.mov(pitch, asm.unif)
+        # Fixed before the mutex, as QPUs wait for each other after it.
+        with asm.fixed():
+            for row in self.d:
+                for d in row:
+                    asm.fmaxabs(self.watch, self.watch, d)
         with macros.holding_mutex(asm):
             if options.beta:
-                asm.branch(f"{label}_load", cond="all_zs")
-                self._clear_vpm(f"{label}_clear")
-                asm.label(f"{label}_load")
                 parts.blocks_load(asm, f"{label}_load")
             macros.vpm_write_setup(asm)
             for v in range(options.vectors):
@@ -238,39 +231,30 @@ class _Tile:
                     d = self.d[row][v]
                     if not options.beta:
                         asm.fmul(asm.vpm, d, alpha)
-                        asm.fmaxabs(self.watch, self.watch, d)
                     else:
-                        old, new, total = (asm.reg(name) for name in ("old", "new", "total"))
+                        old, new = asm.reg("old"), asm.reg("new")
                         asm.fmul(old, asm.vpm, beta)
                         asm.fmul(new, d, alpha)
-                        asm.fadd(total, old, new)
-                        asm.mov(asm.vpm, total, unit="mul")
-                        asm.fmaxabs(self.watch, self.watch, total)
+                        asm.fadd(asm.vpm, old, new)
                     asm.sub(d, d, d)  # 0 for the next tile, in a word that reads d anyway
                 more = v + 1 < options.vectors
                 parts.start_store(asm, f"{label}_{v}", pitch, f"{label}_done" if more else None)
             asm.label(f"{label}_done")
             asm.read(asm.vdw_wait)
 
-    def _clear_vpm(self, label: str) -> None:
-        """Zeros in all rows of the VPM that hold a tile of D, where the load does not fill them:
-        what happens to be there is looked at too.  The read waits for the writes."""
-        asm, count = self.asm, self.options.rows * self.options.vectors
-        left = asm.reg(f"{label}_left")
-        asm.ldi(left, count)
-        macros.vpm_write_setup(asm)
-        with macros.counted_loop(asm, label, left):
-            asm.mov(asm.vpm, 0)
-        macros.vpm_read_setup(asm, 1, count - 1)
-        asm.read(asm.vpm)
-
-    def report(self) -> None:
-        """Store the largest magnitude that was seen in each element."""
+    def report(self, done: str) -> None:
+        """Store the largest magnitude of a sum in each element, if one reaches the limit, else go
+        on at ``done``."""
         asm = self.asm
+        limit, address = asm.reg("limit"), asm.reg("report")
+        asm.mov(limit, asm.unif)
+        asm.mov(address, asm.unif)
+        asm.sub(asm.null, self.watch, limit, sf=True)  # patterns of numbers >= 0 order as integers
+        asm.branch(done, cond="all_ns")
         with macros.holding_mutex(asm):
             macros.vpm_write_setup(asm)
             asm.mov(asm.vpm, self.watch)
-            macros.dma_store(asm, asm.unif, 1, LANES)
+            macros.dma_store(asm, address, 1, LANES)
 
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
@@ -290,7 +274,8 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
         if options.edge or "edge" not in name:
             asm.branch(name, cond="all_zs")
         asm.sub(kind, kind, 1, sf=True)
-    tile.report()
+    tile.report("finish")
+    asm.label("finish")
     parts.finish(asm)
     asm.label("run")
     tile.run("k", options.vectors)

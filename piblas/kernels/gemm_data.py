@@ -306,6 +306,10 @@ def tiles(
         )
 
 
+LIMIT = 2.0**126
+"""Sums that QPUs report, together with alpha."""
+
+
 class Streams:
     """The uniform streams of a launch, one a QPU that has work.
 
@@ -333,6 +337,7 @@ class Streams:
         self._starts: List[int] = []
         n_qpus = min(n_qpus, len(tiles))
         reports: List[int] = []
+        limit = parts.float_word(LIMIT / max(1.0, abs(alpha)))
         delay = int(lag * options.step(options.vectors).slots / STAGGER_WORDS)
         for index in range(n_qpus):
             self._starts.append(len(self._words))
@@ -345,8 +350,8 @@ class Streams:
                 words = parts.meet_words(index, n_qpus, meetings) if meets else []
                 meetings += meets
                 self._tile(tile, words)
-            reports.append(len(self._words) + 1)
-            self._words += [KINDS["end"], 0, *parts.finish_words(index, n_qpus)]
+            reports.append(len(self._words) + 2)
+            self._words += [KINDS["end"], limit, 0, *parts.finish_words(index, n_qpus)]
         self._words += [0] * LANES  # the line after the last word is fetched too
         self._words += [0] * (-len(self._words) % LANES)
         self._watch = range(len(self._words), len(self._words) + LANES * n_qpus)
@@ -367,9 +372,9 @@ class Streams:
         return words.astype(np.uint32), [address + 4 * start for start in self._starts]
 
     def largest(self, words: np.ndarray) -> float:
-        """The largest magnitude that QPUs have seen, from the ``words`` (uint32) of all streams as
-        they are after the launch: of what they stored (without beta, before alpha) and, in checked
-        runs, in Q.  NaN counts as larger than Inf, and as NaN."""
+        """The largest magnitude of a sum of products, before alpha and beta, from the ``words``
+        (uint32) of all streams as they are after the launch; 0 stands for less than
+        ``LIMIT / max(1, |alpha|)``.  The sum of what holds Inf or NaN is Inf."""
         seen = words[self._watch.start : self._watch.stop].max(initial=0)
         return float(seen.view(np.float32))
 
@@ -390,7 +395,6 @@ class Streams:
         words += [KINDS["store"], parts.float_word(alpha)]
         if options.beta:
             words.append(parts.float_word(beta))
-            words.append(int(tile.rows < options.rows or tile.columns < options.columns))
         columns = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
         block = (tile.rows, columns, options.rows, tile.d_addr, pitch)
         words.append(pitch)

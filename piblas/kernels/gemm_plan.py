@@ -151,6 +151,14 @@ class KStep:
             for row in (last if v + 1 == self.vectors else rows)
         ]
 
+    def tmu(self, step: int, v: int) -> int:
+        """The TMU for a line.  It alternates from step to step, so that a line that shares its set
+        with that of the next step stays for two steps.  With an odd number of lines a step it does
+        not alternate every second time, or each TMU would see lines of one parity only and use half
+        of its direct-mapped cache."""
+        step %= self.unroll
+        return (step + (step // 2 if self.vectors % 2 else 0) + v) % 2
+
     @property
     def first(self) -> int:
         """The line of a step at which the pointer begins, so that it reaches lines on both sides."""

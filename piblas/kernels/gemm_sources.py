@@ -20,10 +20,12 @@ All functions are pure: sizes, strides and addresses in, runs out.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Iterator, Tuple
 
-from .gemm import LINE, GemmOptions
+from .gemm import LANES, LINE, GemmOptions
 from .gemm_data import QPUS, Packed, Place, Run, Tile, panels, rounds
+from .gemm_plan import KStep
 
 __all__ = ["MEET", "InPlace", "folded", "in_place", "tiles"]
 
@@ -32,6 +34,15 @@ MEET = 1
 """Tiles of a QPU between meetings.  Rows of Q that are a multiple of 4 KiB apart share their sets
 of the first-level caches, where a line then lives for two steps: QPUs that share it must not be
 further apart."""
+
+
+SETS = 64
+"""Sets of a direct-mapped first-level cache."""
+LIFE, LOSS = 85, 0.0053
+"""Instruction words that a line has to stay in its cache, and what share of its time is lost for
+each that is missing (fits simulated products at pitches of 64 to 127 lines)."""
+PACKING = 56
+"""Rows of P whose product takes as long as packing Q (simulated)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +81,48 @@ class InPlace:
         return self.rest_address, 4 * self.layout.width_of(j)
 
 
-def in_place(layout: Packed, k: int, unroll: int, address: int, strides: Tuple[int, int]) -> bool:
-    """Whether Q (k x n) at a bus address, with ``strides`` in bytes, can be read in place.
+def in_place(
+    options: GemmOptions,
+    layout: Packed,
+    m: int,
+    k: int,
+    address: int,
+    strides: Tuple[int, int],
+) -> bool:
+    """Whether to read Q (k x n) at a bus address, with ``strides`` in bytes, where it lies.
 
-    Its rows have to be contiguous and begin on lines; there is at least an iteration of ``unroll``
-    steps, and a panel inside Q.
+    Its rows have to be contiguous and begin on lines; there is at least an iteration, and a panel
+    inside Q; and what is lost in the caches (:func:`lost`) is less than packing costs, which is the
+    less the more rows P has.
     """
     down, along = strides
     aligned = along == 4 and address % LINE == 0 and down % LINE == 0
-    return aligned and k >= unroll and InPlace(layout, k, address, down).count > 0
+    if not aligned or k < options.unroll or not InPlace(layout, k, address, down).count:
+        return False
+    widths = {layout.width_of(j) // LANES for j in (0, layout.panels - 1)}
+    return max(lost(options.step(vectors), down) for vectors in widths) * m < PACKING
+
+
+def lost(plan: KStep, pitch: int) -> float:
+    """The share of the time of a product that is lost if Q's rows are ``pitch`` bytes apart.
+
+    QPUs of a slice share a line as long as it stays in a first-level cache.  It goes when a line of
+    the same set is requested from the same TMU.  The fewer requests there are between, the more
+    often it is gone before all have had it.
+    """
+    away = pitch // LINE % SETS
+    apart = plan.slots / plan.vectors  # words between two requests
+    horizon = range(1, math.ceil(LIFE / apart))
+    total = 0.0
+    for step in range(plan.unroll):
+        for v in range(plan.vectors):
+            own = plan.tmu(step, v), (step * away + v) % SETS
+            for later in horizon:
+                more, other = divmod(v + later, plan.vectors)
+                if (plan.tmu(step + more, other), ((step + more) * away + other) % SETS) == own:
+                    total += LOSS * (LIFE - later * apart)
+                    break
+    return total / (plan.unroll * plan.vectors)
 
 
 def folded(p: Packed, k: int, unroll: int) -> Packed:
@@ -114,8 +158,12 @@ def tiles(
     lag: int,
 ) -> Iterator[Tile]:
     """All tiles of D, as :func:`.gemm_data.grid` has them."""
+    # Narrow tiles begin as much later in time as wide ones do.
+    wide, narrow = (options.step(v).slots for v in (options.vectors, options.edge or options.vectors))
     for index, place in enumerate(rounds(q.layout, panels(p, q.layout, 0, p.steps))):
-        first = lag * (index % QPUS) + options.unroll if lag else 0
+        pace = 1 if place[1] < q.layout.wide else wide / narrow
+        first = options.unroll * (round(lag * (index % QPUS) * pace / options.unroll) + 1)
+        first = first if lag else 0
         runs = tuple(_runs(p, p_addr, q, place, first))
         i, j = place[:2]
         row, column = p.first(i), q.layout.first(j)
