@@ -186,7 +186,7 @@ def _in_device_memory(
                 reports += more
                 if not fine:
                     return NOT_FINITE, reports
-        fine, more = resident.product(device, alpha, a, b, beta, c, given)
+        fine, more = resident.product(device, alpha, a, b, beta if given else 0.0, c, given)
         reports += more
         if fine:
             return None, reports

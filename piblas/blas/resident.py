@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -22,7 +23,7 @@ from .qpu import device_buffers, loaded_program
 __all__ = ["Copy", "Outcome", "View", "below", "ordered", "product", "sgemm", "view"]
 
 WORD = 4
-_LARGEST = np.finfo(np.float32).max
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,17 @@ class Copy:
 
 
 class Outcome(NamedTuple):
-    """What a product has given: reports of packing and of the product, the largest magnitude in the
-    operands and results (NaN if there is one, an upper bound of the results with beta = 0)."""
+    """What a product has given: the reports of packing and of the product, the largest magnitude in
+    the operands, ``copy`` included if beta counts it, and a bound of that of the sums of products,
+    before alpha and beta.
+
+    NaN or Inf in an operand makes ``operands`` NaN or Inf, or ``sums`` Inf.
+    """
 
     packed: RunReport
     product: RunReport
-    largest: float
+    operands: float
+    sums: float
 
 
 COPIED = 64
@@ -133,8 +139,7 @@ def sgemm(
     (:mod:`piblas.kernels.gemm_sources`).  ``copy`` is one of ``c``, which the first launch makes.
     What the CPU wrote to the buffers is cleaned here, and what the
     QPUs wrote to those of ``c`` and ``copy`` invalidated.  If the second launch fails, ``c`` may be
-    written in part.  Inf, NaN and overflow are what the QPUs make of them, and they show in
-    ``largest``, except where alpha or beta is a denormal, which QPUs take for 0.
+    written in part.  Inf, NaN and overflow are what the QPUs make of them.
     """
     for name, view in (("a", a), ("b", b), ("c", c)):
         view.check("sgemm", name)
@@ -182,7 +187,8 @@ def sgemm(
         if copy is not None:
             operands.append(
                 gemm_pack.Operand(
-                    copy.layout, m, c.bus_address, pitch, WORD, copy.place.bus_address, look=False
+                    copy.layout, m, c.bus_address, pitch, WORD, copy.place.bus_address,
+                    look=beta != 0,
                 )
             )
         lag = gemm_data.lag_of(options, p, q)
@@ -215,17 +221,15 @@ def sgemm(
         product = device.execute(program, staged[1][1], timeout=timeout)
         for buffer in written:
             buffer.invalidate()
-        results = multiplies.largest(words[1])
-        if beta == 0:
-            results *= max(abs(alpha), 1.0)
-        largest = np.maximum(packs.largest(words[0]), results)  # NaN stays NaN
+        operand = packs.largest(words[0])
         if lies:
             rows = of_p.most_of_rows(most.array(np.float32, (of_p.most_words,)))
             hidden = np.flatnonzero(rows < gemm_data.SMALLEST_NORMAL)
             if len(hidden):
-                largest = np.maximum(largest, np.abs(b.array[hidden]).max())
+                operand = np.maximum(operand, np.abs(b.array[hidden]).max())  # NaN stays NaN
+        sums = multiplies.largest(words[1])
     packed.kernel, product.kernel = gemm_pack.SPEC.name, gemm.SPEC.name
-    return Outcome(packed, product, float(largest))
+    return Outcome(packed, product, float(operand), sums)
 
 
 def _pitch(c: View) -> Optional[int]:
@@ -354,7 +358,8 @@ def product(
 
     In as many pairs of launches as the device asks for.  False comes with the reports if an operand
     holds Inf or NaN or a result is too large; then, and if a launch fails, ``c`` has its old
-    contents again if they were to be ``kept``.
+    contents again if they were to be ``kept``, which they have to be if beta is not 0.  A beta or
+    alpha that is a denormal, and so 0 to the QPUs, may hide Inf and NaN.
     """
     (m, k), n = a.shape, b.shape[1]
     options = gemm_choice.choose(n, m, k, beta != 0)
@@ -367,11 +372,12 @@ def product(
             part = c[rows, columns]
             views = [view(device, x) for x in (a[rows], b[:, columns], part)]
             of_a, of_b, of_c = (x for x in views if x is not None)
+            fine = False
             copies += [Copy(device, part)] if kept else []
             copy = copies[-1] if kept else None
             done = sgemm(device, alpha, of_a, of_b, beta, of_c, copy=copy)
             reports += done[:2]
-            fine = done.largest < _LARGEST
+            fine = _fits(alpha, beta, done, part)
             if not fine:
                 break
     finally:
@@ -379,3 +385,13 @@ def product(
             for copy in copies:
                 copy.put_back()
     return fine, reports
+
+
+def _fits(alpha: float, beta: float, done: Outcome, result: np.ndarray) -> bool:
+    """Whether operands are finite and results below the largest number; the CPU looks at these only
+    if they may come near it."""
+    if not (done.operands < math.inf and done.sums < _LARGEST):
+        return False
+    if abs(alpha) * done.sums + abs(beta) * done.operands < _LARGEST:
+        return True
+    return bool((np.abs(result) < _LARGEST).all())

@@ -337,7 +337,8 @@ class Streams:
         self._starts: List[int] = []
         n_qpus = min(n_qpus, len(tiles))
         reports: List[int] = []
-        limit = parts.float_word(LIMIT / max(1.0, abs(alpha)))
+        self._limit = float(np.float32(LIMIT / max(1.0, abs(alpha))))
+        limit = parts.float_word(self._limit)
         delay = int(lag * options.step(options.vectors).slots / STAGGER_WORDS)
         for index in range(n_qpus):
             self._starts.append(len(self._words))
@@ -372,11 +373,11 @@ class Streams:
         return words.astype(np.uint32), [address + 4 * start for start in self._starts]
 
     def largest(self, words: np.ndarray) -> float:
-        """The largest magnitude of a sum of products, before alpha and beta, from the ``words``
-        (uint32) of all streams as they are after the launch; 0 stands for less than
-        ``LIMIT / max(1, |alpha|)``.  The sum of what holds Inf or NaN is Inf."""
+        """A bound of the magnitude of sums of products, before alpha and beta, from the ``words``
+        (uint32) of all streams as they are after the launch.  It is exact if it is not below
+        ``LIMIT / max(1, |alpha|)``, and Inf where the sum of what holds Inf or NaN is."""
         seen = words[self._watch.start : self._watch.stop].max(initial=0)
-        return float(seen.view(np.float32))
+        return max(float(seen.view(np.float32)), self._limit)
 
     def _tile(self, tile: Tile, meet: List[int]) -> None:
         """The words of a tile; its second run begins with a meeting if ``meet`` has its words."""
