@@ -1,7 +1,9 @@
 """sgemm and somatcopy of operands that lie in device memory, by the QPUs.
 
-The CPU writes uniform streams and touches no element, nor does it where operands are looked at for
-Inf and NaN, and results for an overflow (:func:`below`): that is a launch of isamax's kernel.
+The CPU writes uniform streams and touches no element.  Inf, NaN and overflow show where the data
+pass (:class:`Outcome`): in what is packed, and in the sums of products.  A row of Q that is read in
+place and meets nothing but zeros leaves no trace there; such rows, of which packing P tells, are
+looked at by the CPU.
 """
 
 from __future__ import annotations
@@ -130,16 +132,19 @@ def sgemm(
     c: View,
     timeout: float = 60.0,
     copy: Optional[Copy] = None,
+    in_place: bool = True,
 ) -> Outcome:
     """c = alpha * a @ b + beta * c on the QPUs, in two launches: packing and the product.
 
     ``a`` is (m, k) and ``b`` (k, n), of any strides, ``c`` is (m, n) with its rows or its columns
     contiguous and apart from each other; otherwise BlasError.  ``a`` and ``b`` may overlap ``c``:
-    they are packed before it is written, and only what does not overlap is read where it lies
-    (:mod:`piblas.kernels.gemm_sources`).  ``copy`` is one of ``c``, which the first launch makes.
-    What the CPU wrote to the buffers is cleaned here, and what the
-    QPUs wrote to those of ``c`` and ``copy`` invalidated.  If the second launch fails, ``c`` may be
-    written in part.  Inf, NaN and overflow are what the QPUs make of them.
+    they are packed before it is written.  Only what does not overlap is read where it lies
+    (:mod:`piblas.kernels.gemm_sources`), and nothing if ``in_place`` is False.
+
+    ``copy`` is one of ``c``, which the first launch makes.  What the CPU wrote to the buffers is
+    cleaned here, and what the QPUs wrote to those of ``c`` and ``copy`` invalidated.  If the second
+    launch fails, ``c`` may be written in part.  Inf, NaN and overflow are what the QPUs make of
+    them.
     """
     for name, view in (("a", a), ("b", b), ("c", c)):
         view.check("sgemm", name)
@@ -161,7 +166,7 @@ def sgemm(
     packing = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
     program = loaded_program(device, gemm.SPEC, options)
     p, q = gemm_data.packed_words(options, m, n, k)
-    lies = not b.overlaps(c) and gemm_sources.in_place(
+    lies = in_place and not b.overlaps(c) and gemm_sources.in_place(
         options, q, m, k, b.bus_address, b.strides
     )
     source = gemm_sources.InPlace(q, k, b.bus_address, b.strides[0])

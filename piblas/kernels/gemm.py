@@ -12,16 +12,34 @@ columns.  A step in k adds the outer product of ``rows`` scalars of P and ``vect
 How a step is laid out is the matter of :mod:`.gemm_plan`; the operands' layout and the streams that
 drive the program, of :mod:`.gemm_data`.
 
+Q may as well lie in place, row by row, if each line of a panel is a line of memory: a run of steps
+has its own distance from one step's lines to the next's (:mod:`.gemm_sources`).
+
 Every TMU request is one aligned line of 64 bytes, asked for one step ahead (three, if steps are
 short), alternately of TMU0 and TMU1.  P needs no requests: the address of the uniform stream is
-set to its panel for the length of a tile and then set back.  The last steps of a tile ask for lines
-beyond the panel: those of the next one, or the spare ones at the end of the packed buffer.
+set to its panel for the length of a run and then set back.  The last iteration of a run, which asks
+for what would be the next steps, asks for the lines of the last step again.
 
 The VPM and its DMA belong to the holder of the mutex while a tile is stored.  QPUs finish their
 tiles one after the other, so that each finds the mutex free; yet all of them are at the same step
 of k, so that a line of Q comes from memory once for all and from L2 once a slice.  Every few tiles
 they wait for each other, or what the stores and the memory delay them would add up
 (:mod:`.gemm_data`).
+
+The stream of a QPU is a word that delays its start (turns of a loop, at least 1), then records, one
+after the other.  The first word of each is its kind (``KINDS``)::
+
+    run, edge  64 * iterations; address of the record after this one; address of the first line in
+               Q; bytes from one step's lines to the next's; address of the first scalar in P
+    store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
+               the words of parts.block_words for the load; those of parts.store_words
+    meet       the words of parts.meet_words
+    end        limit, the float32 from which on a sum is reported; address of 16 words for the
+               report, left alone if no sum reaches the limit; the words of parts.finish_words
+
+``edge`` is a run of a narrow tile; there is none without ``options.edge``.  A tile is its runs, then
+its store.  The report holds the largest magnitude of the sums of products, before alpha, that the
+QPU has had in each element, Inf if a product or sum was Inf.
 
 Rounding: the QPU truncates.  :func:`.gemm_data.error_bound` gives the bound that follows.
 """

@@ -307,7 +307,7 @@ def tiles(
 
 
 LIMIT = 2.0**126
-"""Sums that QPUs report, together with alpha."""
+"""QPUs report sums of products from this on, or less if alpha is large."""
 
 
 class Streams:

@@ -12,6 +12,10 @@ written vertically, so that the VPM transposes.  Widths that divide 16 put sever
 of the VPM, so that the store engine, the narrow place, moves whole lines; it needs 14 clocks for 16
 words.
 
+The largest magnitude at each place of the blocks of a segment is kept.  At its end these go into
+the largest of the QPU, which it stores at the end of the launch (:meth:`Streams.largest`), and, if
+asked for, to memory (:attr:`Operand.most`).
+
 Offsets, masks, setup words and strides come from the uniforms and from tables beside them
 (:class:`Streams`), so that one program packs every operand.  Blocks that are alike and follow each
 other are one *segment*.  The rows of the VPM are private; the mutex is held for a transfer.
@@ -286,7 +290,8 @@ def _run(
     what they have at most goes to ``most``.
     """
     total = operand.layout.steps
-    regular = min(operand.layout.fold or total, operand.k)  # steps that hold the row of their number
+    # Steps that hold the row of their number.
+    regular = min(operand.layout.fold or total, operand.k)
     start = 0
     while start < total:
         left = total - start

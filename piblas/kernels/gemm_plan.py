@@ -161,7 +161,7 @@ class KStep:
 
     @property
     def first(self) -> int:
-        """The line of a step at which the pointer begins, so that it reaches lines on both sides."""
+        """The line of a step at which the pointer begins: it reaches lines on both sides."""
         return min(self.reach, self.vectors - 1)
 
     @property
@@ -241,10 +241,11 @@ class KStep:
         windows, wanted = self._windows(), self._wanted()
         # A register file delivers what is written two words later, so where there is room, a
         # single row's register is left alone for a word more after its last use, before its first.
-        apart = [
-            (low + 1, high - 1) if word % self.rows >= self.double and high - low > 2 else (low, high)
+        spare = [
+            word % self.rows >= self.double and high - low > 2
             for word, (low, high) in enumerate(windows)
         ]
+        apart = [(low + by, high - by) for (low, high), by in zip(windows, spare)]
         for bounds in (apart, windows):
             least = max(low - want for (low, _), want in zip(bounds, wanted))
             most = min(high - want for (_, high), want in zip(bounds, wanted))

@@ -159,7 +159,8 @@ def tiles(
 ) -> Iterator[Tile]:
     """All tiles of D, as :func:`.gemm_data.grid` has them."""
     # Narrow tiles begin as much later in time as wide ones do.
-    wide, narrow = (options.step(v).slots for v in (options.vectors, options.edge or options.vectors))
+    widths = options.vectors, options.edge or options.vectors
+    wide, narrow = (options.step(vectors).slots for vectors in widths)
     for index, place in enumerate(rounds(q.layout, panels(p, q.layout, 0, p.steps))):
         pace = 1 if place[1] < q.layout.wide else wide / narrow
         first = options.unroll * (round(lag * (index % QPUS) * pace / options.unroll) + 1)
