@@ -1,6 +1,6 @@
 """The sgemm bars: rates, transposes, the rivals beside, any shape; what is lost; a picture.
 
-``python -m bench sgemm [--part rates trans rivals shapes] [--png FILE] [--json FILE] [--quick]``
+``python -m bench sgemm [--part rates trans rivals resident shapes] [--png FILE] [--json FILE] [--quick]``
 runs products on 12 emulated QPUs at 250 MHz and judges them by the bars.  All figures are
 simulated; beta is 0 and results are checked against float64.
 
@@ -12,6 +12,8 @@ trans    the four pairs of transposes against the aligned NN cube of about the s
 rivals   py-videocore's and QMKL's strategies from :mod:`piblas.kernels.gemm_rivals`, as published
          (rows without gaps, D shared out 2 x 6) and at their best (rows so far apart that they do
          not meet in the direct-mapped caches, 3 x 4); the bars are against the better of both.
+resident row-major operands in device memory, all launches counted, as a call has it; beside the
+         QMKL strategy, which takes them as they lie.
 shapes   clocks of a call's launches for sampled shapes against the next larger aligned one.
 
 Exit code 1 if a bar is missed.  ``--quick`` runs small sizes, whose bars are not judged.

@@ -273,6 +273,55 @@ def rivals(scale: Scale) -> Found:
     return Found(rows, verdicts)
 
 
+# --- resident operands ---------------------------------------------------------------------------
+
+RESIDENT: Dict[Shape, Tuple[float, float]] = {
+    (96, 3072, 363): (15.5, 17.0),
+    (1024, 1024, 1024): (18.5, 19.0),
+    (256, 256, 256): (14.0, 15.0),
+}
+"""GFLOPS of row-major resident operands, all launches counted: bar and goal."""
+AGAINST_QMKL = 1.3
+"""Times the rate of the QMKL strategy, on the wide product."""
+
+
+def resident(scale: Scale) -> Found:
+    """Row-major operands in device memory, all launches counted, beside the QMKL strategy."""
+    rows: List[Dict[str, Any]] = []
+    verdicts = []
+    timing = timing_set("calibrated")
+    shapes_ = list(RESIDENT) if scale is WHOLE else [scale.square, scale.wide]
+    for shape in shapes_:
+        bar, goal = RESIDENT.get(shape, (0.0, 0.0))
+        run = runs.product(shape, timing, in_place=True)
+        rows.append(_row(run, variant="resident"))
+        print(
+            f"  {_text(shape)}: {run.packed_rate:.2f} GFLOPS, of which packing takes "
+            f"{run.packing / (run.packing + run.clocks):.1%}; the second launch {run.rate:.2f}; "
+            f"lost: {_lost(run)}",
+            flush=True,
+        )
+        verdicts.append(
+            Verdict(
+                f"{_text(shape)}, resident, all launches >= {bar} GFLOPS (goal {goal})",
+                f"{run.packed_rate:.2f}", run.packed_rate >= bar,
+            )
+        )  # fmt: skip
+        for variant, problem in _problems(shape).items():
+            other = runs.rival("qmkl", QMKL, problem, timing)
+            rows.append(_row(other, variant=variant))
+            ratio = run.packed_rate / other.rate
+            print(f"    qmkl {variant:13} {other.rate:6.2f} GFLOPS, ours is {ratio:.2f} times that")
+            if shape == WHOLE.wide:
+                verdicts.append(
+                    Verdict(
+                        f"{_text(shape)}, resident, >= {AGAINST_QMKL} times qmkl {variant}",
+                        f"{ratio:.2f}", ratio >= AGAINST_QMKL,
+                    )
+                )  # fmt: skip
+    return Found(rows, verdicts)
+
+
 # --- shapes --------------------------------------------------------------------------------------
 
 
@@ -326,5 +375,6 @@ PARTS: Dict[str, Callable[[Scale], Found]] = {
     "rates": rates,
     "trans": trans,
     "rivals": rivals,
+    "resident": resident,
     "shapes": shapes,
 }

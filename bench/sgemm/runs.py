@@ -98,24 +98,30 @@ def _memory(shape: Shape) -> int:
 
 
 @functools.lru_cache(maxsize=None)
-def product(shape: Shape, timing: Any, trans: str = "nn") -> Run:
+def product(shape: Shape, timing: Any, trans: str = "nn", in_place: bool = False) -> Run:
     """Ours, on operands in device memory: the QPUs pack them, then multiply.  Once a process.
 
-    The matrices lie as BLAS has them, in Fortran order, transposed where ``trans`` has a "t".
+    The matrices lie as BLAS has them, in Fortran order, transposed where ``trans`` has a "t".  With
+    ``in_place`` they are row-major, the result too, and the second operand is read where it lies if
+    that pays, as a call does; otherwise both are packed.
     """
     m, n, k = shape
     a, b = _operands(shape)
+    last = "C" if in_place else "F"
     with Emulator(memory=_memory(shape), timing=timing, clock_hz=CLOCK_HZ) as device:
         views = []
         for x, letter in zip((a, b), trans):
             buffer = device.alloc(x.nbytes)
-            held = buffer.array(np.float32, x.shape, order="F" if letter == "n" else "C")
+            order = last if letter == "n" else {"C": "F", "F": "C"}[last]
+            held = buffer.array(np.float32, x.shape, order=order)
             held[...] = x
             views.append(resident.View(buffer, x.shape, held.strides))
         out = device.alloc(WORD * m * n)
-        c = out.array(np.float32, (m, n), order="F")
+        c = out.array(np.float32, (m, n), order=last)
         of_c = resident.View(out, c.shape, c.strides)
-        packed, report = resident.sgemm(device, 1.0, *views, 0.0, of_c, timeout=1e6)
+        packed, report = resident.sgemm(
+            device, 1.0, *views, 0.0, of_c, timeout=1e6, in_place=in_place
+        )[:2]
         _check(c, a, b)
         return _run("piblas", shape, device, report, packed.cycles or 0)
 

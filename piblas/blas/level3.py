@@ -172,7 +172,10 @@ def _in_device_memory(
     c: np.ndarray,
     given: bool,
 ) -> Optional[str]:
-    """As :func:`_on_device` without copies, but for one to go back to of a ``c`` that was given."""
+    """As :func:`_on_device` without copies, but for one to go back to of a ``c`` that was given.
+
+    The launches find Inf, NaN and overflow as they go; the CPU looks only to say which it was."""
+    from ..kernels import gemm_error
     from . import resident
 
     if not (math.isfinite(alpha) and math.isfinite(beta)):
@@ -180,25 +183,18 @@ def _in_device_memory(
 
     def run() -> Tuple[Optional[str], List[RunReport]]:
         reports: List[RunReport] = []
-        for operand in (a, b, c) if beta != 0 else (a, b):
-            fine, more = resident.below(device, operand, math.inf)
-            reports += more
-            if not fine:
-                return NOT_FINITE, reports
-        kept: Optional[np.ndarray] = None
-        if given:
-            kept, more = resident.copied(device, c)
-            reports += more
-        try:
-            reports += resident.product(device, alpha, a, b, beta, c)
-            fine, more = resident.below(device, c, _LARGEST)
-        except BaseException:
-            if kept is not None:
-                c[...] = kept
-            raise
-        if not fine and kept is not None:
-            c[...] = kept
-        return None if fine else OVERFLOW, reports + more
+        if beta != 0 and min(abs(alpha), abs(beta)) < gemm_error.SMALLEST_NORMAL:
+            # The kernel sees Inf and NaN in its results, but such a factor makes 0 of them.
+            for operand in (a, b, c):
+                fine, more = resident.below(device, operand, math.inf)
+                reports += more
+                if not fine:
+                    return NOT_FINITE, reports
+        fine, more = resident.product(device, alpha, a, b, beta if given else 0.0, c, given)
+        reports += more
+        if fine:
+            return None, reports
+        return (OVERFLOW if _finite(alpha, a, b, beta, c) else NOT_FINITE), reports
 
     failed, done = launch.attempt("sgemm", target, device, run)
     if failed is not None:
@@ -208,4 +204,6 @@ def _in_device_memory(
         record.report(report)
     if reason is None:
         record.count(choice.backend, choice.reason)
+    else:
+        record.log.info("sgemm on the CPU after all: %s", reason)
     return reason

@@ -16,7 +16,7 @@ from ..driver.device import Buffer, Device, RunReport
 from ..host import arrays, limits
 from ..kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, uniforms
 
-__all__ = ["device_buffers", "loaded_program", "sgemm", "write_streams"]
+__all__ = ["device_buffers", "loaded_program", "room_of", "sgemm", "watched", "write_streams"]
 
 _lock = threading.Lock()
 
@@ -51,11 +51,29 @@ def write_streams(
     addresses: Mapping[str, int],
     **values: np.ndarray,
 ) -> List[int]:
-    """Fill a buffer with uniform streams; the bus address of each QPU's."""
+    """Fill a buffer of :func:`room_of` bytes with uniform streams; the bus address of each QPU's."""
     own = buffer.bus_address
     out = buffer.array(np.uint32, streams.words.shape)
-    streams.fill(out, {**addresses, uniforms.OWN: own}, values)
+    watch = watched(streams, buffer)
+    watch[:] = 0
+    where = {"watch": own + buffer.nbytes - watch.nbytes, uniforms.OWN: own, **addresses}
+    if "alpha" in values:
+        values["limit"] = np.float32(gemm_schedule.LIMIT / np.abs(values["alpha"]).max(initial=1))
+        values["limit"] = values["limit"].reshape(1)
+    streams.fill(out, where, values)
     return streams.entries(own)
+
+
+def room_of(streams: uniforms.Streams) -> int:
+    """Bytes of a buffer for uniform streams and the words that the QPUs watch."""
+    words = -(-streams.words.size // gemm.LANES) * gemm.LANES
+    return 4 * (words + gemm_schedule.watched_words(streams.n_qpus))
+
+
+def watched(streams: uniforms.Streams, buffer: Buffer) -> np.ndarray:
+    """The words (uint32) that the QPUs watch, at the end of such a buffer."""
+    words = buffer.array(np.uint32, (room_of(streams) // 4,))
+    return words[words.size - gemm_schedule.watched_words(streams.n_qpus) :]
 
 
 def sgemm(
@@ -116,7 +134,7 @@ def _product(
         skew = gemm_schedule.skew_of(options, p, q) if split_k == 1 else 0
         tiles = gemm_schedule.dense_tiles(options, p, q, m, skew, split_k=split_k)
         streams = gemm_schedule.streams(options, tiles, device.n_qpus, skew)
-        (u_buf,) = stack.enter_context(device_buffers(device, streams.nbytes))
+        (u_buf,) = stack.enter_context(device_buffers(device, room_of(streams)))
         gemm_layout.pack(p, b, p_buf.array(np.float32, (p.words,)))
         gemm_layout.pack(q, a.T, q_buf.array(np.float32, (q.words,)))
         starts = write_streams(

@@ -49,18 +49,18 @@ def _launch(
     alphas: Sequence[float],
     betas: Sequence[float],
     skew: int,
-    barriers: bool = True,
-    names: Tuple[str, str, str] = ("p", "q", "d"),
+    barriers: int = gemm_schedule.BARRIER_WAVES,
+    names: Tuple[str, ...] = ("p", "q", "d", "watch"),
 ) -> List[RunReport]:
-    """Compute tiles in as many launches as it takes; ``names`` of ``addresses`` are those of P, Q
-    and D."""
+    """Compute tiles in as many launches as it takes; ``names`` of ``addresses`` are those of P, Q,
+    D and what is watched."""
     program = qpu.loaded_program(device, gemm.SPEC, options)
     alpha, beta = (np.array(factors, np.float32) for factors in (alphas, betas))
     reports = []
     for part in _launches(device, options, tiles):
         own = tiles.part(part)
         streams = gemm_schedule.streams(options, own, device.n_qpus, skew, barriers, names)
-        with qpu.device_buffers(device, streams.nbytes) as (buffer,):
+        with qpu.device_buffers(device, qpu.room_of(streams)) as (buffer,):
             starts = qpu.write_streams(streams, buffer, addresses, alpha=alpha, beta=beta)
             buffer.clean()
             report = device.execute(program, starts, timeout=TIMEOUT)
@@ -183,7 +183,7 @@ def solve(
             else:
                 own = dataclasses.replace(options, beta=step.added)
                 reports += _launch(
-                    device, own, step.tiles, addresses, [1.0], [1.0], step.skew, False, step.names
+                    device, own, step.tiles, addresses, [1.0], [1.0], step.skew, 0, step.names
                 )
         x_buf.invalidate()
         r_buf.invalidate()

@@ -1,28 +1,34 @@
 """sgemm and somatcopy of operands that lie in device memory, by the QPUs.
 
-The CPU writes uniform streams and touches no element, nor does it where operands are looked at for
-Inf and NaN, and results for an overflow (:func:`below`): that is a launch of isamax's kernel.
+The CPU writes uniform streams and touches no element.  Inf, NaN and overflow show where the data
+pass (:class:`Outcome`): in what is packed, and in the sums of products.  A row of Q that is read in
+place and meets nothing but zeros leaves no trace there; such rows, of which packing P tells, are
+looked at by the CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
 from ..host import arrays, limits
-from ..kernels import gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule
+from ..kernels import (
+    gemm, gemm_choice, gemm_error, gemm_layout, gemm_pack, gemm_schedule, gemm_sources,
+)  # fmt: skip
 from . import qpu1
-from .qpu import device_buffers, loaded_program, write_streams
+from .qpu import device_buffers, loaded_program, room_of, watched, write_streams
 
-__all__ = ["View", "below", "copied", "ordered", "product", "sgemm", "view"]
+__all__ = ["Copy", "Outcome", "View", "below", "ordered", "product", "sgemm", "view"]
 
 WORD = 4
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,26 @@ class View:
         """Where a QPU sees the first element."""
         return self.buffer.bus_address + self.offset
 
+    def overlaps(self, other: "View") -> bool:
+        """Whether both may have a word in common: their ranges of addresses do."""
+        (low, high), (first, last) = self._range, other._range
+        return self.buffer.bus_address + low < other.buffer.bus_address + last and (
+            other.buffer.bus_address + first < self.buffer.bus_address + high
+        )
+
+    @property
+    def _range(self) -> Tuple[int, int]:
+        """Offsets in the buffer of the first byte and behind the last one."""
+        steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides)]
+        low = self.offset + sum(min(step, 0) for step in steps)
+        return low, self.offset + sum(max(step, 0) for step in steps) + WORD
+
+    @property
+    def array(self) -> np.ndarray:
+        """The elements, as the CPU sees them."""
+        words = self.buffer.array(np.uint8, (self.buffer.nbytes,))
+        return np.ndarray(self.shape, np.float32, words.data, self.offset, self.strides)
+
     @property
     def T(self) -> "View":
         """The transpose of the same elements."""
@@ -52,13 +78,52 @@ class View:
             raise BlasError(
                 routine, name, (self.offset, self.strides), "offset and strides are whole words"
             )
-        steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides)]
-        low = self.offset + sum(min(step, 0) for step in steps)
-        high = self.offset + sum(max(step, 0) for step in steps) + WORD
+        low, high = self._range
         if low < 0 or high > self.buffer.nbytes:
             raise BlasError(
                 routine, name, (low, high), f"the buffer holds {self.buffer.nbytes} bytes"
             )
+
+
+class Copy:
+    """What a matrix holds before a product overwrites it, in device memory.
+
+    The packing launch makes it; before that (``made``), there is nothing to put back.
+    """
+
+    def __init__(self, device: Device, matrix: np.ndarray) -> None:
+        found = view(device, matrix)
+        assert found is not None
+        self._rows = matrix.T if _pitch(found) is None else matrix
+        self.layout = gemm_layout.Packed(self._rows.shape[1], self._rows.shape[0], COPIED)
+        self._words = arrays.empty(self.layout.words, device=device)
+        place = arrays.place(self._words, device)
+        assert place is not None
+        self.place = place
+        self.made = False
+
+    def put_back(self) -> None:
+        """Write the elements back, by the CPU."""
+        if self.made:
+            self._rows[...] = gemm_layout.unpack(self.layout, self._words)
+
+
+class Outcome(NamedTuple):
+    """What a product has given: the reports of packing and of the product, the largest magnitude in
+    the operands, ``copy`` included if beta counts it, and a bound of that of the sums of products,
+    before alpha and beta.
+
+    NaN or Inf in an operand makes ``operands`` NaN or Inf, or ``sums`` Inf.
+    """
+
+    packed: RunReport
+    product: RunReport
+    operands: float
+    sums: float
+
+
+COPIED = 64
+"""Columns of a panel of a copy: blocks of whole lines."""
 
 
 def sgemm(
@@ -69,14 +134,20 @@ def sgemm(
     beta: float,
     c: View,
     timeout: float = 60.0,
-) -> Tuple[RunReport, RunReport]:
-    """c = alpha * a @ b + beta * c on the QPUs; the reports of packing and of the product.
+    copy: Optional[Copy] = None,
+    in_place: bool = True,
+) -> Outcome:
+    """c = alpha * a @ b + beta * c on the QPUs, in two launches: packing and the product.
 
     ``a`` is (m, k) and ``b`` (k, n), of any strides, ``c`` is (m, n) with its rows or its columns
     contiguous and apart from each other; otherwise BlasError.  ``a`` and ``b`` may overlap ``c``:
-    they are packed before it is written.  What the CPU wrote to the buffers is cleaned here, and
-    what the QPUs wrote to that of ``c`` invalidated.  If the second launch fails, ``c`` may be
-    written in part.  Inf, NaN and overflow are what the QPUs make of them.
+    they are packed before it is written.  Only what does not overlap is read where it lies
+    (:mod:`piblas.kernels.gemm_sources`), and nothing if ``in_place`` is False.
+
+    ``copy`` is one of ``c``, which the first launch makes.  What the CPU wrote to the buffers is
+    cleaned here, and what the QPUs wrote to those of ``c`` and ``copy`` invalidated.  If the second
+    launch fails, ``c`` may be written in part.  Inf, NaN and overflow are what the QPUs make of
+    them.
     """
     for name, view in (("a", a), ("b", b), ("c", c)):
         view.check("sgemm", name)
@@ -94,24 +165,48 @@ def sgemm(
         raise BlasError(
             "sgemm", "c", c.T.strides, "its rows or its columns are contiguous, none overlaps"
         )
-    options = gemm_choice.choose(m, n, k, beta != 0)
+    may = in_place and gemm_sources.aligned(b.bus_address, b.strides) and not b.overlaps(c)
+    for lies in (True, False) if may else (False,):
+        options = gemm_choice.choose(m, n, k, beta != 0, lies)
+        p, q = gemm_layout.packed_words(options, m, n, k)
+        if lies and gemm_sources.in_place(options, q, m, k, b.strides[0]):
+            break
     packing = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
     program = loaded_program(device, gemm.SPEC, options)
-    p, q = gemm_layout.packed_words(options, m, n, k)
-    with contextlib.ExitStack() as stack:
-        p_buf, q_buf = stack.enter_context(device_buffers(device, WORD * p.words, WORD * q.words))
-        operands = (
-            gemm_pack.Operand(p, k, 0, a.strides[1], a.strides[0], 0, "a", "p"),
-            gemm_pack.Operand(q, k, 0, *b.strides, 0, "b", "q"),
+    source = gemm_sources.InPlace(q, k, b.strides[0])
+    if lies:
+        p = gemm_sources.folded(p, k, options.unroll)
+    first, packed_q = source.rest if lies else (0, q)
+    most_name = "most" if lies else ""
+    of_p = gemm_pack.Operand(p, k, 0, a.strides[1], a.strides[0], 0, "a", "p", True, most_name)
+    operands = [of_p]
+    if packed_q.length:
+        at = first * b.strides[1]
+        operands.append(gemm_pack.Operand(packed_q, k, at, *b.strides, 0, "b", "packed q"))
+    if copy is not None:
+        operands.append(
+            gemm_pack.Operand(copy.layout, m, 0, pitch, WORD, 0, "d", "copy", look=beta != 0)
         )
-        skew = gemm_schedule.skew_of(options, p, q)
+    skew = gemm_schedule.skew_of(options, p, q)
+    packs = gemm_pack.streams(operands, device.n_qpus)
+    if lies:
+        tiles = gemm_sources.tiles(options, p, source, pitch // WORD, skew)
+    else:
         tiles = gemm_schedule.dense_tiles(options, p, q, pitch // WORD, skew)
-        packs = gemm_pack.streams(operands, device.n_qpus)
-        multiplies = gemm_schedule.streams(options, tiles, device.n_qpus, skew)
-        buffers = stack.enter_context(device_buffers(device, packs.nbytes, multiplies.nbytes))
+    waves = gemm_sources.BARRIER_WAVES if lies else gemm_schedule.BARRIER_WAVES
+    multiplies = gemm_schedule.streams(options, tiles, device.n_qpus, skew, waves)
+    with contextlib.ExitStack() as stack:
+        p_buf, q_buf, most = stack.enter_context(
+            device_buffers(
+                device, WORD * p.words, WORD * packed_q.words, WORD * of_p.most_words
+            )
+        )
+        buffers = stack.enter_context(device_buffers(device, room_of(packs), room_of(multiplies)))
         addresses = {
-            "a": a.bus_address, "b": b.bus_address, "p": p_buf.bus_address,
-            "q": q_buf.bus_address, "d": c.bus_address,
+            "a": a.bus_address, "b": b.bus_address, "d": c.bus_address, "p": p_buf.bus_address,
+            "packed q": q_buf.bus_address, "rest": q_buf.bus_address, "most": most.bus_address,
+            "q": b.bus_address if lies else q_buf.bus_address,
+            "copy": 0 if copy is None else copy.place.bus_address,
         }  # fmt: skip
         factors = {"alpha": np.array([alpha], np.float32), "beta": np.array([beta], np.float32)}
         starts = [
@@ -119,13 +214,29 @@ def sgemm(
             for each, buffer in zip((packs, multiplies), buffers)
         ]
         # The packed ones too: a dirty line, written back later, would overwrite the QPUs' stores.
-        for buffer in (p_buf, q_buf, a.buffer, b.buffer, c.buffer, *buffers):
+        written = [c.buffer, most, *buffers]
+        written += [] if copy is None else [copy.place.buffer]
+        for buffer in (p_buf, q_buf, a.buffer, b.buffer, *written):
             buffer.clean()
         packed = device.execute(packing, starts[0], timeout=timeout)
+        if copy is not None:
+            copy.place.buffer.invalidate()
+            copy.made = True
         product = device.execute(program, starts[1], timeout=timeout)
-        c.buffer.invalidate()
+        for buffer in written:
+            buffer.invalidate()
+        operand, sums = (
+            float(watched(each, buffer).max().view(np.float32))
+            for each, buffer in zip((packs, multiplies), buffers)
+        )
+        sums = max(sums, gemm_schedule.LIMIT / max(1.0, abs(alpha)))
+        if lies:
+            rows = of_p.most_of_rows(most.array(np.float32, (of_p.most_words,)))
+            hidden = np.flatnonzero(rows < gemm_error.SMALLEST_NORMAL)
+            if len(hidden):
+                operand = np.maximum(operand, np.abs(b.array[hidden]).max())  # NaN stays NaN
     packed.kernel, product.kernel = gemm_pack.SPEC.name, gemm.SPEC.name
-    return packed, product
+    return Outcome(packed, product, float(operand), sums)
 
 
 def _pitch(c: View) -> Optional[int]:
@@ -168,16 +279,6 @@ def below(device: Device, matrix: np.ndarray, limit: float) -> Tuple[bool, List[
     return bool(largest < limit), [report]
 
 
-def copied(device: Device, matrix: np.ndarray) -> Tuple[np.ndarray, List[RunReport]]:
-    """A copy of a matrix to go back to: by the QPUs, in device memory, where it has no gaps."""
-    line = _line(matrix)
-    if line is None:
-        return matrix.copy(order="F"), []
-    kept = arrays.empty(line.size, device=device)
-    report = qpu1.scopy(device, line.size, line, 1, kept, 1)
-    return _like(matrix, kept), [report] if report is not None else []
-
-
 def _like(matrix: np.ndarray, line: np.ndarray) -> np.ndarray:
     """A vector as a matrix of the same order as one without gaps."""
     if matrix.flags.f_contiguous:
@@ -197,7 +298,7 @@ def ordered(
     device: Device, alpha: float, source: np.ndarray
 ) -> Tuple[Optional[np.ndarray], List[RunReport]]:
     """alpha * source, which lies in device memory, in Fortran order in device memory; None where
-    the CPU has to do it, :class:`.qpu1.Watched` where it has to because of a value.
+    the CPU has to do it.
 
     A matrix without gaps is a vector to copy's and scal's kernels, the latter with its error and
     its eye on Inf and NaN.  Rows that are contiguous become columns by the kernel that packs for
@@ -206,12 +307,14 @@ def ordered(
     reports: List[RunReport] = []
     (m, n), line = source.shape, _line(source)
     if line is not None and (alpha != 1 or source.flags.f_contiguous):
-        made = arrays.empty(source.size, device=device)
+        made, done, report = arrays.empty(source.size, device=device), True, None
         if alpha == 1:
             report = qpu1.scopy(device, line.size, line, 1, made, 1)
         else:
-            report = qpu1.scaled(device, alpha, line, made)
+            done, report = qpu1.scaled(device, alpha, line, made)
         reports += [report] if report is not None else []
+        if not done:
+            return None, reports
         source = _like(source, made)
         if source.flags.f_contiguous:
             return source, reports
@@ -238,7 +341,7 @@ def ordered(
             WORD * m * part.start,
         )
         streams = gemm_pack.streams((operand,), device.n_qpus)
-        with device_buffers(device, streams.nbytes) as (buffer,):
+        with device_buffers(device, room_of(streams)) as (buffer,):
             addresses = {"source": of.bus_address, "packed": to.bus_address}
             starts = write_streams(streams, buffer, addresses)
             buffer.clean()
@@ -250,18 +353,52 @@ def ordered(
 
 
 def product(
-    device: Device, alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray
-) -> List[RunReport]:
+    device: Device,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    kept: bool = False,
+) -> Tuple[bool, List[RunReport]]:
     """c = alpha * a @ b + beta * c for arrays in device memory, of which ``c`` overlaps none.
 
-    In as many launches as the device asks for.
+    In as many pairs of launches as the device asks for.  False comes with the reports if an operand
+    holds Inf or NaN or a result is too large; then, and if a launch fails, ``c`` has its old
+    contents again if they were to be ``kept``, which they have to be if beta is not 0.  A beta or
+    alpha that is a denormal, and so 0 to the QPUs, may hide Inf and NaN.
     """
     (m, k), n = a.shape, b.shape[1]
     options = gemm_choice.choose(n, m, k, beta != 0)
     seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
     reports: List[RunReport] = []
-    for rows, columns in limits.blocks(m, n, seconds, device.longest_launch):
-        views = [view(device, x) for x in (a[rows], b[:, columns], c[rows, columns])]
-        of_a, of_b, of_c = (x for x in views if x is not None)
-        reports += sgemm(device, alpha, of_a, of_b, beta, of_c)
-    return reports
+    copies: List[Copy] = []
+    fine = False
+    try:
+        for rows, columns in limits.blocks(m, n, seconds, device.longest_launch):
+            part = c[rows, columns]
+            views = [view(device, x) for x in (a[rows], b[:, columns], part)]
+            of_a, of_b, of_c = (x for x in views if x is not None)
+            fine = False
+            copies += [Copy(device, part)] if kept else []
+            copy = copies[-1] if kept else None
+            done = sgemm(device, alpha, of_a, of_b, beta, of_c, copy=copy)
+            reports += done[:2]
+            fine = _fits(alpha, beta, done, part)
+            if not fine:
+                break
+    finally:
+        if not fine:
+            for copy in copies:
+                copy.put_back()
+    return fine, reports
+
+
+def _fits(alpha: float, beta: float, done: Outcome, result: np.ndarray) -> bool:
+    """Whether operands are finite and results below the largest number; the CPU looks at these only
+    if they may come near it."""
+    if not (done.operands < math.inf and done.sums < _LARGEST):
+        return False
+    if abs(alpha) * done.sums + abs(beta) * done.operands < _LARGEST:
+        return True
+    return bool((np.abs(result) < _LARGEST).all())

@@ -12,16 +12,34 @@ columns.  A step in k adds the outer product of ``rows`` scalars of P and ``vect
 How a step is laid out is the matter of :mod:`.gemm_plan`; the operands' layout, of
 :mod:`.gemm_layout`; the streams that drive the program, of :mod:`.gemm_schedule`.
 
+Q may as well lie in place, row by row, if each line of a panel is a line of memory: a run of steps
+has its own distance from one step's lines to the next's (:mod:`.gemm_sources`).
+
 Every TMU request is one aligned line of 64 bytes, asked for one step ahead (three, if steps are
 short), alternately of TMU0 and TMU1.  P needs no requests: the address of the uniform stream is
-set to its panel for the length of a tile and then set back.  The last steps of a tile ask for lines
-beyond the panel: those of the next one, or the spare ones at the end of the packed buffer.
+set to its panel for the length of a run and then set back.  The last iteration of a run, which asks
+for what would be the next steps, asks for the lines of the last step again.
 
 The VPM and its DMA belong to the holder of the mutex while a tile is stored.  QPUs finish their
 tiles one after the other, so that each finds the mutex free; yet all of them are at the same step
 of k, so that a line of Q comes from memory once for all and from L2 once a slice.  Every few tiles
 they wait for each other, or what the stores and the memory delay them would add up
 (:mod:`.gemm_schedule`).
+
+The stream of a QPU is a word that delays its start (turns of a loop, at least 1), then records, one
+after the other.  The first word of each is its kind (``KINDS``)::
+
+    run, edge  64 * iterations; address of the record after this one; address of the first line in
+               Q; bytes from one step's lines to the next's; address of the first scalar in P
+    store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
+               the words of parts.block_words for the load; those of parts.store_words
+    meet       the words of parts.barrier_words
+    end        limit, the float32 from which on a sum is reported; address of 16 words for the
+               report, left alone if no sum reaches the limit; the words of parts.finish_words
+
+``edge`` is a run of a narrow tile; there is none without ``options.edge``.  A tile is its runs, then
+its store.  The report holds the largest magnitude of the sums of products, before alpha, that the
+QPU has had in each element, Inf if a product or sum was Inf.
 
 Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound that follows.
 """
@@ -33,7 +51,7 @@ import dataclasses
 from ..codegen import Assembler, macros
 from ..codegen.operand import Reg
 from . import parts
-from .gemm_plan import FILE_SIZE, KStep, files_of
+from .gemm_plan import FILE_SIZE, Advance, KStep, files_of
 from .spec import KernelSpec, register
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
@@ -52,22 +70,22 @@ class GemmOptions:
 
     ``rows`` x 16 * ``vectors`` is the tile; tiles on the right may be ``edge`` vectors wide, if
     that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
-    rows have one register each; ``chain`` lines of Q are asked for from one pointer; ``beta`` says
-    whether D is read.
+    rows have one register each; lines of Q up to ``reach`` lines from the pointer are requested
+    without moving it; ``beta`` says whether D is read.
     """
 
     rows: int = 8
     vectors: int = 6
     edge: int = 0
     unroll: int = 4
-    single: int = 3
-    chain: int = 3
+    single: int = 5
+    reach: int = 3
     beta: bool = True
 
     def __post_init__(self) -> None:
         fine = 2 <= self.rows <= 16 and 1 <= self.vectors <= 8 and 0 <= self.edge < self.vectors
         fine = fine and self.unroll >= 2 and self.unroll % 2 == 0
-        fine = fine and 0 <= self.single < self.rows and 1 <= self.chain <= self.vectors
+        fine = fine and 0 <= self.single < self.rows and 1 <= self.reach <= 7
         if not fine or self.rows * self.vectors > 64:
             raise ValueError(f"gemm: no kernel has {self}")
 
@@ -79,14 +97,13 @@ class GemmOptions:
     def step(self, vectors: int) -> KStep:
         """The plan of the k loop for a tile of that many vectors."""
         files = files_of(self.rows, self.vectors, self.single)
-        chain = min(self.chain, vectors)
-        return KStep(self.rows, vectors, self.unroll, self.single, files, chain)
+        return KStep(self.rows, vectors, self.unroll, self.single, files, self.reach)
 
 
 class _Tile:
     """The registers of one QPU's tile and the streams that feed it."""
 
-    PRODUCTS = 3
+    PRODUCTS = 2
     """Products on their way to a sum, in accumulators."""
 
     def __init__(self, asm: Assembler, options: GemmOptions) -> None:
@@ -110,76 +127,85 @@ class _Tile:
         twins = [place(f"s{row}'", plan.files[row]) for row in rows[: plan.double]]
         self.s.append(twins + self.s[0][plan.double :])
         self.q_addr = asm.reg("q_addr", file="acc")
-        self.left = place("left", "A")
-        # 64 stands in r5, which nothing else needs here and which takes no register's read port.
-        self.offset = [asm.r5] + [
-            place(f"offset{LINE * (v + 1)}", file)
-            for v, file in enumerate(plan.spare_files(options.chain - 1, used_in_a=1), 1)
-        ]
+        names = ["left", "back", "last", *(f"offset{LINE * n}" for n in range(2, plan.reach + 1))]
+        files = plan.spare_files(len(names))
+        self.left, self.back, self.last, *offsets = (
+            place(name, file) for name, file in zip(names, files)
+        )
+        # 64 is in r5, which nothing else needs here and which takes no register's read port.
+        self.offset = [asm.r5, *offsets]
         self.t = asm.regs("t", self.PRODUCTS, file="acc")
+        self.watch = asm.reg("watch", file="acc")
 
     def constants(self) -> None:
         for v, register_ in enumerate(self.offset):
             self.asm.ldi(self.asm.r5rep if v == 0 else register_, LINE * (v + 1))
 
-    def begin(self) -> None:
+    def begin(self, plan: KStep) -> None:
         """Read the head of a run, send the stream to P's panel.
 
-        ``left`` counts the iterations in units of 64 in all elements but the first.  That one holds
-        the address at which the stream goes on behind the run, plus what the counting takes off.
+        ``left`` counts the iterations in units of 64; ``back`` is where the stream goes on after
+        the run.
         """
         asm = self.asm
         asm.mov(self.left, asm.unif)
-        asm.mov(asm.null, asm.elem_num, sf=True)
-        asm.add(self.left, self.left, asm.unif, cond="zs")
+        asm.mov(self.back, asm.unif)
         lane = asm.reg("lane")
         asm.shl(lane, asm.elem_num, 2)
         asm.add(self.q_addr, asm.unif, lane)
+        if plan.first:
+            asm.add(self.q_addr, self.q_addr, self.offset[plan.first - 1])
+        asm.mov(self.last, asm.unif)
+        for _ in range(plan.moved):
+            asm.sub(self.last, self.last, asm.r5)
         asm.mov(asm.unif_addr, asm.unif)
 
     def clear(self) -> None:
-        for row in self.d:
-            for register_ in row:
-                self.asm.mov(register_, 0)
+        for register_ in (self.watch, *(d for row in self.d for d in row)):
+            self.asm.mov(register_, 0)
 
-    def tmu(self, step: int, v: int) -> int:
-        """The TMU for a line.  It alternates from step to step and not every second time, or each
-        TMU would see lines of one parity only and use half of its direct-mapped cache."""
-        step %= self.options.unroll
-        return (step + step // 2 + v) % 2
-
-    def advance(self, plan: KStep, step: int, v: int, pointer: bool) -> None:
-        """Ask for line v of a step of Q, or move the pointer behind it."""
-        asm, place = self.asm, v % plan.chain
-        if pointer:
-            asm.add(self.q_addr, self.q_addr, self.offset[place])
+    def advance(self, plan: KStep, step: int, one: Advance, first: bool = False) -> None:
+        """Request a line of a step, or move the pointer; ``first`` is before the loop."""
+        asm = self.asm
+        if one.v is None:
+            by = self.last if one.lines is None else self.offset[one.lines - 1]
+            cond = "zc" if plan.in_last_only(step, one) and not first else "always"
+            asm.add(self.q_addr, self.q_addr, by, cond=cond)
             return
-        port = (asm.t0s, asm.t1s)[self.tmu(step, v)]
-        if place:
-            asm.add(port, self.q_addr, self.offset[place - 1])
-        else:
+        port = (asm.t0s, asm.t1s)[plan.tmu(step, one.v)]
+        if not one.lines:
             asm.mov(port, self.q_addr, unit="add")
+        elif one.lines > 0:
+            asm.add(port, self.q_addr, self.offset[one.lines - 1])
+        else:
+            asm.sub(port, self.q_addr, self.offset[-one.lines - 1])
 
     def run(self, label: str, vectors: int) -> None:
-        """Some steps of a tile of ``vectors`` vectors; what they add stays in the registers."""
+        """Some steps of a tile of ``vectors`` vectors; what they add stays in the registers.
+
+        In the last iteration the pointer does not move beyond the last step, so nothing outside the
+        run's lines is requested.
+        """
         asm, plan = self.asm, self.options.step(vectors)
         products, loads, requests = plan.products, plan.loads(), plan.requests()
-        total = len(products)
-        self.begin()
-        t = self.t[: 3 if total % 3 == 0 else 2]
+        total, count_at = len(products), plan.count_at()
+        self.begin(plan)
+        t = self.t
         for step in range(plan.ahead):
-            for v, pointer in plan.advance:
-                self.advance(plan, step, v, pointer)
+            for one in plan.advance:
+                self.advance(plan, step, one, first=True)
         for row in plan.first_loads():
             asm.mov(self.s[0][row], asm.unif)
-        asm.ldtmu(self.tmu(0, 0))
+        asm.ldtmu(plan.tmu(0, 0))
         asm.fmul(t[0], self.s[0][products[0][2]], asm.r4)
         asm.label(label)
         for index, (_, v, row) in enumerate(products):
             at = (index + 1) % total
             step, next_v, next_row = products[at]
+            if index == count_at:
+                asm.sub(self.left, self.left, asm.r5, sf=True)
             if at % plan.rows == 0:
-                asm.ldtmu(self.tmu(step, next_v))
+                asm.ldtmu(plan.tmu(step, next_v))
             asm.fmul(t[at % len(t)], self.s[step % 2][next_row], asm.r4)
             for request in requests.get(at, ()):
                 self.advance(plan, *request)
@@ -188,13 +214,11 @@ class _Tile:
                 scalar = self.s[load.step % 2][load.row]
                 asm.mov(scalar, asm.unif, unit=load.unit, line=load.line)
             asm.fadd(self.d[row][v], self.d[row][v], t[index % len(t)])
-            if index + 9 == total:
-                asm.sub(self.left, self.left, asm.r5, sf=True)
         asm.branch(label, cond="all_zc")
-        # The last iteration asked for steps that nobody uses, and took the first line.
+        # The last iteration requested lines that nobody uses, and took the first.
         for line in range(1, plan.ahead * vectors):
-            asm.ldtmu(self.tmu(*divmod(line, vectors)))
-        asm.mov(asm.unif_addr, self.left)
+            asm.ldtmu(plan.tmu(*divmod(line, vectors)))
+        asm.mov(asm.unif_addr, self.back)
 
     def store(self, label: str) -> None:
         """alpha * d (+ beta * D) into the VPM and from there to memory, under the mutex; d = 0.
@@ -209,6 +233,11 @@ class _Tile:
             beta = asm.reg("beta", file="acc")
             asm.mov(beta, asm.unif)
         asm.mov(pitch, asm.unif)
+        # Fixed before the mutex, as QPUs wait for each other after it.
+        with asm.fixed():
+            for row in self.d:
+                for d in row:
+                    asm.fmaxabs(self.watch, self.watch, d)
         with macros.holding_mutex(asm):
             if options.beta:
                 parts.blocks_load(asm, f"{label}_load")
@@ -231,6 +260,20 @@ class _Tile:
             asm.label(f"{label}_done")
             asm.read(asm.vdw_wait)
 
+    def report(self, done: str) -> None:
+        """Store the largest magnitude of a sum in each element, if one reaches the limit, else go
+        on at ``done``."""
+        asm = self.asm
+        limit, address = asm.reg("limit"), asm.reg("report")
+        asm.mov(limit, asm.unif)
+        asm.mov(address, asm.unif)
+        asm.sub(asm.null, self.watch, limit, sf=True)  # patterns of numbers >= 0 order as integers
+        asm.branch(done, cond="all_ns")
+        with macros.holding_mutex(asm):
+            macros.vpm_write_setup(asm)
+            asm.mov(asm.vpm, self.watch)
+            macros.dma_store(asm, address, 1, LANES)
+
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
     """Write the kernel; :func:`.gemm_schedule.streams` makes the streams that it reads."""
@@ -246,9 +289,11 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     kind = asm.reg("kind", file="acc")
     asm.mov(kind, asm.unif, sf=True)
     for name in list(KINDS)[:-1]:
-        if name != "edge" or options.edge:
+        if options.edge or "edge" not in name:
             asm.branch(name, cond="all_zs")
         asm.sub(kind, kind, 1, sf=True)
+    tile.report("finish")
+    asm.label("finish")
     parts.finish(asm)
     asm.label("run")
     tile.run("k", options.vectors)

@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 FAMILY: Tuple[GemmOptions, ...] = (
-    GemmOptions(rows=8, vectors=6, chain=3),
-    GemmOptions(rows=9, vectors=5, chain=3),
-    GemmOptions(rows=8, vectors=5, chain=3),
-    GemmOptions(rows=10, vectors=4, chain=3),
-    GemmOptions(rows=8, vectors=4, chain=3),
-    GemmOptions(rows=12, vectors=3, chain=3),
-    GemmOptions(rows=8, vectors=3, chain=3),
-    GemmOptions(rows=14, vectors=2, chain=2),
-    GemmOptions(rows=8, vectors=2, chain=2),
-    GemmOptions(rows=16, vectors=1, chain=1),
-    GemmOptions(rows=4, vectors=1, chain=1, single=0),
+    GemmOptions(rows=8, vectors=6),
+    GemmOptions(rows=9, vectors=5, single=3, reach=2),
+    GemmOptions(rows=8, vectors=5, single=2, reach=3),
+    GemmOptions(rows=10, vectors=4, single=2, reach=2),
+    GemmOptions(rows=8, vectors=4, single=3, reach=2),
+    GemmOptions(rows=12, vectors=3, single=3, reach=2),
+    GemmOptions(rows=8, vectors=3, single=3, reach=2),
+    GemmOptions(rows=14, vectors=2, single=4, reach=1),
+    GemmOptions(rows=8, vectors=2, single=3, reach=1),
+    GemmOptions(rows=16, vectors=1, single=3, reach=1),
+    GemmOptions(rows=4, vectors=1, single=0, reach=1),
 )
 """Tiles to choose from."""
 
@@ -183,7 +183,7 @@ def clocks(
 
 def clocks_of_tiles(options: GemmOptions, tiles: Tiles) -> np.ndarray:
     """Predicted clocks of each tile, as a product of its size on one QPU."""
-    steps = tiles.steps[0] + tiles.steps[1]
+    steps = tiles.steps.sum(axis=0)
     radix, unroll = options.columns + 1, options.unroll
     keys, which = np.unique(tiles.rows * radix + tiles.columns, return_inverse=True)
     sizes = [divmod(key, radix) for key in keys.tolist()]

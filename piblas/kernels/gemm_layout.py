@@ -66,13 +66,24 @@ class Packed:
     """How an operand of ``k`` x ``length`` is laid out.
 
     It is cut into panels of ``steps`` steps of ``width`` words each, padded with zeros; the last
-    ones are ``edge`` words wide, as many as suit (:func:`cover`).
+    ones are ``edge`` words wide, as many as suit (:func:`cover`).  The padding of k comes last, or,
+    with ``fold``, just before the rows of k that follow step ``fold`` (:meth:`rows`).
     """
 
     length: int
     steps: int
     width: int
     edge: int = 0
+    fold: int = 0
+
+    def rows(self, k: int) -> np.ndarray:
+        """For each step, the row of k that it holds; k itself for those of zeros."""
+        rows = np.arange(self.steps)
+        if self.fold:
+            missing = self.steps - k
+            rows[self.fold :] -= missing
+            rows[self.fold : self.fold + missing] = k
+        return np.minimum(rows, k)
 
     @functools.cached_property
     def wide(self) -> int:
@@ -97,8 +108,8 @@ class Packed:
 
     @property
     def words(self) -> int:
-        """Size of the buffer: the panels and what is fetched past the end, a step of this operand,
-        or three of one line, and a line of the uniform stream."""
+        """Size of the buffer: the panels, and after them what the chip fetches ahead of a stream
+        of uniforms and some lines more."""
         return self.steps * self.first(self.panels) + self.width + 2 * LANES
 
 
@@ -130,7 +141,12 @@ def pack(layout: Packed, operand: np.ndarray, out: np.ndarray) -> None:
 
     Padding is zeros, so that it adds nothing to the product.
     """
-    k = operand.shape[0]
+    k, steps = operand.shape[0], layout.steps
+    if layout.fold and k < steps:
+        held = np.zeros((steps, operand.shape[1]), dtype=np.float32)
+        rows = layout.rows(k)
+        held[rows < k] = operand
+        operand, k = held, steps
     for first, columns, panels in _groups(layout, out):
         width = panels.shape[2]
         whole, rest = divmod(columns, width)

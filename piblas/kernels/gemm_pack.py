@@ -12,6 +12,10 @@ written vertically, so that the VPM transposes.  Widths that divide 16 put sever
 of the VPM, so that the store engine, the narrow place, moves whole lines; it needs 14 clocks for 16
 words.
 
+The largest magnitude at each place of the blocks of a segment is kept.  At its end these go into
+the largest of the QPU, which it stores at the end of the launch (:func:`watched_words`), and, if
+asked for, to memory (:attr:`Operand.most`).
+
 Offsets, masks, setup words and strides come from the uniforms and from tables next to them
 (:func:`streams`), so that one program packs every operand.  Blocks that are alike and follow each
 other are one *segment*.  The rows of the VPM are private; the mutex is held for a transfer.
@@ -20,19 +24,23 @@ other are one *segment*.  The rows of the VPM are private; the mutex is held for
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from ..codegen import Assembler, macros
+from ..codegen.operand import Reg
 from ..isa import setup_words as sw
 from . import parts, uniforms
 from .gemm import LANES, LINE
 from .gemm_layout import Packed
 from .spec import KernelSpec, register
 
-__all__ = ["Operand", "PackOptions", "QPUS", "SPEC", "Segments", "segments", "streams"]
+__all__ = [
+    "Operand", "PackOptions", "QPUS", "SPEC", "Segments", "segments", "streams", "watched_words",
+]  # fmt: skip
 
 AHEAD = 8
 """Requests on their way: 4 in each TMU (measured; the guide says 8)."""
@@ -40,6 +48,8 @@ QPUS = 4
 """Each has 16 of the 64 rows of the VPM, because vertical vectors begin at multiples of 16."""
 WIDEST = (1 << 14) + LANES
 """More than the words of a step of any panel: the store engine's stride has 16 bits."""
+ENOUGH = 256
+"""Steps of k with which all QPUs have blocks of each panel to pack."""
 LONGEST = 16
 """Blocks of a segment, so that the work can be dealt evenly."""
 
@@ -74,43 +84,77 @@ def generate(asm: Assembler, options: PackOptions) -> None:
     lane, segments = asm.reg("lane"), asm.reg("segments")
     asm.shl(lane, asm.elem_num, 2)
     asm.mov(segments, asm.unif)
+    watch = asm.reg("watch")
+    asm.mov(watch, 0)
     ports = asm.t0s, asm.t1s
     asm.label("segment")
     offsets, masks = _table(asm, lane)
-    names = ("fill", "gap", "setup", "base", "advance", "out", "out_advance", "left")
-    fill, gap, setup, base, advance, out, out_advance, left = (asm.reg(name) for name in names)
-    for register_ in (fill, gap, setup, base, advance, out, out_advance, left):
+    names = (
+        "fill", "gap", "setup", "base", "advance", "out", "out_advance", "look", "most", "left",
+    )  # fmt: skip
+    registers = [asm.reg(name) for name in names]
+    fill, gap, setup, base, advance, out, out_advance, look, most, left = registers
+    for register_ in registers:
         asm.mov(register_, asm.unif)
+    largest = [asm.reg(f"largest{j}") for j in range(LANES)]
+    for register_ in largest:
+        asm.mov(register_, 0)
     for j in range(AHEAD):
         asm.add(ports[j % 2], base, offsets[j])
     asm.label("block")
     following = asm.reg("following")
     asm.mov(following, base)
     asm.sub(left, left, 1, sf=True)
-    # Behind the last block, what is asked for ahead is that block once more.
+    # After the last block, what is asked for ahead is that block once more.
     asm.add(following, base, advance, cond="zc")
     asm.mov(asm.vpm_wr_setup, fill)
     for j in range(LANES):
         value = asm.reg("value")
         asm.ldtmu(j % 2, value)
-        asm.and_(asm.vpm, value, masks[j])
+        masked = asm.reg("masked")
+        asm.and_(masked, value, masks[j])
+        asm.mov(asm.vpm, masked)
+        asm.fmaxabs(largest[j], largest[j], masked)
         asked = j + AHEAD
         asm.add(ports[j % 2], base if asked < LANES else following, offsets[asked % LANES])
     asm.mov(base, following)
-    asm.mov(asm.vpm_wr_setup, gap)
-    asm.mov(asm.vpm_wr_setup, setup)
-    with asm.fixed():
-        with macros.holding_mutex(asm):
-            asm.mov(asm.vdw_addr, out)
-            asm.read(asm.vdw_wait)
+    _store(asm, gap, setup, out)
     asm.add(out, out, out_advance)
     asm.mov(asm.null, left, sf=True)
     asm.branch("block", cond="any_zc")
     for j in range(AHEAD):
         asm.ldtmu(j % 2)
+    for register_ in largest:
+        looked = asm.reg("looked")
+        asm.and_(looked, register_, look)
+        asm.fmaxabs(watch, watch, looked)
+    asm.mov(asm.null, most, sf=True)
+    asm.branch("no_most", cond="all_zs")
+    asm.mov(asm.vpm_wr_setup, fill)
+    for register_ in largest:
+        asm.mov(asm.vpm, register_)
+    _store(asm, gap, setup, most)
+    asm.label("no_most")
     asm.sub(segments, segments, 1, sf=True)
     asm.branch("segment", cond="any_zc")
+    asm.mov(asm.vpm_wr_setup, asm.unif)
+    asm.mov(asm.vpm, watch)
+    setup, out = asm.reg("report_setup"), asm.reg("report")
+    asm.ldi(gap, sw.vdw_stride(0))
+    asm.mov(setup, asm.unif)
+    asm.mov(out, asm.unif)
+    _store(asm, gap, setup, out)
     parts.finish(asm)
+
+
+def _store(asm: Assembler, gap: Reg, setup: Reg, address: Reg) -> None:
+    """Store rows of the VPM, and wait."""
+    asm.mov(asm.vpm_wr_setup, gap)
+    asm.mov(asm.vpm_wr_setup, setup)
+    with asm.fixed():
+        with macros.holding_mutex(asm):
+            asm.mov(asm.vdw_addr, address)
+            asm.read(asm.vdw_wait)
 
 
 SPEC = register(
@@ -133,7 +177,10 @@ class Operand:
 
     Element (s, i) lies ``address + s * step + i * along`` bytes, any sign, after the address called
     ``source``; the packed buffer, which does not overlap the operand, lies ``out`` bytes after the
-    address called ``packed``.
+    address called ``packed``.  Only with ``look`` do its elements count for the largest magnitude.
+
+    If ``most`` is the name of an address, the largest magnitudes that the panels hold at each place
+    are written there (:attr:`most_words`, :meth:`most_of_rows`); all panels have one width then.
     """
 
     layout: Packed
@@ -144,6 +191,8 @@ class Operand:
     out: int
     source: str = "source"
     packed: str = "packed"
+    look: bool = True
+    most: str = ""
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.layout.length < 1 or self.k > self.layout.steps:
@@ -158,18 +207,41 @@ class Operand:
         """Whether the VPM transposes."""
         return self.step == 4 and self.along != 4
 
+    @functools.cached_property
+    def groups(self) -> List[int]:
+        """The first panel of each group of panels that are read alike, and the number of panels:
+        whole ones, and the last if it is not.  The whole ones are several groups if k is too short
+        for all QPUs to have work otherwise."""
+        panels, layout = self.layout.panels, self.layout
+        whole = panels - (layout.first(panels - 1) + layout.width > layout.length)
+        count = min(whole, -(-ENOUGH // layout.steps))
+        cuts = [part * whole // count for part in range(count)]
+        return cuts + ([whole, panels] if whole < panels else [whole])
+
+    @property
+    def most_words(self) -> int:
+        """Words that are written to ``most``: a panel for each of the groups."""
+        return (len(self.groups) - 1) * self.layout.steps * self.layout.width
+
+    def most_of_rows(self, words: np.ndarray) -> np.ndarray:
+        """For each row of k the largest magnitude in it, from what was written to ``most``
+        (float32); NaN where it holds one."""
+        by_step = words.reshape(-1, self.layout.steps, self.layout.width).max(axis=(0, 2))
+        return by_step[self.layout.rows(self.k) < self.k]
+
 
 class Segments(NamedTuple):
     """Segments of an operand: integer arrays of one element per segment.
 
     A segment is ``count`` blocks, whose bases are ``advance`` bytes apart and which are stored to
     places ``out_advance`` bytes apart, as ``rows`` rows of ``depth`` words with ``gap`` bytes in
-    between.
+    between.  The largest magnitudes at its places go to ``most``, if its operand asks for them.
 
     The rest says what the table of offsets and masks holds.  If ``lines``, word x of row y of a
     block is word 16 (y + roll) + x of its packed words, ``own`` of them in a step, in a circle;
     else it belongs to step y and to column ``column + x`` of the panel.  Up to ``inside_k`` steps
-    and ``inside`` columns of the panel belong to the operand.
+    and ``inside`` columns of the panel belong to the operand.  Blocks of which a step holds another
+    row of k than that of its number are ``late``: the last ones of a panel, counted from 1.
     """
 
     base: np.ndarray
@@ -186,6 +258,9 @@ class Segments(NamedTuple):
     column: np.ndarray
     inside_k: np.ndarray
     inside: np.ndarray
+    start: np.ndarray
+    late: np.ndarray
+    most: np.ndarray
     vertical: np.ndarray
     step: np.ndarray
     along: np.ndarray
@@ -200,52 +275,70 @@ def _stack(shape: Tuple[int, ...], fields: Sequence[Any]) -> np.ndarray:
     return rows.reshape(len(fields), -1)
 
 
-def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
-    """The segments of the panels from ``low`` to before ``high``, which are of one width, as rows
-    in the order of :class:`Segments`."""
+def _panels(operand: Operand, number: int, panel: np.ndarray, panels: np.ndarray) -> np.ndarray:
+    """The segments of groups of ``panels`` panels, all of one width, that begin with ``panel``, as
+    rows in the order of :class:`Segments`.
+
+    A segment of a group of several panels has the same steps of each, a block of each; one of a
+    single panel has several blocks.
+    """
     layout, k = operand.layout, operand.k
-    own = layout.width_of(low)
+    own = layout.width_of(panel[0])
     lines = not operand.vertical or LANES % own == 0 and own < LANES
     if lines:
         line_steps = LANES // math.gcd(own, LANES)
         block = LANES * LANES // (line_steps * own) * line_steps
     else:
         block = LANES
-    # Up to LONGEST whole blocks in a segment, then what is left of k and the padding, block by
-    # block.
-    whole = k // block
-    first, tails = np.arange(0, whole, LONGEST), np.arange(whole * block, layout.steps, block)
-    start = np.concatenate((block * first, tails))
-    count = np.concatenate((np.minimum(LONGEST, whole - first), np.ones_like(tails)))
+    regular = min(layout.fold or layout.steps, k)  # steps that hold the row of their number
+    if operand.most:
+        start = np.arange(0, layout.steps, block)
+        count, advance, out_advance = 1, layout.width * operand.along, 4 * own * layout.steps
+    else:
+        # Up to LONGEST whole blocks in a segment, then what is left of k and the padding, block by
+        # block.
+        whole = regular // block
+        first, tails = np.arange(0, whole, LONGEST), np.arange(whole * block, layout.steps, block)
+        start = np.concatenate((block * first, tails))
+        count = np.concatenate((np.minimum(LONGEST, whole - first), np.ones_like(tails)))
+        advance, out_advance = block * operand.step, 4 * block * own
     taken = np.minimum(block, layout.steps - start)
     if lines:
         # Whole lines, and of a last block perhaps what is less than one.
         full, rest = np.divmod(taken * own, LANES)
         used = np.array((full, rest)).T.reshape(-1) > 0
-        columns = np.array((start, count, full, rest)).repeat(2, axis=1)
+        columns = np.array((start, count + 0 * start, full, rest)).repeat(2, axis=1)
         start, count, full, rest = columns[:, used]
         second = (np.arange(used.size) % 2 == 1)[used]
         rows, depth = np.where(second, 1, full), np.where(second, rest, LANES)
         roll, column, gap = np.where(second, full, 0), 0, 0
-        out = 4 * own * start + LINE * roll
+        inner = 4 * own * start + LINE * roll
     else:
         # Sixteen columns after the other.
         column = np.arange(0, own, LANES)[:, None]
         rows, depth, roll = taken, np.minimum(LANES, own - column), 0
         gap = 4 * (own - depth)
-        out = 4 * own * start + 4 * column
-    panel = np.arange(low, high).reshape(-1, *(1,) * np.ndim(out))
+        inner = 4 * own * start + 4 * column
+    # The row of k of the first step that holds one; none where that is k.
+    begin, late = np.minimum(start, k), 0
+    if layout.fold:
+        missing = layout.steps - k
+        begin = np.where(start <= layout.fold, begin, np.maximum(start - missing, layout.fold))
+        ends_late = start + block > layout.fold
+        late = np.where(ends_late, (layout.steps - 1 - start) // block + 1, 0)
+    shape = (-1, *(1,) * np.ndim(inner))
+    panel, panels = panel.reshape(shape), panels.reshape(shape)
+    group = np.arange(panel.size).reshape(shape)
     at = layout.first(panel)
-    panel_at = operand.out + 4 * layout.steps * at
-    base = np.where(start < k, start * operand.step + at * operand.along, 0)
+    base = np.where(begin < k, begin * operand.step + at * operand.along, 0)
     return _stack(
-        np.broadcast(panel, out).shape,
+        np.broadcast(panel, inner).shape,
         Segments(
             base=operand.address + base,
-            advance=block * operand.step,
-            out=panel_at + out,
-            out_advance=4 * block * own,
-            count=count,
+            advance=advance,
+            out=operand.out + 4 * layout.steps * at + inner,
+            out_advance=out_advance,
+            count=count * panels,
             gap=gap,
             rows=rows,
             depth=depth,
@@ -255,6 +348,9 @@ def _panels(operand: Operand, number: int, low: int, high: int) -> np.ndarray:
             column=column,
             inside_k=np.minimum(np.maximum(k - start, 0), block),
             inside=np.minimum(layout.length - at, own),
+            start=start,
+            late=late,
+            most=4 * own * layout.steps * group + inner if operand.most else 0,
             vertical=operand.vertical,
             step=operand.step,
             along=operand.along,
@@ -281,7 +377,8 @@ def _spare(operand: Operand, number: int) -> np.ndarray:
         Segments(
             base=operand.address, advance=0, out=operand.out + out, out_advance=advance,
             count=count, gap=0, rows=rows, depth=depth, lines=False, roll=0, own=1, column=0,
-            inside_k=0, inside=0, vertical=False, step=0, along=0, operand=number,
+            inside_k=0, inside=0, start=0, late=0, most=0, vertical=False, step=0, along=0,
+            operand=number,
         ),
     )  # fmt: skip
 
@@ -290,15 +387,20 @@ def segments(operands: Sequence[Operand]) -> Segments:
     """The segments of all operands, in the order in which they are dealt out."""
     found = []
     for number, operand in enumerate(operands):
-        wide, panels = operand.layout.wide, operand.layout.panels
-        for low, high in ((0, wide), (wide, panels)):
-            if low < high:
-                found.append(_panels(operand, number, low, high))
+        if operand.most:
+            cuts = np.array(operand.groups)
+            found.append(_panels(operand, number, cuts[:-1], np.diff(cuts)))
+        else:
+            wide, panels = operand.layout.wide, operand.layout.panels
+            for low, high in ((0, wide), (wide, panels)):
+                if low < high:
+                    each = np.arange(low, high)
+                    found.append(_panels(operand, number, each, np.ones_like(each)))
         found.append(_spare(operand, number))
     return Segments(*np.concatenate(found, axis=1))
 
 
-def _tables(of: Segments) -> Tuple[np.ndarray, np.ndarray]:
+def _tables(of: Segments, operands: Sequence[Operand]) -> Tuple[np.ndarray, np.ndarray]:
     """Tables (tables x 512 words: 16 vectors of offsets, 16 of masks), each different from the
     others, and which of them each segment has."""
     # What a table depends on, as one number of less than 64 bits; an operand's widths differ in
@@ -306,14 +408,24 @@ def _tables(of: Segments) -> Tuple[np.ndarray, np.ndarray]:
     key = (of.operand * WIDEST + of.own) * WIDEST + of.inside
     key = (key * WIDEST + of.column) // LANES * (LANES * LANES + 1) + of.inside_k
     key = ((key * (LANES + 1) + of.rows) * (LANES + 1) + of.depth) * (LANES + 1) + of.roll
+    key = key * LATE + of.late
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
     of = Segments(*np.array(of)[:, first, None, None])
     y, x = np.indices((LANES, LANES))
     word = (y + of.roll) % LANES * LANES + x
     steps = np.where(of.lines, word // of.own, y)
     places = np.where(of.lines, word % of.own, x + of.column)
-    inside = (y < of.rows) & (x < of.depth) & (steps < of.inside_k) & (places < of.inside)
-    offsets = np.where(inside, steps * of.step + places * of.along, 0)
+    rows, inside_k = steps, of.inside_k
+    if any(operand.layout.fold for operand in operands):
+        sizes = [(each.layout.fold, each.layout.steps - each.k, each.k) for each in operands]
+        fold, missing, k = np.array(sizes).T[:, of.operand]
+        at = of.start + steps
+        held = np.where(at < fold, at, np.where(at < fold + missing, k, at - missing))
+        begin = np.where(of.start <= fold, of.start, np.maximum(of.start - missing, fold))
+        rows = np.where(of.late, held - begin, steps)
+        inside_k = np.where(of.late, k - begin, inside_k)
+    inside = (y < of.rows) & (x < of.depth) & (rows < inside_k) & (places < of.inside)
+    offsets = np.where(inside, rows * of.step + places * of.along, 0)
     table = np.array((offsets, -inside.astype(np.int64))).transpose(1, 0, 2, 3)
     table = np.where(of.vertical[:, None], table.transpose(0, 1, 3, 2), table)
     words = (table & 0xFFFFFFFF).astype(np.uint32).reshape(first.size, -1)
@@ -330,7 +442,8 @@ def _deal(count: np.ndarray, n_qpus: int) -> np.ndarray:
     some thousand words take less than any array operation would.
     """
     loads = [0] * n_qpus
-    others, costs = range(1, n_qpus), (count + 2).tolist()  # a table costs about two blocks
+    # A table and the largest cost about three blocks.
+    others, costs = range(1, n_qpus), (count + 3).tolist()
     for at, cost in enumerate(costs):
         least = 0
         for qpu in others:
@@ -341,22 +454,44 @@ def _deal(count: np.ndarray, n_qpus: int) -> np.ndarray:
     return np.array(costs)
 
 
+LATE = 8
+"""More than the late blocks of a panel."""
+
+END = ("end fill", "end setup", "report", "finish", "finish 2")
+
 RECORD = ("segments", "table", "fill", "gap", "setup", "base", "advance", "out", "out_advance",
-          "count", "finish", "finish 2")  # fmt: skip
+          "look", "most", "count", *END)  # fmt: skip
 """The words of a segment in a QPU's stream.  How many segments there are comes before the first
 one only, how the program ends after the last one."""
 
 
-def streams(operands: Sequence[Operand], n_qpus: int) -> uniforms.Streams:
+@functools.lru_cache(maxsize=None)
+def _end_setup() -> np.ndarray:
+    """Setup words of each QPU that store the largest magnitude: of the VPM, of the store engine."""
+    rows = range(0, LANES * QPUS, LANES)
+    return np.array([[sw.vpm_write(y) for y in rows], [sw.vdw_store(1, LANES, y) for y in rows]])
+
+
+def watched_words(n_qpus: int) -> int:
+    """Words that a launch on ``n_qpus`` writes to its address ``watch``: 16 per QPU that works,
+    whose largest is the largest magnitude in the operands that were to be looked at (as float32;
+    NaN counts as larger than Inf).  Where fewer QPUs have work the last words are left alone."""
+    return LANES * max(1, min(n_qpus, QPUS))
+
+
+def streams(
+    operands: Sequence[Operand], n_qpus: int, watch: str = "watch"
+) -> uniforms.Streams:
     """The tables and uniform streams of a launch that packs these operands.
 
-    They lie on a line of 64 bytes, and name the addresses that :class:`Operand` names.
+    They lie on a line of 64 bytes, and name the addresses that :class:`Operand` names, and
+    ``watch``, where :func:`watched_words` are written.
     """
     of = segments(operands)
     size = of.base.size
     n_qpus = max(1, min(n_qpus, QPUS, size))
     owner = _deal(of.count, n_qpus)
-    tables, which = _tables(of)
+    tables, which = _tables(of, operands)
     # In the order in which the QPUs' streams, one after the other, first name them.
     named = np.empty(len(tables), dtype=np.int64)
     dealt, number = owner.argsort(kind="stable"), np.arange(size)
@@ -378,19 +513,31 @@ def streams(operands: Sequence[Operand], n_qpus: int) -> uniforms.Streams:
     words[:, column["setup"]] = sw.pack_arrays(
         "vdw", units=of.rows, depth=of.depth, horiz=1, y=y
     )
-    for name in ("base", "advance", "out", "out_advance", "count"):
+    for name in ("base", "advance", "out", "out_advance", "most", "count"):
         words[:, column[name]] = getattr(of, name)
+    looked = np.array([-1 if operand.look else 0 for operand in operands])[of.operand]
+    words[:, column["look"]] = np.where(of.inside, looked, 0)
+    words[:, column["end fill"]], words[:, column["end setup"]] = _end_setup()[:, owner]
+    words[:, column["report"]] = LINE * owner
     words[:, column["finish"]], words[:, column["finish 2"]] = parts.finish_words(owner, n_qpus)
     # The first segments go to one QPU each.
     kept[n_qpus:, column["segments"]] = False
     last = np.zeros(n_qpus, dtype=np.int64)
     last[owner] = number
-    kept[:, column["finish"]] = kept[:, column["finish 2"]] = False
-    kept[last, column["finish"]] = kept[last, column["finish 2"]] = True
+    end = slice(column[END[0]], None)
+    kept[:, end] = False
+    kept[last, end] = True
 
-    addresses: Dict[str, np.ndarray] = {uniforms.OWN: np.array([n == "table" for n in RECORD])}
+    addresses: Dict[str, np.ndarray] = {
+        uniforms.OWN: np.array([n == "table" for n in RECORD]),
+        watch: np.array([n == "report" for n in RECORD]),
+    }
     for number, operand in enumerate(operands):
-        for name, field in ((operand.source, "base"), (operand.packed, "out")):
+        fields = [(operand.source, "base"), (operand.packed, "out")]
+        if operand.most:
+            fields.append((operand.most, "most"))
+        for name, field in fields:
             marked = addresses.setdefault(name, np.zeros(words.shape, dtype=bool))
-            marked[:, column[field]] |= of.operand == number
+            own = of.operand == number
+            marked[:, column[field]] |= own & (of.inside > 0) if field == "most" else own
     return uniforms.flatten(words, kept, owner, addresses, {}, front=tables[order].reshape(-1))

@@ -27,7 +27,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..codegen.pack import LINE_SLOTS
 
-__all__ = ["FILE_SIZE", "KStep", "files_of"]
+__all__ = ["FILE_SIZE", "Advance", "KStep", "files_of"]
 
 FILE_SIZE = 32
 NEAR = 5
@@ -36,8 +36,21 @@ SHIFTS = range(-4, 5)
 """How far all of them are moved, to find where they fit best."""
 LINE_WORDS = 16
 """Uniforms of a line."""
+COUNT_BEFORE = 14
+"""Products between the counting of an iteration and the first operation that depends on it."""
 Product = Tuple[int, int, int]
 """Step within the iteration, vector, row."""
+
+
+class Advance(NamedTuple):
+    """An add operation that fetches Q, beside the products of a step.
+
+    With ``v``, a request of line v, which lies ``lines`` lines from the pointer.  Without, the
+    pointer moves on by ``lines`` lines, or to the lines of the next step if that is None.
+    """
+
+    v: Optional[int]
+    lines: Optional[int]
 
 
 class Load(NamedTuple):
@@ -53,26 +66,28 @@ class Load(NamedTuple):
 def files_of(rows: int, vectors: int, single: int) -> Tuple[str, ...]:
     """The register file of each row's scalar, so that both files are filled alike.
 
-    Neighbours share a file but for two places, because the sums of a row lie in the file opposite
+    Neighbours share a file but for a few places, because the sums of a row lie in the file opposite
     to the next row's scalar; the first row and the first single one lie in the same file, because
     either may follow the last row or the last double one.
     """
     if not single:
         return ("A",) * ((rows + 1) // 2) + ("B",) * (rows // 2)
-    best = min(
-        range(1, rows - single + 1),
-        key=lambda first: max(registers(rows, vectors, single, first)),
-    )
-    return ("A",) * best + ("B",) * (rows - single - best) + ("A",) * single
+    double = rows - single
+    ways = [
+        ("A",) * first + ("B",) * (double - first) + ("A",) * more + ("B",) * (single - more)
+        for more in range(single, 0, -1)
+        for first in range(1, double + 1)
+    ]
+    return min(ways, key=lambda files: max(registers(files, vectors, double)))
 
 
-def registers(rows: int, vectors: int, single: int, first: int) -> Tuple[int, int]:
-    """Registers in file A and B if the ``first`` rows and the single ones have scalars in A."""
-    in_a = first + single
-    return (
-        vectors * (rows - in_a) + 2 * first + single,
-        vectors * in_a + 2 * (rows - in_a),
-    )
+def registers(files: Sequence[str], vectors: int, double: int) -> Tuple[int, int]:
+    """Registers in file A and B that scalars and sums take."""
+    scalars = {"A": 0, "B": 0}
+    for row, file in enumerate(files):
+        scalars[file] += 2 if row < double else 1
+    in_a = files.count("A")
+    return vectors * (len(files) - in_a) + scalars["A"], vectors * in_a + scalars["B"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +95,7 @@ class KStep:
     """The plan of an iteration of ``unroll`` steps of a tile of ``rows`` x ``vectors``.
 
     ``files`` are those of the scalars; a narrower tile than the one that ``files`` were chosen for
-    is fine.  ``advance`` are the add operations beside the products of a step: (v, False) asks for
-    vector v of the next step, (v, True) moves the pointer on.
+    is fine.  Lines up to ``reach`` lines away from the pointer are requested without moving it.
     """
 
     rows: int
@@ -89,7 +103,7 @@ class KStep:
     unroll: int
     single: int
     files: Tuple[str, ...]
-    chain: int
+    reach: int
 
     def file_of_sum(self, row: int) -> str:
         """Opposite to the next row's scalar."""
@@ -97,18 +111,19 @@ class KStep:
 
     @property
     def ahead(self) -> int:
-        """Steps between the request of a line and its use: one, or more where they are short."""
-        return 3 if self.vectors == 1 and self.rows <= 8 else 1
+        """Steps between the request of a line and its use: one, or more where they are short, but
+        less than an iteration, so that only the last one requests steps beyond the run."""
+        return min(3, self.unroll - 1) if self.vectors == 1 and self.rows <= 8 else 1
 
     @property
     def double(self) -> int:
         """Rows whose scalars have two registers."""
         return self.rows - self.single
 
-    def spare_files(self, count: int, used_in_a: int) -> List[str]:
-        """Register files for ``count`` constants, beside the scalars and sums and ``used_in_a``
-        other registers of file A: the emptier file each time."""
-        used = {"A": used_in_a, "B": 0}
+    def spare_files(self, count: int) -> List[str]:
+        """Register files for ``count`` other values, besides scalars and sums: the emptier file
+        each time."""
+        used = {"A": 0, "B": 0}
         for row, file in enumerate(self.files):
             used[file] += 1 if row >= self.double else 2
             used[self.file_of_sum(row)] += self.vectors
@@ -136,14 +151,35 @@ class KStep:
             for row in (last if v + 1 == self.vectors else rows)
         ]
 
+    def tmu(self, step: int, v: int) -> int:
+        """The TMU for a line.  It alternates from step to step, so that a line that shares its set
+        with that of the next step stays for two steps.  With an odd number of lines a step it does
+        not alternate every second time, or each TMU would see lines of one parity only and use half
+        of its direct-mapped cache."""
+        step %= self.unroll
+        return (step + (step // 2 if self.vectors % 2 else 0) + v) % 2
+
     @property
-    def advance(self) -> List[Tuple[int, bool]]:
-        found = []
+    def first(self) -> int:
+        """The line of a step at which the pointer begins: it reaches lines on both sides."""
+        return min(self.reach, self.vectors - 1)
+
+    @property
+    def advance(self) -> List[Advance]:
+        """What is requested in a step, in order, and the moves of the pointer that this takes."""
+        found, pointer = [], self.first
         for v in range(self.vectors):
-            found.append((v, False))
-            if v % self.chain == self.chain - 1 or v + 1 == self.vectors:
-                found.append((v, True))
-        return found
+            if v > pointer + self.reach:
+                move = min(self.reach, self.vectors - v)
+                found.append(Advance(None, move))
+                pointer += move
+            found.append(Advance(v, v - pointer))
+        return [*found, Advance(None, None)]
+
+    @property
+    def moved(self) -> int:
+        """Lines that the pointer moves within a step."""
+        return sum(one.lines or 0 for one in self.advance if one.v is None)
 
     def _windows(self) -> List[Tuple[int, int]]:
         """For each scalar loaded in an iteration, the first and the last product beside which that
@@ -203,14 +239,22 @@ class KStep:
         its word, would be written to the same register file.
         """
         windows, wanted = self._windows(), self._wanted()
-        least = max(low - want for (low, _), want in zip(windows, wanted))
-        most = min(high - want for (_, high), want in zip(windows, wanted))
-        middle = (least + most) / 2
-        tried = [self._placed(windows, [want + middle + by for want in wanted]) for by in SHIFTS]
-        found = [one for one in tried if one is not None]
-        if not found:
-            raise ValueError(f"gemm: no place to load scalars in {self}")
-        return min(found, key=lambda one: one[0])[1]
+        # A register file delivers what is written two words later, so where there is room, a
+        # single row's register is left alone for a word more after its last use, before its first.
+        spare = [
+            word % self.rows >= self.double and high - low > 2
+            for word, (low, high) in enumerate(windows)
+        ]
+        apart = [(low + by, high - by) for (low, high), by in zip(windows, spare)]
+        for bounds in (apart, windows):
+            least = max(low - want for (low, _), want in zip(bounds, wanted))
+            most = min(high - want for (_, high), want in zip(bounds, wanted))
+            middle = (least + most) / 2
+            tried = [self._placed(bounds, [want + middle + by for want in wanted]) for by in SHIFTS]
+            found = [one for one in tried if one is not None]
+            if found:
+                return min(found, key=lambda one: one[0])[1]
+        raise ValueError(f"gemm: no place to load scalars in {self}")
 
     def _placed(
         self, windows: Sequence[Tuple[int, int]], wanted: Sequence[float]
@@ -266,21 +310,41 @@ class KStep:
         inside = {load.row for load in self.loads().values() if load.step == 0}
         return [row for row in range(self.rows) if row not in inside]
 
-    def requests(self) -> Dict[int, List[Tuple[int, int, bool]]]:
-        """Product -> (step, v, pointer) of the operations of ``advance`` that stand beside it, each
-        beside a load too if it can."""
+    def requests(self) -> Dict[int, List[Tuple[int, Advance]]]:
+        """Product -> (step, operation of ``advance``) beside it, each beside a load too if it can.
+
+        Steps count from the first of the iteration; those from ``unroll`` on belong to the next.
+        """
         size = self.rows * self.vectors
         total = size * self.unroll
         free = sorted(place % total or total for place in self.places)
-        placed: Dict[int, List[Tuple[int, int, bool]]] = {}
+        placed: Dict[int, List[Tuple[int, Advance]]] = {}
         before = 1
         for step in range(self.unroll):
-            for v, pointer in self.advance:
+            v = 0
+            for one in self.advance:
+                v = v if one.v is None else one.v
                 at = max(before, step * size + v * self.rows + 1)
                 beside = [place for place in free if at <= place < at + self.rows + 3]
                 if beside:
                     at = beside[0]
                     free.remove(at)
-                placed.setdefault(at % total, []).append((step + self.ahead, v, pointer))
+                placed.setdefault(at % total, []).append((step + self.ahead, one))
                 before = at
         return placed
+
+    def in_last_only(self, step: int, one: Advance) -> bool:
+        """Whether an operation moves the pointer beyond the last step of a run, if its iteration is
+        the last."""
+        return one.v is None and step >= self.unroll - (one.lines is None)
+
+    def count_at(self) -> int:
+        """Product of an iteration beside which the iterations are counted: early enough for the
+        first operation that depends on it."""
+        total = self.rows * self.vectors * self.unroll
+        first = min(
+            at or total
+            for at, operations in self.requests().items()
+            if any(self.in_last_only(*operation) for operation in operations)
+        )
+        return max(0, first - COUNT_BEFORE)

@@ -24,7 +24,10 @@ from .gemm import KINDS, LANES, LINE, GemmOptions
 from .gemm_layout import Packed, packed_words, panel_start, panel_width
 
 __all__ = [
+    "BARRIER_WAVES",
     "Batch",
+    "LIMIT",
+    "REST",
     "TileRanges",
     "Tiles",
     "all_tiles",
@@ -33,6 +36,7 @@ __all__ = [
     "packed_tiles",
     "skew_of",
     "streams",
+    "watched_words",
     "waves",
 ]
 
@@ -48,6 +52,12 @@ FEW = 3
 
 BARRIER_WAVES = 4
 """Waves between barriers."""
+
+LIMIT = 2.0**126
+"""Sums that QPUs report, together with alpha."""
+
+REST = "rest"
+"""The name of the address of what is packed of a Q that is read in place otherwise."""
 
 DELAY_WORDS = 5
 """Instruction words of the loop that spends a QPU's delay at the beginning."""
@@ -83,22 +93,26 @@ class TileRanges(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tiles:
-    """Tiles of D by addresses: int64 arrays of one element per tile, or two (2 x tiles).
+    """Tiles of D by addresses: int64 arrays of one element per tile, or per run (runs x tiles).
 
-    The products of a tile are added up in two runs of ``steps`` steps of k, which read P and Q at
-    these byte offsets; the second may have no steps.  ``d_at`` is the byte offset of its corner in
-    D, whose rows are ``ldd`` words apart; ``rows`` and ``columns`` of it lie inside D.  alpha and
-    beta are numbers ``factor`` of those that a launch is given.
+    The products of a tile are added up in two or three runs of ``steps`` steps of k, which read P
+    and Q at these byte offsets; lines of Q of one step and the next are ``pitch`` bytes apart.  Only
+    the first run has steps in any case; those without come last.  ``d_at`` is the byte offset of the
+    tile's corner in D, whose rows are ``ldd`` words apart; ``rows`` and ``columns`` of it lie inside
+    D.  alpha and beta are numbers ``factor`` of those that a launch is given.  Tiles marked in
+    ``rest``, if there is one, read Q at the address :data:`REST`.
     """
 
     p_at: np.ndarray
     q_at: np.ndarray
     steps: np.ndarray
+    pitch: np.ndarray
     d_at: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
     ldd: np.ndarray
     factor: np.ndarray
+    rest: Optional[np.ndarray] = None
 
     def __len__(self) -> int:
         return int(self.d_at.size)
@@ -107,7 +121,7 @@ class Tiles:
         """Some neighbours."""
         own = slice(of.start, of.stop)
         columns = (getattr(self, field) for field in self.__dataclass_fields__)
-        return Tiles(*(column[..., own] for column in columns))
+        return Tiles(*(None if column is None else column[..., own] for column in columns))
 
 
 def all_tiles(p: Packed, q: Packed, low: int, high: int) -> TileRanges:
@@ -191,6 +205,7 @@ def _tiles(
         p_at=at[0] + 4 * (p_steps * row + options.rows * first),
         q_at=at[1] + 4 * (q_steps * column + width * first),
         steps=own,
+        pitch=4 * np.array((width, width)),
         d_at=at[2] + 4 * corner,
         rows=np.minimum(options.rows, m - row),
         columns=np.minimum(width, n - column),
@@ -292,6 +307,10 @@ def batch(options: GemmOptions, sizes: Sequence[Tuple[int, int, int]]) -> Batch:
 # --- streams -------------------------------------------------------------------------------------
 
 
+RUNS = ("run", "run 2", "run 3")
+"""The runs of a tile; where no tile has three, the last one's columns are not used."""
+
+
 class _Record:
     """The words of a tile in a QPU's stream: name -> columns of the table of records.
 
@@ -304,9 +323,11 @@ class _Record:
         self.width = 0
         for name, size in (
             ("delay", 1),
-            ("run", 5),  # kind, iterations, where the stream goes on, address in Q, address in P
+            # kind, iterations, where the stream goes on, address in Q, pitch of Q, address in P
+            ("run", 6),
             ("barrier", 3),  # kind, arrivals to wait for, which semaphore
-            ("run 2", 5),
+            ("run 2", 6),
+            ("run 3", 6),
             ("store", 1),  # kind
             ("alpha", 1),
             ("beta", beta),
@@ -314,16 +335,18 @@ class _Record:
             ("load", 2 * beta),  # pitch, vectors
             ("loads", 4 * beta * vectors),
             ("stores", 5 * vectors),
-            ("end", 3),  # kind, QPU, others
+            ("end", 5),  # kind, limit, address of the report, QPU, others
         ):
             self.columns[name] = slice(self.width, self.width + size)
             self.width += size
-        self.of_p = self._mask(("run", 4, 5), ("run 2", 4, 5))
-        self.of_q = self._mask(("run", 3, 5), ("run 2", 3, 5))
+        self.of_p = self._mask(*((run, 5, 6) for run in RUNS))
+        self.of_q = self._mask(*((run, 3, 6) for run in RUNS))
         self.of_d = self._mask(("loads", 2, 4), ("stores", 2, 5))
-        self.going_on = [self.columns[name].start + 2 for name in ("run", "run 2")]
+        self.of_watch = self._mask(("end", 2, 5))
+        self.going_on = [self.columns[name].start + 2 for name in RUNS]
         names = ("alpha", "beta") if beta else ("alpha",)
         self.values = {name: self._mask((name, 0, 1)) for name in names}
+        self.of_limit = self._mask(("end", 1, 5))
 
     def _mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
         """Marks (bool, one element per column) words: name, the first, every how many."""
@@ -347,14 +370,16 @@ def streams(
     tiles: Tiles,
     n_qpus: int,
     skew: int,
-    barriers: bool = True,
-    names: Tuple[str, str, str] = ("p", "q", "d"),
+    barriers: int = BARRIER_WAVES,
+    names: Tuple[str, ...] = ("p", "q", "d", "watch"),
 ) -> uniforms.Streams:
     """The uniform streams of a launch, one for each QPU that has work.
 
     QPU i of n computes tiles i, i + n, ...; ``skew`` is the distance of QPUs in steps of k;
-    ``barriers`` says whether they wait for each other every ``BARRIER_WAVES`` waves.  ``names``
-    are those of the addresses of P, Q and D; the values are "alpha" and, with beta, "beta".
+    ``barriers`` is the number of waves after which they wait for each other, 0 for never.
+    ``names`` are those of the addresses of P, Q, D and of :func:`watched_words`; the values are
+    "alpha", with beta "beta", and "limit", the sum from which on one is reported (:data:`LIMIT`
+    divided by the largest |alpha|, if that is more than 1).
     """
     record, count = _record(options), len(tiles)
     n_qpus = min(n_qpus, count)
@@ -371,14 +396,17 @@ def streams(
     narrow = tiles.columns <= LANES * options.edge
     kind = np.where(narrow, KINDS["edge"], KINDS["run"])
     iterations = LINE * (tiles.steps // options.unroll)
-    for run, name in enumerate(("run", "run 2")):
-        # The stream goes on three words after the one that says so, when all of the run is read.
-        lay(name, (kind, iterations[run], 3, tiles.q_at[run], tiles.p_at[run]))
+    for name in RUNS[len(iterations) :]:
+        kept[:, record.columns[name]] = False
+    for run, name in enumerate(RUNS[: len(iterations)]):
+        # The stream goes on four words after the one that says so, when all of the run is read.
+        lay(name, (kind, iterations[run], 4, tiles.q_at[run], tiles.pitch[run], tiles.p_at[run]))
+        if run:
+            kept[:, record.columns[name]] = (tiles.steps[run] > 0)[:, None]
     two = tiles.steps[1] > 0
-    kept[:, record.columns["run 2"]] = two[:, None]
     wait = np.zeros(count, dtype=bool)
     if barriers and skew > 0 and n_qpus == QPUS:
-        wait = _in_step(tiles, kind, two)
+        wait = _in_step(tiles, kind, two, barriers)
         turn = wait[::QPUS].cumsum()[wave] - 1
         lay("barrier", (KINDS["meet"], *parts.barrier_words(owner, n_qpus, turn)))
     kept[:, record.columns["barrier"]] = wait[:, None]
@@ -400,26 +428,38 @@ def streams(
 
     lay("delay", (1 + owner * _delay(options, skew),))
     kept[n_qpus:, record.columns["delay"]] = False
-    lay("end", (KINDS["end"], *parts.finish_words(owner, n_qpus)))
+    lay("end", (KINDS["end"], 0, LINE * owner, *parts.finish_words(owner, n_qpus)))
     kept[: count - n_qpus, record.columns["end"]] = False
 
-    of_p, of_q, of_d = names
+    of_p, of_q, of_d, of_watch = names
     addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_d}
+    addresses[of_watch] = record.of_watch
+    if tiles.rest is not None:
+        addresses[of_q] = record.of_q & ~tiles.rest[:, None]
+        addresses[REST] = record.of_q & tiles.rest[:, None]
     values = {name: (mask, tiles.factor) for name, mask in record.values.items()}
+    values["limit"] = record.of_limit, 0 * tiles.factor
     return uniforms.flatten(words, kept, owner, addresses, values, record.going_on)
 
 
-def _in_step(tiles: Tiles, kind: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Which tiles (bool) begin their second run with a barrier: every ``BARRIER_WAVES`` waves, if
-    all QPUs compute tiles of the same width and number of steps, and so begin it together."""
+def watched_words(n_qpus: int) -> int:
+    """Words that a launch on ``n_qpus`` may write: 16 for each, which hold the largest magnitude of
+    the sums of products, before alpha, that it has had, as float32, Inf if a sum of what holds Inf
+    or NaN.  They are left alone if that is below the limit, so they are 0 before the launch."""
+    return LANES * min(n_qpus, QPUS)
+
+
+def _in_step(tiles: Tiles, kind: np.ndarray, two: np.ndarray, every: int) -> np.ndarray:
+    """Which tiles (bool) begin their second run with a barrier: every so many waves, if all QPUs
+    compute tiles of the same width and number of steps, and so begin it together."""
     waves_, rest = divmod(len(tiles), QPUS)
     whole = len(tiles) - rest
     alike = two[:whole].reshape(waves_, QPUS).all(axis=1)
-    for column in (kind, tiles.steps[0] + tiles.steps[1]):
+    for column in (kind, tiles.steps.sum(axis=0)):
         of_wave = column[:whole].reshape(waves_, QPUS)
         alike &= (of_wave == of_wave[:, :1]).all(axis=1)
     turn = np.arange(waves_)
-    alike &= (turn % BARRIER_WAVES == 0) & (turn > 0)
+    alike &= (turn % every == 0) & (turn > 0)
     wait = np.zeros(len(tiles), dtype=bool)
     wait[:whole] = alike.repeat(QPUS)
     return wait

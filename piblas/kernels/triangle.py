@@ -280,12 +280,12 @@ def diagonals(t: np.ndarray, block: int) -> np.ndarray:
 
 class Step(NamedTuple):
     """A launch of a solve: its tiles, whether they are added to what is there (beta = 1), how many
-    steps QPUs are apart, and the names of the addresses of P, Q and D."""
+    steps QPUs are apart, and the names of the addresses of P, Q, D and the watched words."""
 
     tiles: Tiles
     added: bool
     skew: int
-    names: Tuple[str, str, str]
+    names: Tuple[str, ...]
 
 
 class Substitution(NamedTuple):
@@ -312,12 +312,12 @@ def solve(
         of: str, to: str, ranges: TileRanges, apart: int = 0, added: bool = False
     ) -> Step:
         tiles = packed_tiles(options, p, q, apart, ranges)
-        return Step(tiles, added, max(apart, 1), ("p", of, to))
+        return Step(tiles, added, max(apart, 1), ("p", of, to, "watch"))
 
     def correction(ranges: TileRanges, begin: int) -> Step:
         # A panel of the diagonal blocks begins with step ``begin``.
         tiles = packed_tiles(options, d, q, 0, ranges, -4 * d.width * begin)
-        return Step(tiles, True, 1, ("diagonals", "x", "r"))
+        return Step(tiles, True, 1, ("diagonals", "x", "r", "watch"))
 
     for index, begin in enumerate(range(0, p.length, block)):
         end = min(begin + block, p.length)

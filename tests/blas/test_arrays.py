@@ -510,9 +510,9 @@ def test_special_values_elsewhere_are_as_on_the_cpu(device):
         np.testing.assert_array_equal(got, blas.sger(1.0, V, W, a=np.array(a, order="F")))
 
 
-@pytest.mark.parametrize("good", (0, 3, 5))
+@pytest.mark.parametrize("good", (0, 1))
 def test_sgemm_that_fails_leaves_the_result(device, good, monkeypatch):
-    """At the look at an operand, at the copy, at the product."""
+    """At packing, at the product."""
     a = piblas.array(values(20, 20))
     c = piblas.array(np.asfortranarray(values(20, 20, seed=3)))
     before, real, launches = np.array(c), type(device).execute, []
@@ -520,7 +520,7 @@ def test_sgemm_that_fails_leaves_the_result(device, good, monkeypatch):
     def execute(self, *args, **kwargs):
         launches.append(1)
         if len(launches) > good:
-            if good == 5:
+            if good == 1:
                 c[0, 0] = 77  # as far as the product came
             raise DeviceTimeout("too long")
         return real(self, *args, **kwargs)

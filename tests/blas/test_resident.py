@@ -59,7 +59,7 @@ def test_orders(device, m, n, k, order_a, order_b, order_c):
     assert np.array_equal(raw, before[2]), "a word outside c was written"
     for each in range(2):
         assert np.array_equal(views[each][2], before[each]), "an operand was written"
-    assert [report.kernel for report in reports] == ["gemm_pack", "gemm"]
+    assert [report.kernel for report in reports[:2]] == ["gemm_pack", "gemm"]
     for view, _, _ in views:
         view.buffer.free()
 

@@ -26,6 +26,8 @@ class Segment:
     advance: int
     out: int
     out_advance: int
+    look: bool
+    most: int
     count: int
 
 
@@ -40,11 +42,16 @@ def _segment(operand, cells, first, start, **how):
     steps, places = cells
     used = np.zeros((LANES, LANES), dtype=bool)
     used[: how["rows"], : how["depth"]] = True
-    inside = used & (start + steps < operand.k) & (first + places < operand.layout.length)
+    k, layout = operand.k, operand.layout
+    rows = np.append(layout.rows(k), k)
+    held = rows[np.minimum(start + steps, layout.steps)]
+    inside = used & (held < k) & (first + places < layout.length)
     base = operand.address
-    if start < operand.k:
-        base += start * operand.step + first * operand.along
-    offsets = np.where(inside, steps * operand.step + places * operand.along, 0)
+    later = [row for row in rows[start:] if row < k]
+    begin = later[0] if later else 0
+    if later:
+        base += begin * operand.step + first * operand.along
+    offsets = np.where(inside, (held - begin) * operand.step + places * operand.along, 0)
     masks = np.where(inside, -1, 0)
     if how["vertical"]:
         offsets, masks = offsets.T, masks.T
@@ -53,20 +60,27 @@ def _segment(operand, cells, first, start, **how):
 
 
 def _run(
-    operand, cells, block, first, out, step_bytes, width
+    operand, cells, block, first, out, step_bytes, width, panels, most
 ):
-    total, k = operand.layout.steps, operand.k
+    total = operand.layout.steps
+    regular = min(operand.layout.fold or total, operand.k)
     start = 0
     while start < total:
         left = total - start
-        whole = max(0, min(LONGEST, (k - start) // block))
-        count, taken = (whole, block) if whole else (1, min(block, left))
+        whole = 0 if panels else max(0, min(LONGEST, (regular - start) // block))
+        count, taken = (whole, block) if whole else (panels or 1, min(block, left))
         how = {
             "vertical": operand.vertical,
             "count": count,
             "advance": block * operand.step,
             "out_advance": block * step_bytes,
+            "look": operand.look,
+            "most": 0,
         }
+        if panels:
+            how["advance"] = operand.layout.width * operand.along
+            how["out_advance"] = 4 * operand.layout.width * total
+            how["most"] = most + start * step_bytes
         at = out + start * step_bytes
         if width:
             gap = step_bytes - 4 * width
@@ -81,29 +95,36 @@ def _run(
                 )
             if words:  # of a single block: whole ones are lines
                 rest = tuple(np.roll(cell, -lines, axis=0) for cell in cells)
+                how["most"] += LINE * lines if panels else 0
                 yield _segment(
                     operand, rest, first, start, rows=1, depth=words, gap=0,
                     out=at + LINE * lines, **how,
                 )  # fmt: skip
-        start += count * taken
+        start += taken if panels else count * taken
 
 
-def _segments(operand):
+def _segments(operand, most_at):
     layout = operand.layout
     y, x = np.indices((LANES, LANES))
     end = operand.out
-    for panel in range(layout.panels):
+    cuts = operand.groups if operand.most else list(range(layout.panels + 1))
+    for number, (panel, after) in enumerate(zip(cuts, cuts[1:])):
         own, first = layout.width_of(panel), layout.first(panel)
         out = operand.out + layout.offset(panel)
-        end = out + 4 * own * layout.steps
+        panels = after - panel if operand.most else 0
+        most = most_at + 4 * own * layout.steps * number
+        end = out + 4 * own * layout.steps * (after - panel)
         if not operand.vertical or LANES % own == 0 and own < LANES:
             cells, block = _lines(own)
-            yield from _run(operand, cells, block, first, out, 4 * own, 0)
+            yield from _run(operand, cells, block, first, out, 4 * own, 0, panels, most)
         else:
             for column in range(0, own, LANES):
                 width = min(LANES, own - column)
                 cells = (y, x + column)
-                yield from _run(operand, cells, LANES, first, out + 4 * column, 4 * own, width)
+                yield from _run(
+                    operand, cells, LANES, first, out + 4 * column, 4 * own, width, panels,
+                    most + 4 * column,
+                )  # fmt: skip
     # What is fetched past the end.
     words = (operand.out + 4 * layout.words - end) // 4
     nowhere = (np.full_like(y, operand.k), x)
@@ -113,21 +134,21 @@ def _segments(operand):
             depth = depth or words
             step = 4 * rows * depth
             yield _segment(
-                operand, nowhere, 0, operand.k, vertical=False, rows=rows, depth=depth, gap=0,
-                out=end, advance=0, out_advance=step, count=count,
+                operand, nowhere, 0, layout.steps, vertical=False, rows=rows, depth=depth, gap=0,
+                out=end, advance=0, out_advance=step, look=False, most=0, count=count,
             )  # fmt: skip
             end, words = end + count * step, words - count * rows * depth
 
 
-def words(operands, n_qpus, own):
+def words(operands, n_qpus, own, most=0, watch=0):
     """All words as they lie at bus address ``own``, and the address of each stream."""
     loads = [0] * max(1, min(n_qpus, QPUS))
     dealt = [[] for _ in loads]
     for operand in operands:
-        for segment in _segments(operand):
+        for segment in _segments(operand, most):
             qpu = loads.index(min(loads))
             dealt[qpu].append(segment)
-            loads[qpu] += segment.count + 2
+            loads[qpu] += segment.count + 3
     dealt = [segments for segments in dealt if segments]
     tables = {}
     for segment in (segment for segments in dealt for segment in segments):
@@ -148,8 +169,11 @@ def words(operands, n_qpus, own):
                 segment.advance,
                 segment.out,
                 segment.out_advance,
+                0xFFFFFFFF if segment.look else 0,
+                segment.most,
                 segment.count,
             ]
+        found += [sw.vpm_write(y), sw.vdw_store(1, LANES, y), watch + LINE * index]
         found += [index, len(dealt) - 1]
     streams = np.array(found + [0] * LANES, dtype=np.int64) & 0xFFFFFFFF
     return np.concatenate((front, streams.astype(np.uint32))), starts

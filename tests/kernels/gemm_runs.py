@@ -36,6 +36,7 @@ def run(
     split_k=1,
     values=uniform,
     program=None,
+    barriers=gemm_schedule.BARRIER_WAVES,
 ):
     """The report of a launch, after comparing D and the guard words around it.
 
@@ -60,15 +61,18 @@ def run(
     if skew is None:
         skew = gemm_schedule.skew_of(options, p, q) if split_k == 1 else 0
     tiles = gemm_schedule.dense_tiles(options, p, q, ldd, skew, split_k=split_k)
-    streams = gemm_schedule.streams(options, tiles, n_qpus, skew)
+    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers)
     u_buf = dev.alloc(streams.nbytes)
     starts = streams.entries(u_buf.bus_address)
-    addresses = {"p": p_buf.bus_address, "q": q_buf.bus_address}
+    watch = dev.alloc(4 * gemm_schedule.watched_words(12))
+    watch.array(np.uint32)[:] = 0
+    addresses = {"p": p_buf.bus_address, "q": q_buf.bus_address, "watch": watch.bus_address}
     addresses.update({"d": d_buf.bus_address + 4 * BEFORE, uniforms.OWN: u_buf.bus_address})
     factors = {"alpha": np.array([alpha], np.float32), "beta": np.array([beta], np.float32)}
+    factors["limit"] = np.array([gemm_schedule.LIMIT], np.float32)
     streams.fill(u_buf.array(np.uint32, streams.words.shape), addresses, factors)
     loaded = program or dev.load(gemm.SPEC.program(options).words)
-    buffers = p_buf, q_buf, d_buf, u_buf
+    buffers = p_buf, q_buf, d_buf, u_buf, watch
     for buffer in buffers:
         buffer.clean()
     report = dev.execute(loaded, starts)

@@ -17,9 +17,10 @@ QPUS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """Runs of (address in P, address in Q, steps); the rest is as in ``gemm_schedule.Tiles``."""
+    """Runs of (address in P, address in Q, steps, pitch of Q); the rest is as in
+    ``gemm_schedule.Tiles``."""
 
-    runs: Tuple[Tuple[int, int, int], ...]
+    runs: Tuple[Tuple[int, int, int, int], ...]
     d_addr: int
     rows: int
     columns: int
@@ -34,9 +35,9 @@ def rotated(p, p_addr, q, q_addr, place, first):
     p_addr += p.offset(i)
     q_addr += q.offset(j)
 
-    def run(begin: int, end: int) -> Tuple[int, int, int]:
-        at = p_addr + 4 * p.width_of(i) * begin, q_addr + 4 * q.width_of(j) * begin
-        return (*at, end - begin)
+    def run(begin, end):
+        pitch = 4 * q.width_of(j)
+        return p_addr + 4 * p.width_of(i) * begin, q_addr + pitch * begin, end - begin, pitch
 
     return (run(first, high), run(low, first)) if first > low else (run(low, high),)
 
@@ -86,7 +87,7 @@ def tiles(options, p, q, p_addr, q_addr, skew, places, corner):
         )
 
 
-def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own):
+def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0):
     """All words as they lie at bus address ``own``, and the address of each stream."""
     found, starts = [], []
     n_qpus = min(n_qpus, len(tiles))
@@ -97,14 +98,15 @@ def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own):
         number = 0
         for turn, tile in enumerate(tiles[index::n_qpus]):
             others = tiles[turn * n_qpus : (turn + 1) * n_qpus]
-            due = barriers and skew > 0 and turn > 0 and turn % gemm_schedule.BARRIER_WAVES == 0
+            due = barriers > 0 and skew > 0 and turn > 0 and turn % barriers == 0
             wait = []
             if due and in_step(options, others):
                 wait = [KINDS["meet"], 0 if index else n_qpus - 1, number % 2]
                 number += 1
             tile_words(found, options, tile, alpha, beta, own, wait)
-        found += [KINDS["end"], index, n_qpus - 1]
-    return np.array(found + [0] * LANES, dtype=np.int64).astype(np.uint32), starts
+        found += [KINDS["end"], parts.float_word(limit), watch + 64 * index, index, n_qpus - 1]
+    words = np.array(found + [0] * LANES, dtype=np.int64)
+    return (words & 0xFFFFFFFF).astype(np.uint32), starts
 
 
 def kind_of(options, tile):
@@ -113,16 +115,16 @@ def kind_of(options, tile):
 
 def in_step(options, tiles):
     alike = {(kind_of(options, tile), sum(run[2] for run in tile.runs)) for tile in tiles}
-    return len(tiles) == QPUS and all(len(tile.runs) == 2 for tile in tiles) and len(alike) == 1
+    return len(tiles) == QPUS and all(len(tile.runs) >= 2 for tile in tiles) and len(alike) == 1
 
 
 def tile_words(found, options, tile, alpha, beta, own, wait):
-    for number, (p_addr, q_addr, steps) in enumerate(tile.runs):
-        if number:
+    for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
+        if number == 1:
             found += wait
         found += [KINDS[kind_of(options, tile)], LINE * (steps // options.unroll)]
-        found.append(own + 4 * (len(found) + 3))
-        found += [q_addr, p_addr]
+        found.append(own + 4 * (len(found) + 4))
+        found += [q_addr, pitch, p_addr]
     alpha = alpha if tile.alpha is None else tile.alpha
     beta = beta if tile.beta is None else tile.beta
     found += [KINDS["store"], parts.float_word(alpha)]
@@ -144,6 +146,38 @@ def tile_words(found, options, tile, alpha, beta, own, wait):
         found.append(sw.vdw_stride(gap if together > 1 else 0))
         found.append(sw.vdw_store(together, width, v * options.rows))
         found += [tile.d_addr + 64 * v, tile.rows // together, int(v + 1 < len(widths))]
+
+
+def in_place(options, p, q, p_addr, q_addr, rest_addr, d_addr, ldd, skew):
+    """The tiles of :mod:`piblas.kernels.gemm_sources`."""
+    layout = q.layout
+    wide, narrow = (options.step(v).slots for v in (options.vectors, options.edge or options.vectors))
+    found = []
+    for index, (i, j, low, high) in enumerate(waves(layout, panels(p, layout, 0, p.steps))):
+        pace = 1 if j < layout.wide else wide / narrow
+        first = options.unroll * (round(skew * (index % QPUS) * pace / options.unroll) + 1)
+        first = low + (first if skew else 0) % (high - low)
+        address, pitch = rest_addr, 4 * layout.width_of(j)
+        if j < q.count:
+            address, pitch = q_addr + 4 * layout.first(j), q.pitch
+        cuts = sorted({low, first, p.fold or high, high})
+        pieces = list(zip(cuts, cuts[1:]))
+        start, runs = cuts.index(first), []
+        for begin, end in pieces[start:] + pieces[:start]:
+            back = p.steps - q.k if p.fold and begin >= p.fold else 0
+            at = p_addr + p.offset(i) + 4 * p.width_of(i) * begin
+            runs.append((at, address + pitch * (begin - back), end - begin, pitch))
+        row, column = p.first(i), layout.first(j)
+        found.append(
+            Tile(
+                tuple(runs),
+                d_addr + 4 * (row * ldd + column),
+                min(p.width_of(i), p.length - row),
+                min(layout.width_of(j), layout.length - column),
+                ldd,
+            )
+        )
+    return found
 
 
 # --- triangles -----------------------------------------------------------------------------------

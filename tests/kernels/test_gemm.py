@@ -66,9 +66,9 @@ def test_result_does_not_depend_on_qpus(device, n_qpus):
     "options",
     (
         gemm.GemmOptions(rows=6, vectors=6, single=0, unroll=2),
-        gemm.GemmOptions(rows=16, vectors=2, chain=1, unroll=2),
-        gemm.GemmOptions(rows=5, vectors=1, chain=1, single=0),
-        gemm.GemmOptions(rows=7, vectors=3, single=2, chain=2, unroll=6, beta=False),
+        gemm.GemmOptions(rows=16, vectors=2, unroll=2),
+        gemm.GemmOptions(rows=5, vectors=1, single=0),
+        gemm.GemmOptions(rows=7, vectors=3, single=2, reach=1, unroll=6, beta=False),
     ),
     ids=str,
 )
@@ -93,7 +93,7 @@ def test_beta_zero_kernel_does_not_read_d(device):
 
 
 def test_bytes_moved(device):
-    """D is stored once; a run reads its lines of Q once a step, and those of one step more."""
+    """D is stored once; a run requests its lines of Q once a step, and the last ones again."""
     m, n, k = 32, 96, 8
     options = gemm.GemmOptions(rows=8, vectors=3, beta=False)
     report = run(device, options, m, n, k)
@@ -116,7 +116,7 @@ def test_qpus_behind_each_other_share_lines(device, skew):
 
 @pytest.mark.parametrize(
     "bad",
-    (dict(rows=1), dict(rows=17), dict(vectors=0), dict(unroll=3), dict(chain=0), dict(edge=6)),
+    (dict(rows=1), dict(rows=17), dict(vectors=0), dict(unroll=3), dict(reach=0), dict(edge=6)),
 )
 def test_impossible_options(bad):
     with pytest.raises(ValueError, match="no kernel has"):
@@ -203,14 +203,13 @@ def test_prediction_deals_tiles_out_in_waves():
         assert found[0] == pytest.approx(longest)
 
 
-def test_barriers(device, monkeypatch):
+def test_barriers(device):
     """Every few waves, if there are tiles for all; that takes instructions, from all of them."""
-    options = gemm.SPEC.options(vectors=1, chain=1, beta=False)
+    options = gemm.SPEC.options(vectors=1, beta=False)
     waves = 2 * gemm_schedule.BARRIER_WAVES + 1
     size = (12 * waves + 5) * options.rows, options.columns, 96
     with_barriers = run(device, options, *size, skew=4)
-    monkeypatch.setattr(gemm_schedule, "BARRIER_WAVES", waves + 1)
-    without = run(device, options, *size, skew=4)
+    without = run(device, options, *size, skew=4, barriers=0)
     for one, other in zip(with_barriers.per_qpu, without.per_qpu):
         assert one["instructions"] > other["instructions"]
 

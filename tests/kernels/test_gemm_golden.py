@@ -35,13 +35,14 @@ def test_hot_loop(golden):
         f"# The k loop of sgemm 1024 x 1024 x 1024: tile {options.rows} x {options.columns}, "
         f"{options.unroll} steps in {len(texts)} words.",
         "# d: sums; s: scalars of P, for odd and even steps where there are two registers; r4: 16",
-        "# columns of Q; q_addr: where they are; offset: bytes to others; left: what is left of k.",
+        "# columns of Q; q_addr: where they are; offset: bytes to others; last: bytes to the next",
+        "# step's; left: what is left of k; back: where the stream goes on after the run.",
     ]
     for row in range(options.rows):
         sums = " ".join(places[f"d{row}_{v}"] for v in range(options.vectors))
         scalars = [places[name] for name in (f"s{row}", f"s{row}'") if name in places]
         lines.append(f"# d{row}: {sums}   s{row}: {' '.join(scalars)}")
-    others = [name for name in places if name.startswith(("q_addr", "offset", "left"))]
+    others = [name for name in places if name.startswith(("q_addr", "offset", "left", "last", "back"))]
     lines.append("# " + ", ".join(f"{name}: {places[name]}" for name in others) + ", offset64: r5")
     golden("gemm_loop.txt", "\n".join(lines + texts) + "\n")
     products = options.rows * options.vectors * options.unroll

@@ -14,10 +14,11 @@ import pytest
 
 from piblas.isa import setup_words as sw
 from piblas.kernels import (
-    gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, triangle, uniforms,
+    gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, gemm_sources, triangle, uniforms,
 )  # fmt: skip
 
 P, Q, D, OWN = 0xC0001000, 0xC1000040, 0xC2000004, 0xC3000000
+REST, WATCH, LIMIT, WAVES = 0xC4000000, 0xC5000000, 1e20, gemm_schedule.BARRIER_WAVES
 F32 = np.float32
 
 
@@ -28,14 +29,16 @@ def filled(streams, addresses, **values):
     return out, streams.entries(OWN)
 
 
-def check(options, tiles, slow_tiles, n_qpus, skew, barriers=True, names="pqd", alpha=1.5, beta=-2):
+def check(options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2):
     """Word by word; the words and the address of each stream."""
-    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers, tuple(names))
+    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers, (*names, "watch"))
     want, starts = gemm_slow.words(
-        options, slow_tiles, np.ravel(alpha)[0], np.ravel(beta)[0], n_qpus, skew, barriers, OWN
-    )
-    addresses = dict(zip(names, (P, Q, D)))
-    got, entries = filled(streams, addresses, alpha=np.ravel(alpha), beta=np.ravel(beta))
+        options, slow_tiles, np.ravel(alpha)[0], np.ravel(beta)[0], n_qpus, skew, barriers, OWN,
+        LIMIT, WATCH,
+    )  # fmt: skip
+    addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_schedule.REST: REST}
+    values = {"alpha": np.ravel(alpha), "beta": np.ravel(beta), "limit": [LIMIT]}
+    got, entries = filled(streams, addresses, **values)
     assert entries == starts and got.size == want.size
     assert np.array_equal(got, want), np.flatnonzero(got != want)[:9]
     return want
@@ -46,13 +49,13 @@ def case(rng, most):
     tile = gemm_choice.FAMILY[rng.integers(len(gemm_choice.FAMILY))]
     if rng.random() < 0.2:
         unroll = int(rng.choice([2, 6]))
-        tile = gemm.GemmOptions(rows=5, vectors=3, chain=1, single=0, unroll=unroll)
+        tile = gemm.GemmOptions(rows=5, vectors=3, reach=1, single=0, unroll=unroll)
     edge = int(rng.integers(0, tile.vectors))
     options = dataclasses.replace(tile, edge=edge, beta=bool(rng.integers(2)))
     m, n, k = (int(x) for x in rng.integers(1, most, 3))
     k = int(rng.integers(1, 9)) if rng.random() < 0.2 else k
     n_qpus = 12 if rng.random() < 0.4 else int(rng.integers(1, 13))
-    return options, (m, n, k), n_qpus, bool(rng.random() < 0.8)
+    return options, (m, n, k), n_qpus, int(rng.choice([0, 1, WAVES, WAVES, WAVES]))
 
 
 def skew_of(rng, options, p, q):
@@ -75,6 +78,21 @@ def test_products(seed):
             check(options, tiles.part(range(12, 25)), slow[12:25], n_qpus, skew, barriers)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_products_of_a_q_in_place(seed):
+    rng = np.random.default_rng(seed)
+    for most in (30, 200, 600) * 6:
+        options, (m, n, k), n_qpus, barriers = case(rng, most)
+        k = max(k, options.unroll)
+        p, q = gemm_layout.packed_words(options, m, n, k)
+        p = gemm_sources.folded(p, k, options.unroll)
+        source = gemm_sources.InPlace(q, k, 64 * int(rng.integers(-70, 70)))
+        skew, ldd = skew_of(rng, options, p, q), n + int(rng.choice([0, 3, 2000, 20000]))
+        slow = gemm_slow.in_place(options, p, source, P, Q, REST, D, ldd, skew)
+        tiles = gemm_sources.tiles(options, p, source, ldd, skew)
+        check(options, tiles, slow, n_qpus, skew, barriers)
+
+
 @pytest.mark.parametrize("n_qpus", range(1, 13))
 def test_every_number_of_qpus(n_qpus):
     for beta in (False, True):
@@ -93,7 +111,7 @@ def test_barriers_are_among_the_words():
     tiles = gemm_schedule.dense_tiles(options, p, q, 10 * options.columns, 8)
     slow = gemm_slow.grid(options, p, q, P, Q, D, 10 * options.columns, 8)
     sizes = [
-        check(options, tiles, slow, 12, 8, barriers).size for barriers in (False, True)
+        check(options, tiles, slow, 12, 8, barriers).size for barriers in (0, WAVES)
     ]
     assert sizes[1] - sizes[0] == 2 * 12 * 3  # at waves 4 and 8 of 10
 
@@ -131,12 +149,14 @@ def test_solves(seed):
             for step, (tiles, added, apart) in zip(steps, slow):
                 assert (step.added, step.skew) == (added, apart)
                 own = dataclasses.replace(options, beta=added)
-                addresses = {"p": P, "r": Q, "x": D}
+                addresses = {"p": P, "r": Q, "x": D, "watch": WATCH}
                 streams = gemm_schedule.streams(
-                    own, step.tiles, n_qpus, step.skew, False, step.names
+                    own, step.tiles, n_qpus, step.skew, 0, step.names
                 )
-                got = filled(streams, addresses, alpha=[1], beta=[1])
-                want = gemm_slow.words(own, tiles, 1, 1, n_qpus, apart, False, OWN)
+                got = filled(streams, addresses, alpha=[1], beta=[1], limit=[LIMIT])
+                want = gemm_slow.words(
+                    own, tiles, 1, 1, n_qpus, apart, 0, OWN, LIMIT, WATCH
+                )
                 assert np.array_equal(got[0], want[0]) and got[1] == want[1]
 
 
@@ -188,8 +208,14 @@ def operands(rng):
         step = -step if not wide and rng.random() < 0.1 else step
         along = -along if rng.random() < 0.1 else along
         layout = gemm_layout.Packed(length, -(-k // unroll) * unroll, width, edge)
+        look, most = bool(rng.random() < 0.7), ""
+        if layout.steps > unroll and not number and not edge and not wide:  # for a Q in place
+            most = "most" if rng.random() < 0.7 else ""
+            if layout.steps > k and rng.random() < 0.7:
+                layout = dataclasses.replace(layout, fold=layout.steps - unroll)
         at = 4 * int(rng.integers(0, 50)), 64 * int(rng.integers(0, 5))
-        yield gemm_pack.Operand(layout, k, at[0], step, along, at[1], f"a{number}", f"p{number}")
+        names = f"a{number}", f"p{number}"
+        yield gemm_pack.Operand(layout, k, at[0], step, along, at[1], *names, look, most)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -197,14 +223,14 @@ def test_packing(seed):
     rng = np.random.default_rng(seed)
     for _ in range(25):
         own, n_qpus = list(operands(rng)), int(rng.integers(1, 13))
-        addresses, whole = {}, []
+        addresses, whole = {"watch": WATCH, "most": REST}, []
         for number, operand in enumerate(own):
             a, p = 0xC0000000 + (number << 24), 0xD0000000 + (number << 24)
             addresses.update({operand.source: a, operand.packed: p})
             at = {"address": a + operand.address, "out": p + operand.out}
             whole.append(dataclasses.replace(operand, **at))
         got = filled(gemm_pack.streams(own, n_qpus), addresses)
-        want = gemm_pack_slow.words(whole, n_qpus, OWN)
+        want = gemm_pack_slow.words(whole, n_qpus, OWN, REST, WATCH)
         assert got[1] == want[1] and np.array_equal(got[0], want[0]), own
 
 
@@ -284,8 +310,8 @@ def test_a_product_takes_few_function_calls(m, k, n, beta):
         )
 
     product(), packing()  # what NumPy does for the first time
-    assert calls(lambda: (product(), packing())) <= 600
-    assert calls(product) <= 300
+    assert calls(lambda: (product(), packing())) <= 800
+    assert calls(product) <= 350
 
 
 def test_a_solve_takes_few_function_calls():
@@ -296,7 +322,7 @@ def test_a_solve_takes_few_function_calls():
         p, q = gemm_layout.packed_words(options, n, n, n)
         for step in triangle.solve(options, p, q, gemm_schedule.skew_of(options, p, q)):
             own = dataclasses.replace(options, beta=step.added)
-            gemm_schedule.streams(own, step.tiles, 12, step.skew, False, step.names)
+            gemm_schedule.streams(own, step.tiles, 12, step.skew, 0, step.names)
 
     solve()
     assert calls(solve) <= 1500

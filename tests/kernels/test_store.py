@@ -73,7 +73,7 @@ def test_others_are_kept_in_the_cache(cache):
 
 
 def test_a_kernel_of_other_options_is_assembled_once(cache):
-    options = dataclasses.replace(gemm.SPEC.defaults, rows=4, vectors=2, chain=2, single=0)
+    options = dataclasses.replace(gemm.SPEC.defaults, rows=4, vectors=2, reach=1, single=0)
     words = gemm.SPEC.words(options)
     assert np.array_equal(words, gemm.SPEC.program(options).words)
     assert len(os.listdir(cache)) == 1
