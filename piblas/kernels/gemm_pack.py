@@ -44,6 +44,8 @@ AHEAD = 8
 """Requests on their way: 4 in each TMU (measured; the guide says 8)."""
 QPUS = 4
 """Each has 16 of the 64 rows of the VPM, because vertical vectors begin at multiples of 16."""
+ENOUGH = 256
+"""Steps of k with which all QPUs have blocks of each panel to pack."""
 LONGEST = 16
 """Blocks of a segment, so that the work can be dealt evenly."""
 
@@ -199,10 +201,14 @@ class Operand:
 
     @property
     def groups(self) -> List[range]:
-        """Panels that are read alike: whole ones, and the last if it is not."""
+        """Panels that are read alike: whole ones, and the last if it is not.  The whole ones are
+        several groups if k is too short for all QPUs to have work otherwise."""
         panels, layout = self.layout.panels, self.layout
         whole = panels - (layout.first(panels - 1) + layout.width > layout.length)
-        return [group for group in (range(whole), range(whole, panels)) if group]
+        count = min(whole, -(-ENOUGH // layout.steps))
+        cuts = [part * whole // count for part in range(count)] if count else []
+        cuts += [whole, panels] if whole < panels else [whole]
+        return [range(low, high) for low, high in zip(cuts, cuts[1:])]
 
     @property
     def most_words(self) -> int:
