@@ -162,13 +162,14 @@ def sgemm(
         raise BlasError(
             "sgemm", "c", c.T.strides, "its rows or its columns are contiguous, none overlaps"
         )
-    options = gemm_choice.choose(m, n, k, beta != 0)
+    may = in_place and gemm_sources.aligned(b.bus_address, b.strides) and not b.overlaps(c)
+    for lies in (True, False) if may else (False,):
+        options = gemm_choice.choose(m, n, k, beta != 0, lies)
+        p, q = gemm_data.packed_words(options, m, n, k)
+        if lies and gemm_sources.in_place(options, q, m, k, b.strides[0]):
+            break
     packing = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
     program = loaded_program(device, gemm.SPEC, options)
-    p, q = gemm_data.packed_words(options, m, n, k)
-    lies = in_place and not b.overlaps(c) and gemm_sources.in_place(
-        options, q, m, k, b.bus_address, b.strides
-    )
     source = gemm_sources.InPlace(q, k, b.bus_address, b.strides[0])
     if lies:
         p = gemm_sources.folded(p, k, options.unroll)

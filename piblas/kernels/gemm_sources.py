@@ -27,7 +27,7 @@ from .gemm import LANES, LINE, GemmOptions
 from .gemm_data import QPUS, Packed, Place, Run, Tile, panels, rounds
 from .gemm_plan import KStep
 
-__all__ = ["MEET", "InPlace", "folded", "in_place", "tiles"]
+__all__ = ["MEET", "InPlace", "aligned", "folded", "in_place", "tiles"]
 
 
 MEET = 1
@@ -81,26 +81,23 @@ class InPlace:
         return self.rest_address, 4 * self.layout.width_of(j)
 
 
-def in_place(
-    options: GemmOptions,
-    layout: Packed,
-    m: int,
-    k: int,
-    address: int,
-    strides: Tuple[int, int],
-) -> bool:
-    """Whether to read Q (k x n) at a bus address, with ``strides`` in bytes, where it lies.
-
-    Its rows have to be contiguous and begin on lines; there is at least an iteration, and a panel
-    inside Q; and what is lost in the caches (:func:`lost`) is less than packing costs, which is the
-    less the more rows P has.
-    """
+def aligned(address: int, strides: Tuple[int, int]) -> bool:
+    """Whether the rows of Q, at a bus address with ``strides`` in bytes, are contiguous and begin
+    on lines."""
     down, along = strides
-    aligned = along == 4 and address % LINE == 0 and down % LINE == 0
-    if not aligned or k < options.unroll or not InPlace(layout, k, address, down).count:
+    return along == 4 and address % LINE == 0 and down % LINE == 0
+
+
+def in_place(options: GemmOptions, layout: Packed, m: int, k: int, pitch: int) -> bool:
+    """Whether to read an :func:`aligned` Q (k x n) where it lies, ``pitch`` bytes from row to row.
+
+    There is at least an iteration, and a panel inside Q; and what is lost in the caches
+    (:func:`lost`) is less than packing costs, which is the less the more rows P has.
+    """
+    if k < options.unroll or not InPlace(layout, k, 0, pitch).count:
         return False
     widths = {layout.width_of(j) // LANES for j in (0, layout.panels - 1)}
-    return max(lost(options.step(vectors), down) for vectors in widths) * m < PACKING
+    return max(lost(options.step(vectors), pitch) for vectors in widths) * m < PACKING
 
 
 def lost(plan: KStep, pitch: int) -> float:

@@ -72,13 +72,16 @@ def test_where_q_is_read_in_place():
     options = gemm.GemmOptions(beta=False)
     _, q = gemm_data.packed_words(options, 96, 960, 100)
 
-    def lies(address=ADDRESS, down=4 * 960, along=4, k=100, layout=q, m=96):
-        return gemm_sources.in_place(options, layout, m, k, address, (down, along))
+    def aligned(address=ADDRESS, down=4 * 960, along=4):
+        return gemm_sources.aligned(address, (down, along))
 
-    assert lies() and lies(down=4 * 1024) and lies(down=-4096) and lies(k=4)
-    assert not lies(address=ADDRESS + 4) and not lies(address=ADDRESS + 32)
-    assert not lies(down=4 * 961) and not lies(down=4, along=4 * 960) and not lies(k=3)
-    assert not lies(layout=gemm_data.Packed(95, 100, 96))
+    assert aligned() and aligned(down=4 * 1024) and aligned(down=-4096)
+    assert not aligned(address=ADDRESS + 4) and not aligned(address=ADDRESS + 32)
+    assert not aligned(down=4 * 961) and not aligned(down=4, along=4 * 960)
+    assert gemm_sources.in_place(options, q, 96, 100, 4 * 960)
+    assert gemm_sources.in_place(options, q, 96, 4, 4096)
+    assert not gemm_sources.in_place(options, q, 96, 3, 4096)
+    assert not gemm_sources.in_place(options, gemm_data.Packed(95, 100, 96), 96, 100, 4096)
 
 
 @pytest.mark.parametrize("tile", gemm_choice.FAMILY[:5], ids=str)
@@ -92,9 +95,7 @@ def test_what_is_lost_in_the_caches(tile):
     assert not any(lost[8:30])
     worst = 64 * (64 + int(np.argmax(lost)))
     _, q = gemm_data.packed_words(options, 96, 960, 100)
-    found = [
-        gemm_sources.in_place(options, q, m, 100, ADDRESS, (worst, 4)) for m in (8, 96, 5000)
-    ]
+    found = [gemm_sources.in_place(options, q, m, 100, worst) for m in (8, 96, 5000)]
     assert found[0] and not found[2]
 
 
