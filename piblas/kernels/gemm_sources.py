@@ -14,6 +14,10 @@ line of Q leaves no trace in the result if all of P that it meets is such.  The 
 writes the largest magnitude of each step, from which the CPU sees whether there is such a line
 (:meth:`.gemm_pack.Operand.most_of_rows`), and looks at it.
 
+Reading in place relies on QPUs that keep step with each other.  They do under the timing sets
+"calibrated" and "optimistic"; under "pessimistic", and where TMUs stand still at a miss, lines are
+fetched again for most QPUs, and packing Q can be faster.
+
 All functions are pure: sizes, strides and addresses in, runs out.
 """
 

@@ -3,6 +3,8 @@ or the packed buffer written."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -37,8 +39,9 @@ def placed(dev, rng, k, length, transposed, pad, exact):
     return buffer, view, buffer.bus_address + 4 * before, raw.copy()
 
 
-def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
-    """Packs the operands (layout, k, transposed, pad) in one launch and compares all bytes."""
+def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False, most=False, look=True):
+    """Packs the operands (layout, k, transposed, pad) in one launch and compares all bytes, and the
+    largest magnitudes: of all, and with ``most`` of each row of k."""
     rng = np.random.default_rng(seed)
     operands, held = [], []
     for layout, k, transposed, pad in cases:
@@ -52,21 +55,41 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
         out = dev.alloc(4 * (layout.words + 2 * AROUND))
         raw = out.array(np.uint32, (layout.words + 2 * AROUND,))
         raw[:] = GUARD
-        operands.append(
-            gemm_pack.Operand(layout, k, address, step, along, out.bus_address + 4 * AROUND)
+        operand = gemm_pack.Operand(
+            layout, k, address, step, along, out.bus_address + 4 * AROUND, look
         )
-        held.append((layout, view, buffer, before, out, raw))
+        rows = dev.alloc(4 * (operand.most_words + 2 * AROUND)) if most else None
+        if rows is not None:
+            rows.array(np.uint32)[:] = GUARD
+            operand = dataclasses.replace(operand, most=rows.bus_address + 4 * AROUND)
+        operands.append(operand)
+        held.append((layout, view, buffer, before, out, raw, rows))
     streams = gemm_pack.Streams(operands, n_qpus)
     u_buf = dev.alloc(streams.nbytes)
     words, starts = streams.at(u_buf.bus_address)
     u_buf.array(np.uint32, words.shape)[:] = words
     program = dev.load(gemm_pack.SPEC.build().words)
-    buffers = [u_buf] + [buffer for each in held for buffer in (each[2], each[4])]
+    buffers = [u_buf] + [buffer for each in held for buffer in (each[2], each[4], each[6])]
+    buffers = [buffer for buffer in buffers if buffer is not None]
     for buffer in buffers:
         buffer.clean()
     report = dev.execute(program, starts)
-    for layout, view, buffer, before, out, raw in held:
+    u_buf.invalidate()
+    largest = max((view & 0x7FFFFFFF).max() for _, view, *_ in held) if look else 0
+    np.testing.assert_equal(
+        streams.largest(u_buf.array(np.uint32, words.shape)),
+        float(np.uint32(largest).view(np.float32)),
+    )
+    for operand, (layout, view, buffer, before, out, raw, rows) in zip(operands, held):
         out.invalidate()
+        if rows is not None:
+            rows.invalidate()
+            found = rows.array(np.uint32)
+            assert np.all(found[:AROUND] == GUARD) and np.all(found[-AROUND:] == GUARD)
+            np.testing.assert_array_equal(
+                operand.most_of_rows(found[AROUND:-AROUND].view(np.float32)),
+                (view & 0x7FFFFFFF).max(axis=1).view(np.float32),
+            )
         buffer.invalidate()
         want = np.empty(layout.words, np.float32)
         gemm_data.pack(layout, view.view(np.float32), want)
@@ -83,6 +106,26 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
 
 def layout_of(length, k, width, edge=0, unroll=4):
     return gemm_data.Packed(length, -(-k // unroll) * unroll, width, edge)
+
+
+def folded(length, k, width):
+    """A layout whose padding comes before its last iteration's rows."""
+    layout = layout_of(length, k, width)
+    return dataclasses.replace(layout, fold=layout.steps - 4 if layout.steps > k else 0)
+
+
+@pytest.mark.parametrize("transposed", (False, True))
+@pytest.mark.parametrize("width", (4, 8, 9, 10, 12, 14, 16))
+def test_largest_of_each_row(device, width, transposed):
+    """What is packed, and the largest magnitudes; padding does not count."""
+    for k, length in ((4, width), (5, 1), (16, 3 * width + 1), (37, 5 * width), (130, 41)):
+        check(device, [(folded(length, k, width), k, transposed, 3)], most=True, seed=k)
+    check(device, [(folded(90, 7, width), 7, transposed, 0)], most=True, exact=True)
+    check(device, [(folded(90, 7, width), 7, transposed, 0)], most=True, n_qpus=1)
+
+
+def test_what_is_not_looked_at_does_not_count(device):
+    check(device, [(layout_of(30, 20, 64), 20, False, 1)], look=False)
 
 
 WIDTHS = (4, 8, 9, 10, 12, 14, 16, 32, 48, 64, 80, 96, 128)
