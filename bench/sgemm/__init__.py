@@ -1,6 +1,7 @@
 """The sgemm bars: rates, transposes, the rivals beside, any shape; what is lost; a picture.
 
-``python -m bench sgemm [--part rates trans rivals resident shapes] [--png FILE] [--json FILE] [--quick]``
+``python -m bench sgemm [--part rates trans rivals resident shapes] [--png FILE] [--json FILE]
+[--quick]``
 runs products on 12 emulated QPUs at 250 MHz and judges them by the bars.  All figures are
 simulated; beta is 0 and results are checked against float64.
 

@@ -16,7 +16,9 @@ from ..driver.device import Buffer, Device, RunReport
 from ..host import arrays, limits
 from ..kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, uniforms
 
-__all__ = ["device_buffers", "loaded_program", "room_of", "sgemm", "watched", "write_streams"]
+__all__ = [
+    "device_buffers", "loaded_program", "room_of", "sgemm", "watched", "write_streams",
+]  # fmt: skip
 
 _lock = threading.Lock()
 
@@ -51,7 +53,7 @@ def write_streams(
     addresses: Mapping[str, int],
     **values: np.ndarray,
 ) -> List[int]:
-    """Fill a buffer of :func:`room_of` bytes with uniform streams; the bus address of each QPU's."""
+    """Fill a buffer of :func:`room_of` bytes with uniform streams; where each QPU's begins."""
     own = buffer.bus_address
     out = buffer.array(np.uint32, streams.words.shape)
     watch = watched(streams, buffer)

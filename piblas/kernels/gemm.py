@@ -37,9 +37,9 @@ after the other.  The first word of each is its kind (``KINDS``)::
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words
 
-``edge`` is a run of a narrow tile; there is none without ``options.edge``.  A tile is its runs, then
-its store.  The report holds the largest magnitude of the sums of products, before alpha, that the
-QPU has had in each element, Inf if a product or sum was Inf.
+``edge`` is a run of a narrow tile; there is none without ``options.edge``.  A tile is its runs,
+then its store.  The report holds the largest magnitude of the sums of products, before alpha, that
+the QPU has had in each element, Inf if a product or sum was Inf.
 
 Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound that follows.
 """

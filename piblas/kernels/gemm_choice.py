@@ -238,9 +238,22 @@ def choose_parts(m: int, n: int, k: int, beta: bool) -> Tuple[GemmOptions, int]:
     return options, counts[at]
 
 
+ODD = 1.06
+"""How much longer a product takes, at least, whose narrow tiles are an odd number of lines wide, if
+Q is read in place (simulated: QPUs get out of step, and share fewer lines)."""
+
+PACK_ROW = 20
+"""Clocks of a row that packing stores (simulated)."""
+
+
 @functools.lru_cache(maxsize=1024)
-def choose(m: int, n: int, k: int, beta: bool) -> GemmOptions:
+def choose(m: int, n: int, k: int, beta: bool, in_place: bool = False) -> GemmOptions:
     """The kernel for D (m x n) = P (m x k) Q (k x n); the same for any number of QPUs, so that the
-    result is too."""
+    result is too.  ``in_place``: the QPUs pack P only and read Q where it lies."""
     family = _family(beta)
-    return _safest(family, family.clocks(m, n, k, QPUS))
+    clocks = family.clocks(m, n, k, QPUS)
+    if in_place:
+        # What packs P stores rows of 16 words, or of a step's where these do not fill them evenly.
+        words = np.where(LANES % family.rows, family.rows, LANES)
+        clocks = clocks * np.where(family.edge // LANES % 2, ODD, 1.0) + PACK_ROW * m * k / words
+    return _safest(family, clocks)

@@ -96,11 +96,11 @@ class Tiles:
     """Tiles of D by addresses: int64 arrays of one element per tile, or per run (runs x tiles).
 
     The products of a tile are added up in two or three runs of ``steps`` steps of k, which read P
-    and Q at these byte offsets; lines of Q of one step and the next are ``pitch`` bytes apart.  Only
-    the first run has steps in any case; those without come last.  ``d_at`` is the byte offset of the
-    tile's corner in D, whose rows are ``ldd`` words apart; ``rows`` and ``columns`` of it lie inside
-    D.  alpha and beta are numbers ``factor`` of those that a launch is given.  Tiles marked in
-    ``rest``, if there is one, read Q at the address :data:`REST`.
+    and Q at these byte offsets; lines of Q of a step and the next are ``pitch`` bytes apart.  Only
+    the first run has steps in any case; those without come last.  ``d_at`` is the byte offset of
+    the tile's corner in D, whose rows are ``ldd`` words apart; ``rows`` and ``columns`` of it lie
+    inside D.  alpha and beta are numbers ``factor`` of those that a launch is given.  Tiles marked
+    in ``rest``, if there is one, read Q at the address :data:`REST`.
     """
 
     p_at: np.ndarray

@@ -10,9 +10,13 @@ P is packed that way (:attr:`.gemm_layout.Packed.fold`), and the pointer to Q go
 run.
 
 The QPU's products with 0, or with a denormal, are 0 even if the other factor is Inf or NaN.  So a
-line of Q leaves no trace in the result if all scalars of P of its step are such.  The program that packs P
-writes the largest magnitude of each step, from which the CPU sees whether there is such a line
-(:meth:`.gemm_pack.Operand.most_of_rows`), and looks at it.
+line of Q leaves no trace in the result if all scalars of P of its step are such.  The program that
+packs P writes the largest magnitude of each step, from which the CPU sees whether there is such a
+line (:meth:`.gemm_pack.Operand.most_of_rows`), and looks at it.
+
+Reading in place relies on QPUs that keep step with each other.  They do under the timing sets
+"calibrated" and "optimistic"; under "pessimistic", and where TMUs stand still at a miss, lines are
+fetched again for most QPUs, and packing Q can be faster.
 
 All functions are pure: sizes, strides and addresses in, tiles out.
 """
@@ -75,6 +79,13 @@ class InPlace:
         layout, last = self.layout, self.layout.panels - 1
         first = layout.first(last) if self.count == last else layout.length
         return first, Packed(layout.length - first, self.k, layout.width_of(last))
+
+
+def aligned(address: int, strides: Tuple[int, int]) -> bool:
+    """Whether the rows of Q, at a bus address with ``strides`` in bytes, are contiguous and begin
+    on lines."""
+    down, along = strides
+    return along == 4 and address % LINE == 0 and down % LINE == 0
 
 
 def in_place(options: GemmOptions, layout: Packed, m: int, k: int, pitch: int) -> bool:

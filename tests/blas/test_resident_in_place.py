@@ -114,7 +114,7 @@ def test_rows_of_whole_lines(device, lying, m, n, k, pitch, before):
     product(device, m, n, k, pitch, before, beta=0.5 if k % 2 else 0.0)
     whole = gemm_layout.packed_words(lying[0][0], m, n, k)[1] if lying else None
     assert lying or whole is None
-    assert all(source.count for _, _, _, source, *_ in lying)
+    assert all(source.count for _, _, source, *_ in lying)
 
 
 def test_most_of_them_are_read_in_place(device, lying):
@@ -325,7 +325,7 @@ def test_large_numbers_that_do_not_overflow(device):
 def test_a_launch_that_fails_leaves_the_result(device, monkeypatch, good, cut):
     """Also where the product takes several pairs of launches."""
     if cut:
-        monkeypatch.setattr(resident.pieces, "blocks", lambda m, n, *_: [
+        monkeypatch.setattr(resident.limits, "blocks", lambda m, n, *_: [
             (slice(0, m // 2), slice(0, n)), (slice(m // 2, m), slice(0, n))
         ])  # fmt: skip
         good += 2

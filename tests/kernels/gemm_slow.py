@@ -151,7 +151,8 @@ def tile_words(found, options, tile, alpha, beta, own, wait):
 def in_place(options, p, q, p_addr, q_addr, rest_addr, d_addr, ldd, skew):
     """The tiles of :mod:`piblas.kernels.gemm_sources`."""
     layout = q.layout
-    wide, narrow = (options.step(v).slots for v in (options.vectors, options.edge or options.vectors))
+    widths = options.vectors, options.edge or options.vectors
+    wide, narrow = (options.step(v).slots for v in widths)
     found = []
     for index, (i, j, low, high) in enumerate(waves(layout, panels(p, layout, 0, p.steps))):
         pace = 1 if j < layout.wide else wide / narrow

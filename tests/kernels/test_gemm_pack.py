@@ -3,6 +3,8 @@ or the packed buffer written."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -37,10 +39,11 @@ def placed(dev, rng, k, length, transposed, pad, exact):
     return buffer, view, buffer.bus_address + 4 * before, raw.copy()
 
 
-def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
-    """Packs the operands (layout, k, transposed, pad) in one launch and compares all bytes."""
+def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False, most=False, look=True):
+    """Packs the operands (layout, k, transposed, pad) in one launch and compares all bytes, and the
+    largest magnitudes: of all, and with ``most`` of each row of k."""
     rng = np.random.default_rng(seed)
-    operands, held = [], []
+    operands, held, addresses = [], [], {"source": 0, "packed": 0}
     for layout, k, transposed, pad in cases:
         buffer, view, address, before = placed(
             dev, rng, k, layout.length, transposed, pad, exact
@@ -52,22 +55,42 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
         out = dev.alloc(4 * (layout.words + 2 * AROUND))
         raw = out.array(np.uint32, (layout.words + 2 * AROUND,))
         raw[:] = GUARD
-        operands.append(
-            gemm_pack.Operand(layout, k, address, step, along, out.bus_address + 4 * AROUND)
+        operand = gemm_pack.Operand(
+            layout, k, address, step, along, out.bus_address + 4 * AROUND, look=look
         )
-        held.append((layout, view, buffer, before, out, raw))
+        rows = dev.alloc(4 * (operand.most_words + 2 * AROUND)) if most else None
+        if rows is not None:
+            rows.array(np.uint32)[:] = GUARD
+            operand = dataclasses.replace(operand, most=f"most{len(operands)}")
+            addresses[operand.most] = rows.bus_address + 4 * AROUND
+        operands.append(operand)
+        held.append((layout, view, buffer, before, out, raw, rows))
     streams = gemm_pack.streams(operands, n_qpus)
     u_buf = dev.alloc(streams.nbytes)
-    addresses = {uniforms.OWN: u_buf.bus_address, "source": 0, "packed": 0}
+    watch = dev.alloc(4 * gemm_pack.watched_words(n_qpus))
+    watch.array(np.uint32)[:] = 0
+    addresses.update({uniforms.OWN: u_buf.bus_address, "watch": watch.bus_address})
     streams.fill(u_buf.array(np.uint32, streams.words.shape), addresses, {})
     starts = streams.entries(u_buf.bus_address)
     program = dev.load(gemm_pack.SPEC.build().words)
-    buffers = [u_buf] + [buffer for each in held for buffer in (each[2], each[4])]
+    buffers = [u_buf, watch] + [buffer for each in held for buffer in (each[2], each[4], each[6])]
+    buffers = [buffer for buffer in buffers if buffer is not None]
     for buffer in buffers:
         buffer.clean()
     report = dev.execute(program, starts)
-    for layout, view, buffer, before, out, raw in held:
+    watch.invalidate()
+    largest = max((view & 0x7FFFFFFF).max() for _, view, *_ in held) if look else 0
+    assert watch.array(np.uint32).max() == largest
+    for operand, (layout, view, buffer, before, out, raw, rows) in zip(operands, held):
         out.invalidate()
+        if rows is not None:
+            rows.invalidate()
+            found = rows.array(np.uint32)
+            assert np.all(found[:AROUND] == GUARD) and np.all(found[-AROUND:] == GUARD)
+            np.testing.assert_array_equal(
+                operand.most_of_rows(found[AROUND:-AROUND].view(np.float32)),
+                (view & 0x7FFFFFFF).max(axis=1).view(np.float32),
+            )
         buffer.invalidate()
         want = np.empty(layout.words, np.float32)
         gemm_layout.pack(layout, view.view(np.float32), want)
@@ -84,6 +107,26 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False):
 
 def layout_of(length, k, width, edge=0, unroll=4):
     return gemm_layout.Packed(length, -(-k // unroll) * unroll, width, edge)
+
+
+def folded(length, k, width):
+    """A layout whose padding comes before its last iteration's rows."""
+    layout = layout_of(length, k, width)
+    return dataclasses.replace(layout, fold=layout.steps - 4 if layout.steps > k else 0)
+
+
+@pytest.mark.parametrize("transposed", (False, True))
+@pytest.mark.parametrize("width", (4, 8, 9, 10, 12, 14, 16))
+def test_largest_of_each_row(device, width, transposed):
+    """What is packed, and the largest magnitudes; padding does not count."""
+    for k, length in ((4, width), (5, 1), (16, 3 * width + 1), (37, 5 * width), (130, 41)):
+        check(device, [(folded(length, k, width), k, transposed, 3)], most=True, seed=k)
+    check(device, [(folded(90, 7, width), 7, transposed, 0)], most=True, exact=True)
+    check(device, [(folded(90, 7, width), 7, transposed, 0)], most=True, n_qpus=1)
+
+
+def test_what_is_not_looked_at_does_not_count(device):
+    check(device, [(layout_of(30, 20, 64), 20, False, 1)], look=False)
 
 
 WIDTHS = (4, 8, 9, 10, 12, 14, 16, 32, 48, 64, 80, 96, 128)

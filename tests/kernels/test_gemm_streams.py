@@ -29,7 +29,9 @@ def filled(streams, addresses, **values):
     return out, streams.entries(OWN)
 
 
-def check(options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2):
+def check(
+    options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2
+):
     """Word by word; the words and the address of each stream."""
     streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers, (*names, "watch"))
     want, starts = gemm_slow.words(
@@ -311,7 +313,7 @@ def test_a_product_takes_few_function_calls(m, k, n, beta):
 
     product(), packing()  # what NumPy does for the first time
     assert calls(lambda: (product(), packing())) <= 800
-    assert calls(product) <= 350
+    assert calls(product) <= 450
 
 
 def test_a_solve_takes_few_function_calls():
