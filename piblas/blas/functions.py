@@ -196,11 +196,10 @@ def _road(row: Routine) -> Tuple[Callable[..., Any], Any]:
     # Here, because kernels are nothing that a CPU-only process needs.
     from . import call, level1, level2, triangles
 
-    if row.level == 1 or not row.kernel:
-        return call.run, level1.bind
-    module = level2 if row.level == 2 else triangles
+    if row.level < 3 or not row.kernel:
+        return call.run, level2.bind if row.level == 2 else level1.bind
 
     def run(state: Any, row: Routine, args: Any, kwargs: Any, bind: Any, on_cpu: Any) -> Any:
-        return module.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))
+        return triangles.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))
 
     return run, None
