@@ -8,13 +8,10 @@ ran while it was open.
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from typing import Any, Dict, List, Tuple
 
-__all__ = ["Profile", "Tally", "count", "log", "report", "reset_stats", "stats", "tally"]
-
-log = logging.getLogger("piblas")
+__all__ = ["Profile", "Tally", "count", "report", "reset_stats", "stats", "tally"]
 
 _lock = threading.Lock()
 _counts: Dict[str, Dict[str, int]] = {}

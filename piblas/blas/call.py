@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Hashable, Mapping, Optional, Sequence, T
 
 import numpy as np
 
-from .. import record
+from .. import log, record
 from ..dispatch import devices
 from ..dispatch.devices import State
 from ..driver.device import RunReport
@@ -144,7 +144,7 @@ def run(
             raise
         reason = f"the GPU failed: {type(error).__name__}"
         if isinstance(error, OutOfDeviceMemory):
-            record.log.warning("%s goes to the CPU: %s", row.name, error)
+            log.warning("%s goes to the CPU: %s", row.name, error)
         else:
             devices.set_aside(f"{reason}: {error}")
     else:
@@ -166,6 +166,6 @@ def _on_cpu(
     on_cpu: Callable[..., Any],
 ) -> Any:
     result = on_cpu(*args, **kwargs)
-    record.log.info("%s on the CPU: %s", name, reason)
+    log.info("%s on the CPU: %s", name, reason)
     next(counter)
     return result

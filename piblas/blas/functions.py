@@ -16,7 +16,7 @@ import numpy as np
 from ..dispatch import devices
 from ..errors import BlasError
 from ..routines import EXTENSIONS, ROUTINES, Routine
-from . import docstrings, scipy_blas, scipy_errors
+from . import scipy_blas
 
 __all__ = ["ATTRIBUTES", "exported", "function", "wrap"]
 
@@ -148,6 +148,8 @@ class Function:
         return self._scipy(*args, **kwargs)
 
     def _refuse(self, args: Any, kwargs: Any, error: Exception) -> NoReturn:
+        from . import scipy_errors  # here, as all of what follows: most calls are fine
+
         refused = scipy_errors.convert(self._row, args, kwargs, error)
         if refused is None:
             raise
@@ -169,10 +171,14 @@ class Function:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
+        from . import docstrings
+
         return docstrings.docstring(self._row)
 
     @property
     def __signature__(self) -> Any:
+        from . import docstrings
+
         return docstrings.signature(self._row)
 
     def __repr__(self) -> str:

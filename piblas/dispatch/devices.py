@@ -35,10 +35,10 @@ from typing import (
     Union,
 )
 
-from .. import config
+from .. import config, log
 from ..driver.device import Device, open_device
 from ..errors import DeviceError, DeviceMissing
-from ..record import log, tally
+from ..record import tally
 from . import boards, choose
 from .choose import Choice, Target
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict
 
-from ..record import log
+from .. import log
 from . import profiles
 from .boards import Board, Factors
 

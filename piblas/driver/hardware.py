@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import weakref
@@ -26,6 +25,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from .. import log
 from ..errors import DeviceError, OutOfDeviceMemory
 from .device import (
     Buffer,
@@ -56,7 +56,6 @@ SMALL = 16 << 10
 kernel's cleaning and invalidating, and small buffers do not use up descriptors."""
 
 MAX_QPUS = 12
-log = logging.getLogger("piblas")
 
 _open_devices: "weakref.WeakSet[Pi]" = weakref.WeakSet()
 _kept: List[Any] = []

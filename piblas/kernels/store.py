@@ -20,7 +20,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 import os
 import struct
 import tempfile
@@ -29,7 +28,7 @@ from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 import numpy as np
 
-from .. import config
+from .. import config, log
 
 __all__ = ["PATH", "fingerprint", "key_of", "load", "save", "write_package"]
 
@@ -43,7 +42,6 @@ _MAGIC = b"piblas programs 1\n"
 _LENGTH = struct.Struct("<I")
 _SUFFIX = ".qpu"
 
-log = logging.getLogger("piblas")
 
 
 def key_of(name: str, options: Any) -> str:
