@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 from typing import Any, Dict, List, Tuple
 
@@ -95,3 +96,12 @@ def report(launch: Any) -> None:
     with _lock:
         for each in _open:
             each.reports.append(launch)
+
+
+def _after_fork() -> None:
+    """In the child: a thread that held the lock is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
