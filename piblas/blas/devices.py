@@ -11,8 +11,8 @@ changes the target (:func:`counters`).
 
 A device is opened by the first call that needs it, once, and closed when the process ends.  Calls
 of several threads on one device take turns.  The child of a fork does not inherit the GPU: it opens
-it anew, which succeeds once the parent has closed it; an emulator that nobody used at that moment is
-copied with its memory.
+it anew, which succeeds once the parent has closed it; an emulator that nobody used at that moment
+is copied with its memory.
 """
 
 from __future__ import annotations

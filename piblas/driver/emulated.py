@@ -124,8 +124,8 @@ class Emulator(Device):
     - ``announce``: gets a line of text when something takes long (the first compilation); without
       it the log "piblas.emu" does.
 
-    In the child of a fork a device works on with a copy of its memory, unless a thread of the parent
-    was using it at that moment: then every use of it raises DeviceError.
+    In the child of a fork a device works on with a copy of its memory, unless a thread of the
+    parent was using it at that moment: then every use of it raises DeviceError.
     """
 
     name = "emulator"

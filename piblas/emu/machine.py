@@ -34,7 +34,7 @@ from . import layout as x
 from . import accounts, fast, memory, races, scheduler, texture, tmu
 from . import clock_layout as t
 from .decode import decode_rows
-from .faults import FAULTS, RULE_OF, rule_words
+from .rules import FAULTS, RULE_OF, rule_words
 
 __all__ = ["Machine", "prepare"]
 
@@ -74,7 +74,7 @@ _QPU_START = {
 class Machine:
     """A VideoCore IV with ``nbytes`` of memory and ``n_qpus`` QPUs.
 
-    ``keep_going`` names rules of ``strict`` that are off (:data:`piblas.emu.faults.RULES`).
+    ``keep_going`` names rules of ``strict`` that are off (:data:`piblas.emu.rules.RULES`).
     ``base`` is the bus address of the memory.  ``memory`` and, if the machine is incoherent,
     ``cpu`` (the CPU's view of it) are uint32 arrays to be used instead of new ones, so that another
     process may share them.

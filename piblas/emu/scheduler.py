@@ -315,7 +315,7 @@ def _make_run(stamp, cache):
 SOURCES = (
     *(f"emu/{name}.py" for name in (
         "alu clock clock_layout dma fast faults fields flat lanes late layout memory ports probe "
-        "qpu races scheduler sfu sync threads tmu vpm"
+        "qpu races rules scheduler sfu sync threads tmu vpm"
     ).split()),
     *(f"isa/{name}.py" for name in "modes ops regs setup_words texture".split()),
 )  # fmt: skip

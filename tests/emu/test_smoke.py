@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("numba")
 
 from piblas.driver import Emulator
-from piblas.emu import faults, layout
+from piblas.emu import layout, rules
 from piblas.emu import machine as machine_module
 from piblas.emu.decode import decode_rows
 from piblas.errors import DecodeError, DeviceTimeout, EmulatorFault
@@ -347,7 +347,7 @@ ELSEWHERE = {"TMU_SWAP_EARLY", "TMU_SWAP_BUSY", "UNINITIALISED"}
 
 
 def expect(name, run):
-    _, unit, reason = next(row for row in faults.FAULTS if row[0] == name)
+    _, unit, reason = next(row for row in rules.FAULTS if row[0] == name)
     with pytest.raises(EmulatorFault) as caught:
         run()
     assert (caught.value.reason.split(":")[0], caught.value.unit) == (reason, unit)
@@ -371,7 +371,7 @@ def test_fault(device, buffer, name):
 
 def test_every_fault_is_tested():
     tested = {*CASES, *TEXTURES, *THREADS, *TWO, *ELSEWHERE}
-    assert tested == {name for name, _, _ in faults.FAULTS}
+    assert tested == {name for name, _, _ in rules.FAULTS}
 
 
 @pytest.mark.parametrize("name", TEXTURES)
