@@ -282,7 +282,7 @@ def test_an_endless_loop_ends_in_wall_time_and_is_seen_to_run(capsys, tmp_path, 
     start = time.monotonic()
     code, _, err = run(capsys, "run", path, "--timeout", "4", *trace)
     assert time.monotonic() - start < 30
-    assert code == 1 and re.search(r"no end after 4\.\d s; give it more with --timeout", err)
+    assert code == 1 and re.search(r"no end after \d+\.\d s; give it more with --timeout", err)
     assert "QPU 0, pc " in err
     if not trace:
         assert re.search(r"running .*loop.qasm: \d+ million instructions, \d s \.\.\.", err)
