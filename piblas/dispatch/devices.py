@@ -11,7 +11,8 @@ changes the target (:func:`counters`).
 
 A device is opened by the first call that needs it, once, and closed when the process ends.  Calls
 of several threads on one device take turns.  The child of a fork does not inherit the GPU: it opens
-it anew, which succeeds once the parent has closed it.
+it anew, which succeeds once the parent has closed it; an emulator that nobody used at that moment
+is copied with its memory.
 """
 
 from __future__ import annotations
@@ -347,7 +348,9 @@ def _after_fork() -> None:
     global _lock, _locks
     _lock = threading.RLock()
     _locks = weakref.WeakKeyDictionary()
-    _opened.pop("qpu", None)
+    for name, device in list(_opened.items()):
+        if not device.survives_fork():
+            del _opened[name]
     _changed()
 
 

@@ -283,6 +283,10 @@ class Device(abc.ABC):
     def close(self) -> None:
         """Free everything; doing so twice is harmless, any other use raises DeviceError."""
 
+    def survives_fork(self) -> bool:
+        """In the child of a fork: whether this device of the parent works here, too."""
+        return False
+
     def __enter__(self) -> "Device":
         return self
 
