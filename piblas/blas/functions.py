@@ -200,10 +200,17 @@ def _guarded(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
 def _road(row: Routine) -> Tuple[Callable[..., Any], Any]:
     """What runs a dispatched call, and what binds its arguments."""
     # Here, because kernels are nothing that a CPU-only process needs.
-    from . import call, level1, level2, triangles
+    from . import call
 
-    if row.level < 3 or not row.kernel:
-        return call.run, level2.bind if row.level == 2 else level1.bind
+    if row.level == 1 or not row.kernel:
+        from . import level1
+
+        return call.run, level1.bind
+    if row.level == 2:
+        from . import level2
+
+        return call.run, level2.bind
+    from . import triangles
 
     def run(state: Any, row: Routine, args: Any, kwargs: Any, bind: Any, on_cpu: Any) -> Any:
         return triangles.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))

@@ -8,13 +8,15 @@ it under higher numbers, which therefore never win.
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
 import numpy as np
 
-from ..codegen import Assembler
 from .reduce import Reduction
 from .stream import LANES, Reader
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["KERNEL", "SPEC", "first_largest"]
 
