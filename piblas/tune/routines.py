@@ -1,9 +1,15 @@
 """Routines at some sizes: how far off the cost model is, and from which size on the QPUs win.
 
-On a board each call is timed on both processors.  What the QPUs took (``RunReport.seconds``)
-beside the stored prediction gives a factor for the kernel, what the call took beside that one for
-staging, and the CPU's time one for the CPU: geometric means over the sizes
-(:class:`piblas.blas.boards.Factors`).  On the emulator only the kernel is known; it is simulated.
+On a board each call is timed on both processors, on the QPUs with operands in device memory and in
+ordinary memory.  Measured seconds by those of the model (:func:`piblas.blas.dispatch.costs`) give a
+factor for each of its parts (:class:`piblas.blas.boards.Factors`), a geometric mean over the sizes:
+
+    kernel   what the launches took (``RunReport.seconds``), less what a launch takes
+    host     the rest of a call whose operands lie in device memory: nothing is copied there
+    staging  the rest of a call on ordinary memory, less the host's part as it has just been found
+    cpu      the CPU's call, less what a small one takes
+
+On the emulator only the kernel is known, and simulated.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Optional
 
-from ..blas import devices, dispatch, generic, predictions, record
+from ..blas import arrays, devices, dispatch, generic, record
 from ..blas.boards import Board, Factors
 from ..blas.dispatch import Call
 from ..blas.routines import ROUTINES
@@ -36,40 +42,47 @@ def _sizes(routine: str, n: int) -> Dict[str, int]:
     return {name: n // 8 if name in band else n for name in row.sizes}
 
 
-def _model(board: Board, routine: str, sizes: Dict[str, int]) -> Dict[str, float]:
-    """The cost model's seconds by part, before factors."""
+def _model(board: Board, routine: str, n: int, resident: bool) -> Dict[str, float]:
+    """The cost model's seconds by factor, all factors being 1."""
     plain = board._replace(factors={})
-    kernel = predictions.seconds(routine, board.clock, sizes)
-    launching = board.launch * predictions.launches(routine, sizes)
-    seconds = dispatch.predict(Call(routine, sizes), plain)
-    return {
-        "kernel": kernel or 0.0,
-        "staging": seconds["qpu"] - launching - (kernel or 0.0) if "qpu" in seconds else 0.0,
-        "cpu": seconds["cpu"] - board.call,
-    }
+    costs = dispatch.costs(Call(routine, _sizes(routine, n), resident), plain)
+    if "qpu" not in costs:
+        return dict.fromkeys(Factors._fields, 0.0)
+    qpu = costs["qpu"]
+    return {"kernel": qpu.kernel, "staging": qpu.copy, "host": qpu.host, "cpu": costs["cpu"].kernel}
 
 
-def _one(at: Bench, routine: str, n: int) -> Optional[Dict[str, Any]]:
-    """A routine at one size: seconds, and the model's; None where the QPUs have nothing to do."""
-    sizes, function = _sizes(routine, n), generic.function(routine)
-    call = at.prepare(routine, function, sizes)
-    row: Dict[str, Any] = {"n": n, "model": _model(at.board, routine, sizes)}
+def _one(at: Bench, routine: str, n: int, resident: bool) -> Optional[Dict[str, Any]]:
+    """A routine at one size: seconds, and the model's; None where the QPUs have nothing to do.
+
+    ``kernel`` are those of the launches, ``around`` those of the rest of the call.
+    """
+    function = generic.function(routine)
+    place = (lambda array: arrays.array(array, device=at.device)) if resident else None
+    call = at.prepare(routine, function, _sizes(routine, n), place)
+    row: Dict[str, Any] = {
+        "n": n, "resident": resident, "model": _model(at.board, routine, n, resident),
+    }  # fmt: skip
+    turns: List[Dict[str, Any]] = []
     with devices.use(at.device):
         if not at.simulated:
             call()  # loads the program and takes its memory
-        with record.Profile() as profile:
-            row["call"] = best(call, 1 if at.simulated else 3)
-    if not profile.reports:
-        return None
-    share = len(profile.reports) // (1 if at.simulated else 3) or 1
-    ends = range(share, len(profile.reports) + 1, share)
-    row["launches"] = share
-    row["kernel"] = min(sum(one.seconds for one in profile.reports[e - share : e]) for e in ends)
+        for _ in range(1 if at.simulated else 5):
+            with record.Profile() as profile:
+                seconds = best(call, 1)
+            if not profile.reports:
+                return None
+            kernel = sum(report.seconds for report in profile.reports)
+            turns.append(
+                {"launches": len(profile.reports), "kernel": kernel, "around": seconds - kernel}
+            )
+    for name in ("launches", "kernel", "around"):
+        row[name] = min(turn[name] for turn in turns)
     if at.simulated:
-        del row["call"]  # how long the emulator took is nobody's business
-        return row
-    with devices.use("cpu"):
-        row["cpu"] = best(call, 3)
+        del row["around"]  # how long the emulator took is nobody's business
+    elif not resident:
+        with devices.use("cpu"):
+            row["cpu"] = best(call, 3)
     return row
 
 
@@ -82,16 +95,26 @@ def _factor(ratios: List[float]) -> Optional[float]:
 def _factors(rows: List[Dict[str, Any]], board: Board) -> Dict[str, Optional[float]]:
     """Measured time by the model's, where both are long enough to say something."""
     ratios: Dict[str, List[float]] = {name: [] for name in Factors._fields}
+
+    def note(name: str, row: Dict[str, Any], seconds: float) -> None:
+        if seconds > SHORTEST and row["model"][name] > SHORTEST:
+            ratios[name].append(seconds / row["model"][name])
+
     for row in rows:
-        measured = {"kernel": row["kernel"]}
-        if "call" in row:
+        launching = 0.0
+        if "around" in row:
             # A report's seconds begin and end with the launch call, so they hold the launch.
-            measured["kernel"] -= row["launches"] * board.launch
-            measured["staging"] = row["call"] - row["kernel"]
-            measured["cpu"] = row["cpu"] - board.call
-        for name, seconds in measured.items():
-            if seconds > SHORTEST and row["model"][name] > SHORTEST:
-                ratios[name].append(seconds / row["model"][name])
+            launching = row["launches"] * board.launch
+        note("kernel", row, row["kernel"] - launching)
+        if row["resident"] and "around" in row:
+            note("host", row, row["around"])
+        if "cpu" in row:
+            note("cpu", row, row["cpu"] - board.call)
+    host = _factor(ratios["host"])
+    for row in rows:
+        if "around" in row and not row["resident"]:
+            own = 1.0 if host is None else host
+            note("staging", row, row["around"] - own * row["model"]["host"])
     return {name: _factor(found) for name, found in ratios.items()}
 
 
@@ -121,12 +144,14 @@ def _run(at: Bench) -> Dict[str, Any]:
         for n in (QUICK_SIZES if at.quick else SIZES)[level]:
             at.say(f"{routine}, {' '.join(ROUTINES[routine].sizes)} = {n}")
             try:
-                one = _one(at, routine, n)
+                # Resident ones have the emulator nothing to say that the others do not.
+                for resident in (False,) if at.simulated else (True, False):
+                    one = _one(at, routine, n, resident)
+                    if one is not None:
+                        rows.append(one)
             except PiblasError as error:
                 entry["problem"] = f"n = {n}: {error}"
                 break
-            if one is not None:
-                rows.append(one)
         if not (rows or entry["problem"]):
             entry["problem"] = "did not run on the QPUs"
         entry.update(_factors(rows, at.board))
@@ -159,10 +184,11 @@ def _text(values: Dict[str, Any], at: Bench) -> str:
     head = "simulated" if at.simulated else "measured"
     whose = "; the CPU's figures are published ones" if at.simulated else ""
     lines = [
-        f"  {head} kernel time by the stored prediction's, the same of staging and CPU; rate of",
+        f"  {head} kernel time by the stored prediction's, the same of staging, CPU and host; rate of",
         "  the kernel at the largest size; smallest n where the QPUs win, operands in ordinary",
         "  memory and in GPU memory" + whose,
-        f"  {'':8} {'kernel':>8} {'staging':>8} {'cpu':>8} {'rate':>15} {'n':>7} {'resident':>9}",
+        "  " + f"{'':8}" + "".join(f" {name:>8}" for name in Factors._fields)
+        + f" {'rate':>15} {'n':>7} {'resident':>9}",
     ]
     for routine, row in values.items():
         factors = "".join(
