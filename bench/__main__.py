@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from . import (
+    boards,
     build,
     calibrate,
     costs,
@@ -22,6 +23,7 @@ from . import (
 )
 
 MODULES = {
+    "boards": boards,
     "build": build,
     "calibrate": calibrate,
     "costs": costs,

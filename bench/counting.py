@@ -10,6 +10,7 @@ import cProfile
 import contextlib
 import gc
 import itertools
+import os
 import subprocess
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tuple
@@ -42,6 +43,9 @@ POINTS: Dict[int, Dict[str, List[int]]] = {
     3: {"m": [16, 128, 512], "n": [16, 128, 512], "k": [16, 128, 512]},
 }
 """Where calls are counted, by level and size."""
+
+BOARD = {"PIBLAS_BOARD": "pi3"}
+"""The setting that lets dispatch predict as it does on a board."""
 
 
 class Counted(NamedTuple):
@@ -91,13 +95,24 @@ def _others(sizes: Mapping[str, int]) -> Iterator[Dict[str, int]]:
         yield {name: factor * size for name, size in sizes.items()}
 
 
+@contextlib.contextmanager
+def _on_a_board() -> Iterator[None]:
+    """Let this be a Pi 3: dispatch predicts, and leaves small calls to the CPU under "auto"."""
+    try:
+        with mock.patch.dict("os.environ", BOARD):
+            config.forget()
+            yield
+    finally:
+        config.forget()
+
+
 def measure(
     routine: str, sizes: Mapping[str, int], resident: bool
 ) -> Dict[str, Counted]:
     """What the "first" call of a shape takes, its programs having been loaded by other shapes as
     far as they use the same ones, and a "repeated" one."""
     device = NullDevice()
-    with piblas.use(device):
+    with _on_a_board(), piblas.use(device):
         for other in _others(sizes):
             prepare(routine, other, resident, device)()
         call = prepare(routine, sizes, resident, device)
@@ -151,8 +166,9 @@ def in_a_fresh_process(routine: str) -> Tuple[int, float, bool]:
     for enable, disable in (("profile.enable()", "profile.disable()"), ("", "")):
         code = _FRESH.format(enable=enable, disable=disable, call=FRESH[routine])
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, **BOARD},
+        )  # fmt: skip
         lines.append(done.stdout.split())
     return int(lines[0][0]) - 1, float(lines[1][1]), lines[1][3] == "True"
 
@@ -174,24 +190,20 @@ def _repeated(call: Callable[[], Any]) -> int:
 
 @contextlib.contextmanager
 def _found(device: NullDevice) -> Iterator[None]:
-    """Let "auto" find the device, on a board on which small calls stay on the CPU."""
-    config.forget()
-    with mock.patch.dict("os.environ", {"PIBLAS_BOARD": "pi3", "PIBLAS_DEVICE": "auto"}):
-        config.forget()
-        with mock.patch.object(devices, "open_device", lambda name, **options: device):
+    """Let "auto" find the device."""
+    with mock.patch.object(devices, "open_device", lambda name, **options: device):
+        devices.close()
+        try:
+            with piblas.use("auto"):
+                yield
+        finally:
             devices.close()
-            try:
-                with piblas.use("auto"):
-                    yield
-            finally:
-                devices.close()
-    config.forget()
 
 
 def _on_cpu(routine: str) -> int:
     """Function calls where dispatch, having found a GPU, leaves the call to the CPU."""
     device = NullDevice()
-    with _found(device):
+    with _on_a_board(), _found(device):
         kept = arrays.array([1.0])  # arrays in device memory exist, so that no call is cut short
         assert kept.on_device is device
         sizes = {name: points[0] for name, points in axes(routine).items()}
@@ -205,7 +217,7 @@ def table(routine: str) -> Dict[str, Any]:
     grid = axes(routine)
     entry: Dict[str, Any] = {"axes": grid}
     device = NullDevice()
-    with piblas.use(device):
+    with _on_a_board(), piblas.use(device):
         for name in ("resident", "staged"):
             entry[name] = [
                 _repeated(prepare(routine, dict(zip(grid, at)), name == "resident", device))

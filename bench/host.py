@@ -173,7 +173,8 @@ def main() -> int:
         print(json.dumps(found))
         return 0
     print("function calls (Python's and built-in ones) on a device whose launches return at once;")
-    print(f"times in runs of a loop of {CALLS} calls in pure Python, here {found['loop_us']:.0f} us\n")
+    loop = f"a loop of {CALLS} calls in pure Python, here {found['loop_us']:.0f} us"
+    print(f"times in runs of {loop}\n")
     print(
         f"{'a repeated call':34}{'calls':>8}{'launches':>10}{'time':>8}{'first of its shape':>20}"
     )

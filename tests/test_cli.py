@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import logging
 import os
 import subprocess
@@ -140,11 +141,15 @@ def test_info(capsys, fresh):
 
 
 def test_why(capsys, fresh):
-    code, out, _ = run(capsys, "why", "sgemm", 512, 512, 512, "--board", "pi1")
+    code, out, _ = run(capsys, "why", "sgemm", 2048, 2048, 2048, "--board", "pi1")
     assert code == 0 and out.startswith("qpu (kernel gemm): predicted faster on the QPUs")
+    assert re.search(r"qpu [\d.]+ s \(host .*, launch .*, copy .*, kernel .*\)\n$", out)
     argv = ("why", "sgemm", 8, 8, 8, "--board", "pi1", "--device", "cpu", "--resident", "--json")
     choice = json.loads(run(capsys, *argv)[1])
     assert choice["backend"] == "cpu" and set(choice["seconds"]) == {"cpu", "qpu"}
+    for backend, parts in choice["parts"].items():
+        assert set(parts) == {"host", "launch", "copy", "kernel"}
+        assert sum(parts.values()) == pytest.approx(choice["seconds"][backend])
 
 
 # --- asm, dis -----------------------------------------------------------------------------------

@@ -29,11 +29,23 @@ from . import boards, host_calls, predictions
 from .boards import Board
 from .routines import ROUTINES
 
-__all__ = ["Call", "Choice", "Cost", "Target", "choose", "costs", "predict", "staging_pays"]
+__all__ = [
+    "Call",
+    "Choice",
+    "Cost",
+    "Target",
+    "any_staged_pays",
+    "choose",
+    "costs",
+    "predict",
+    "staging_pays",
+]
 
 CPU_ASKED = "the CPU was asked for"
 NO_KERNEL = "no QPU kernel for this routine"
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+ALWAYS_COPIED = frozenset({"ssymm", "ssyrk", "ssyr2k", "strmm", "strsm"})
+"""Routines whose operands are copied wherever they lie: the CPU cuts them into blocks."""
 TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 
 
@@ -124,6 +136,7 @@ def costs(call: Call, board: Optional[Board]) -> Dict[str, Cost]:
     if board is None:
         return {}
     row = ROUTINES[call.routine]
+    resident = call.resident and row.name not in ALWAYS_COPIED
     flops, moved = row.flops(**call.sizes), row.staged(**call.sizes)
     copy = board.copy * 2**20
     cpu = flops / (board.cpu * 1e9)
@@ -134,14 +147,14 @@ def costs(call: Call, board: Optional[Board]) -> Dict[str, Cost]:
     factors = board.factors.get(call.routine, boards.Factors())
     host = board.call + board.python * host_calls.on_cpu(call.routine)
     found = {"cpu": Cost(host, 0.0, 0.0, factors.cpu * cpu)}
-    kernel = predictions.seconds(call.routine, board.clock, call.sizes, call.resident)
+    kernel = predictions.seconds(call.routine, board.clock, call.sizes, resident)
     if row.kernel is not None and kernel is not None:
-        launches = predictions.launches(call.routine, call.sizes, call.resident)
-        calls = host_calls.calls(call.routine, call.sizes, call.resident)
+        launches = predictions.launches(call.routine, call.sizes, resident)
+        calls = host_calls.calls(call.routine, call.sizes, resident)
         found["qpu"] = Cost(
             factors.host * board.python * (calls + launches * host_calls.per_launch()),
             launches * board.launch,
-            0.0 if call.resident else factors.staging * moved / copy,
+            0.0 if resident else factors.staging * moved / copy,
             factors.kernel * kernel,
         )
     return found
@@ -153,22 +166,30 @@ def predict(call: Call, board: Optional[Board]) -> Dict[str, float]:
 
 
 def staging_pays(level: int, board: Optional[Board]) -> bool:
-    """Whether "auto" sends any call of a level with operands in ordinary memory to the QPUs, for
-    routines with all of their sizes n, of any n up to :data:`LONGEST`."""
+    """Whether "auto" sends any call of a level to the QPUs whose operands lie in ordinary memory.
+
+    By the published figures of every board no vector does (a test goes through them all), so that
+    only figures measured on this board are searched.
+    """
+    if board is None or (level == 1 and not board.tuned):
+        return False
+    return any_staged_pays(level, board)
+
+
+def any_staged_pays(level: int, board: Board) -> bool:
+    """The answer of :func:`staging_pays` by trying all routines, all sizes being the same."""
     for routine, row in ROUTINES.items():
         if row.kernel is None or row.level != level:
             continue
-        n = 1
-        while n <= LONGEST[level]:
+        for n in TRIED[level]:
             seconds = predict(Call(routine, dict.fromkeys(row.sizes, n)), board)
             if "qpu" in seconds and seconds["qpu"] < seconds["cpu"]:
                 return True
-            n *= 2
     return False
 
 
-LONGEST = {1: 1 << 26, 2: 1 << 13, 3: 1 << 13}
-"""Sizes of which an operand fills the memory of a board."""
+TRIED = {1: (1, 1 << 10, 1 << 18, 1 << 26), 2: (1, 64, 512, 4096), 3: (1, 64, 512, 4096)}
+"""Sizes up to those of which an operand fills the memory of a board."""
 
 
 def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:

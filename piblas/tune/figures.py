@@ -60,5 +60,6 @@ def _text(values: Dict[str, Any], at: Bench) -> str:
 
 
 STEP = Step(
-    FIGURES, "the board's clock, launch, copies, CPU and Python", ("qpu",), _run, _text, board=with_figures
-)
+    FIGURES, "the board's clock, launch, copies, CPU and Python", ("qpu",), _run, _text,
+    board=with_figures,
+)  # fmt: skip

@@ -5,8 +5,9 @@ ordinary memory.  Measured seconds by those of the model (:func:`piblas.blas.dis
 factor for each of its parts (:class:`piblas.blas.boards.Factors`), a geometric mean over the sizes:
 
     kernel   what the launches took (``RunReport.seconds``), less what a launch takes
-    host     the rest of a call whose operands lie in device memory: nothing is copied there
-    staging  the rest of a call on ordinary memory, less the host's part as it has just been found
+    host     the rest of a call whose operands lie in device memory, if nothing is copied there
+    staging  the rest of other calls, less the host's part as it has just been found; of a routine
+             that always copies, that rest by the model's, for host and staging alike
     cpu      the CPU's call, less what a small one takes
 
 On the emulator only the kernel is known, and simulated.
@@ -96,25 +97,31 @@ def _factors(rows: List[Dict[str, Any]], board: Board) -> Dict[str, Optional[flo
     """Measured time by the model's, where both are long enough to say something."""
     ratios: Dict[str, List[float]] = {name: [] for name in Factors._fields}
 
-    def note(name: str, row: Dict[str, Any], seconds: float) -> None:
-        if seconds > SHORTEST and row["model"][name] > SHORTEST:
-            ratios[name].append(seconds / row["model"][name])
+    def note(name: str, seconds: float, predicted: float) -> None:
+        if seconds > SHORTEST and predicted > SHORTEST:
+            ratios[name].append(seconds / predicted)
 
     for row in rows:
         launching = 0.0
         if "around" in row:
             # A report's seconds begin and end with the launch call, so they hold the launch.
             launching = row["launches"] * board.launch
-        note("kernel", row, row["kernel"] - launching)
-        if row["resident"] and "around" in row:
-            note("host", row, row["around"])
+        note("kernel", row["kernel"] - launching, row["model"]["kernel"])
         if "cpu" in row:
-            note("cpu", row, row["cpu"] - board.call)
+            note("cpu", row["cpu"] - board.call, row["model"]["cpu"])
+    timed = [row for row in rows if "around" in row]
+    copying = [row for row in timed if row["model"]["staging"]]
+    for row in timed:
+        if row not in copying:
+            note("host", row["around"], row["model"]["host"])
     host = _factor(ratios["host"])
-    for row in rows:
-        if "around" in row and not row["resident"]:
-            own = 1.0 if host is None else host
-            note("staging", row, row["around"] - own * row["model"]["host"])
+    for row in copying:
+        own, copied = row["model"]["host"], row["model"]["staging"]
+        if host is not None:
+            note("staging", row["around"] - host * own, copied)
+        else:
+            for name in ("host", "staging"):
+                note(name, row["around"], own + copied)
     return {name: _factor(found) for name, found in ratios.items()}
 
 
@@ -184,9 +191,9 @@ def _text(values: Dict[str, Any], at: Bench) -> str:
     head = "simulated" if at.simulated else "measured"
     whose = "; the CPU's figures are published ones" if at.simulated else ""
     lines = [
-        f"  {head} kernel time by the stored prediction's, the same of staging, CPU and host; rate of",
-        "  the kernel at the largest size; smallest n where the QPUs win, operands in ordinary",
-        "  memory and in GPU memory" + whose,
+        f"  {head} kernel time by the stored prediction's, the same of staging, CPU and host;",
+        "  rate of the kernel at the largest size; smallest n where the QPUs win, operands in",
+        "  ordinary memory and in GPU memory" + whose,
         "  " + f"{'':8}" + "".join(f" {name:>8}" for name in Factors._fields)
         + f" {'rate':>15} {'n':>7} {'resident':>9}",
     ]
