@@ -11,6 +11,7 @@ import sys
 from typing import List, Tuple
 
 import numpy as np
+
 from piblas.driver import Emulator
 from piblas.isa import timing
 from piblas.kernels import gemm, gemm_choice, gemm_data, gemm_pack

@@ -172,11 +172,15 @@ def test_progress_without_a_terminal_says_how_long_it_has_taken(capsys, monkeypa
 
 
 def test_why(capsys, fresh):
-    code, out, _ = run(capsys, "why", "sgemm", 512, 512, 512, "--board", "pi1")
+    code, out, _ = run(capsys, "why", "sgemm", 2048, 2048, 2048, "--board", "pi1")
     assert code == 0 and out.startswith("qpu (kernel gemm): predicted faster on the QPUs")
+    assert re.search(r"qpu [\d.]+ s \(host .*, launch .*, copy .*, kernel .*\)\n$", out)
     argv = ("why", "sgemm", 8, 8, 8, "--board", "pi1", "--device", "cpu", "--resident", "--json")
     choice = json.loads(run(capsys, *argv)[1])
     assert choice["backend"] == "cpu" and set(choice["seconds"]) == {"cpu", "qpu"}
+    for backend, parts in choice["parts"].items():
+        assert set(parts) == {"host", "launch", "copy", "kernel"}
+        assert sum(parts.values()) == pytest.approx(choice["seconds"][backend])
 
 
 # --- asm, dis -----------------------------------------------------------------------------------

@@ -218,10 +218,8 @@ def resolve() -> None:
         elif wanted == "auto":
             target = found()
             reasons[1:] = 3 * [target.missing]
-            if not target.missing and not _arrays:
-                # Vectors in ordinary memory: staging them never pays, whatever their length.
-                choice = choose.choose(choose.Call("saxpy", {"n": 1}), target, board())
-                reasons[1] = choice.reason if choice.backend == "cpu" else ""
+            if not target.missing and not _arrays and not choose.staging_pays(1, board()):
+                reasons[1] = choose.choose(choose.Call("saxpy", {"n": 1}), target, board()).reason
         for each, reason in zip(_counters, reasons):
             each[0] = tally("cpu", reason).counter if reason else None
 

@@ -18,9 +18,29 @@ from numba import njit
 from . import alu, lanes, threads
 from .faults import FAULT, fault, on
 from .layout import (
-    ACC, FILE_B, OK, QPU_WORDS, Q_HAZ_A, Q_HAZ_ACC, Q_HAZ_B, Q_SFU, Q_SPECIAL,
-    Q_UNDEF, R4, R5, SLOT_OLD_A, SLOT_OLD_ACC, SLOT_OLD_B, SLOT_SFU, SP_HAZARD, SP_THREADS, U_DA,
-    U_DM, U_FILES, U_OP_MUL, U_ROT,
+    ACC,
+    FILE_B,
+    OK,
+    Q_HAZ_A,
+    Q_HAZ_ACC,
+    Q_HAZ_B,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_UNDEF,
+    QPU_WORDS,
+    R4,
+    R5,
+    SLOT_OLD_A,
+    SLOT_OLD_ACC,
+    SLOT_OLD_B,
+    SLOT_SFU,
+    SP_HAZARD,
+    SP_THREADS,
+    U_DA,
+    U_DM,
+    U_FILES,
+    U_OP_MUL,
+    U_ROT,
 )  # fmt: skip
 
 NO_PLACE = -2  # unlike -1, no operand is there

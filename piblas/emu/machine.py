@@ -30,9 +30,9 @@ from ..errors import DecodeError, DeviceError, DeviceTimeout, EmulatorFault
 from ..isa.disasm import disassemble
 from ..isa.instr import decode
 from ..isa.modes import SMALL_IMMS
-from . import layout as x
 from . import accounts, fast, memory, races, scheduler, texture, tmu
 from . import clock_layout as t
+from . import layout as x
 from .decode import decode_rows
 from .rules import FAULTS, RULE_OF, rule_words
 

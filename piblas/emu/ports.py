@@ -9,8 +9,24 @@ from ..isa.regs import READ_ADDR, WRITE_ADDR
 from . import dma, lanes, memory, sfu, sync, tmu, vpm
 from .faults import FAULT, fault, on
 from .layout import (
-    G_VDW_OWNER, N_SFU, OK, QPU_WORDS, Q_SFU, Q_SPECIAL, Q_UNDEF, R5, SLOT_PORT_A,
-    SLOT_PORT_B, SLOT_SFU, SLOT_X, SLOT_Y, SP_SFU, U_RADDR_A, U_RADDR_B, U_WADDR_ADD, U_WADDR_MUL,
+    G_VDW_OWNER,
+    N_SFU,
+    OK,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_UNDEF,
+    QPU_WORDS,
+    R5,
+    SLOT_PORT_A,
+    SLOT_PORT_B,
+    SLOT_SFU,
+    SLOT_X,
+    SLOT_Y,
+    SP_SFU,
+    U_RADDR_A,
+    U_RADDR_B,
+    U_WADDR_ADD,
+    U_WADDR_MUL,
 )  # fmt: skip
 
 ALL = 0xFFFF

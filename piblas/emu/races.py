@@ -30,8 +30,17 @@ from numba import njit
 from . import lanes
 from .faults import FAULT, fault, on
 from .layout import (
-    G_NQPUS, G_SEMAPHORE, G_STORED_FROM, G_STORED_TO, G_STRICT, LOOKUPS, MAX_QPUS, OK, Q_PC,
-    T_LOOKUPS, VPM_ROWS,
+    G_NQPUS,
+    G_SEMAPHORE,
+    G_STORED_FROM,
+    G_STORED_TO,
+    G_STRICT,
+    LOOKUPS,
+    MAX_QPUS,
+    OK,
+    Q_PC,
+    T_LOOKUPS,
+    VPM_ROWS,
 )  # fmt: skip
 
 LOAD, STORE = 0, 1

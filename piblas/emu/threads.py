@@ -18,9 +18,35 @@ from numba import njit
 from . import lanes
 from .faults import FAULT, fault, on
 from .layout import (
-    FILE_B, G_STRICT, LOST_ALL, LOST_SFU, OK, QPU_WORDS, Q_COORDS0, Q_COORDS1, Q_END,
-    Q_HAZ_A, Q_HAZ_B, Q_OTHER, Q_OURS_A, Q_OURS_B, Q_PC, Q_SFU, Q_SPECIAL, Q_SUSPENDED, Q_THEIRS_A,
-    Q_THEIRS_B, Q_THREAD, Q_THRSW, Q_UNDEF, SP_END, SP_THREADS, SP_THRSW, SP_UNDEF, U_DA, U_DM,
+    FILE_B,
+    G_STRICT,
+    LOST_ALL,
+    LOST_SFU,
+    OK,
+    Q_COORDS0,
+    Q_COORDS1,
+    Q_END,
+    Q_HAZ_A,
+    Q_HAZ_B,
+    Q_OTHER,
+    Q_OURS_A,
+    Q_OURS_B,
+    Q_PC,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_SUSPENDED,
+    Q_THEIRS_A,
+    Q_THEIRS_B,
+    Q_THREAD,
+    Q_THRSW,
+    Q_UNDEF,
+    QPU_WORDS,
+    SP_END,
+    SP_THREADS,
+    SP_THRSW,
+    SP_UNDEF,
+    U_DA,
+    U_DM,
 )  # fmt: skip
 
 _HALF = 16  # registers of half a file

@@ -11,12 +11,27 @@ from numba import njit
 
 from . import lanes, races
 from .dma import settle
-from .fields import field
 from .faults import FAULT, fault, on
+from .fields import field
 from .layout import (
-    G_STRICT, G_VDR_OWNER, G_VDW_OWNER,
-    N_VPM_READ, N_VPM_WRITE, OK, Q_RD_ADDR, Q_RD_LEFT, Q_RD_NEXT, Q_RD_SETUP, Q_VDR_PITCH,
-    Q_VDR_SETUP, Q_VDW_SETUP, Q_VDW_STRIDE, Q_VDW_STRIDE_SET, Q_WR_ADDR, Q_WR_SETUP, WAIT_VPM,
+    G_STRICT,
+    G_VDR_OWNER,
+    G_VDW_OWNER,
+    N_VPM_READ,
+    N_VPM_WRITE,
+    OK,
+    Q_RD_ADDR,
+    Q_RD_LEFT,
+    Q_RD_NEXT,
+    Q_RD_SETUP,
+    Q_VDR_PITCH,
+    Q_VDR_SETUP,
+    Q_VDW_SETUP,
+    Q_VDW_STRIDE,
+    Q_VDW_STRIDE_SET,
+    Q_WR_ADDR,
+    Q_WR_SETUP,
+    WAIT_VPM,
 )  # fmt: skip
 
 _num = field("vpm_read", "num")

@@ -12,8 +12,8 @@ import dataclasses
 import itertools
 from typing import Any, Dict
 
-from ..driver.device import Device
 from ..driver import open_device
+from ..driver.device import Device
 from ..isa.timing import SETS
 from ..kernels import gemm, gemm_data
 from ..kernels.gemm_choice import CLOCK, FAMILY, LAUNCH, name_of

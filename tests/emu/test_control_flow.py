@@ -7,8 +7,7 @@ import pytest
 import reference as ref
 from harness import END, assemble, patterns_1d, store, store_uniforms
 
-from piblas.errors import EmulatorFault
-from piblas.errors import DeviceTimeout
+from piblas.errors import DeviceTimeout, EmulatorFault
 from piblas.isa import modes
 
 CODES = [code for code, name in enumerate(modes.BRANCH_CONDITIONS) if name]

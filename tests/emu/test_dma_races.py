@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import END, execute_timed, execute_traced, assemble, patterns_1d
+from harness import END, assemble, execute_timed, execute_traced, patterns_1d
 
 from piblas.errors import EmulatorFault
 from piblas.isa.setup_words import vdr_load, vdr_pitch, vdw_store, vdw_stride, vpm_write
