@@ -15,7 +15,6 @@ Python, launches, copies and results.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from typing import Any, Dict, List, Optional, Sequence
@@ -194,7 +193,7 @@ def main() -> int:
     if args.json:
         for row in found:
             row["times"] = {
-                n: {name: cost and dataclasses.asdict(cost) for name, cost in each.items()}
+                n: {name: cost and cost._asdict() for name, cost in each.items()}
                 for n, each in row["times"].items()
             }
         print(json.dumps({"python": {name: BOARDS[name].python for name in names}, "rows": found}))

@@ -66,7 +66,7 @@ def run_why(args: argparse.Namespace) -> int:
         resident=args.resident,
         **dict(zip(names, args.size)),
     )
-    print(json.dumps(dataclasses.asdict(choice)) if args.json else choice)
+    print(json.dumps(_facts(choice)) if args.json else choice)
     return 0
 
 
@@ -87,6 +87,12 @@ def _devices() -> Dict[str, str]:
         "emulator": _emulator(),
         "cpu": "available (scipy.linalg.blas)",
     }
+
+
+def _facts(choice: piblas.Choice) -> Dict[str, Any]:
+    """A choice as plain values."""
+    parts = {name: cost._asdict() for name, cost in choice.parts.items()}
+    return {**choice._asdict(), "seconds": dict(choice.seconds), "parts": parts}
 
 
 def _emulator() -> str:

@@ -22,8 +22,8 @@ that ``piblas.stats`` can count them; the numbers of one case are in ``Choice``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Dict, Mapping, Optional
+import types
+from typing import Dict, Mapping, NamedTuple, Optional
 
 from ..routines import ROUTINES
 from . import boards, host_calls, predictions
@@ -44,13 +44,12 @@ __all__ = [
 CPU_ASKED = "the CPU was asked for"
 NO_KERNEL = "no QPU kernel for this routine"
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
+TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 ALWAYS_COPIED = frozenset({"ssymm", "ssyrk", "ssyr2k", "strmm", "strsm"})
 """Routines whose operands are copied wherever they lie: the CPU cuts them into blocks."""
-TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """What dispatch knows about a call.
 
     ``resident``: every operand lives in GPU memory already.  ``bar``: why its values must not go
@@ -63,8 +62,7 @@ class Call:
     bar: str = ""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """The device that calls are aimed at.
 
     ``backend`` is "qpu", "emulator" or "cpu"; ``demanded`` tells a device that the user named from
@@ -76,8 +74,7 @@ class Target:
     missing: str = ""
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Predicted seconds of a call by part.
 
     ``host``: the Python interpreter, and SciPy's checks.  ``launch``: the kernel and the firmware.
@@ -95,12 +92,11 @@ class Cost:
         return self.host + self.launch + self.copy + self.kernel
 
     def __str__(self) -> str:
-        parts = (f"{name} {_duration(value)}" for name, value in vars(self).items() if value)
+        parts = (f"{name} {_duration(value)}" for name, value in self._asdict().items() if value)
         return f"{_duration(self.seconds)} ({', '.join(parts)})"
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """Where a call runs ("cpu", "qpu", "emulator"), by which kernel, and why.
 
     ``seconds`` holds the predicted time per backend on ``board``, of a repeated call from beginning
@@ -112,9 +108,9 @@ class Choice:
     backend: str
     kernel: Optional[str]
     reason: str
-    seconds: Dict[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = types.MappingProxyType({})
     board: Optional[str] = None
-    parts: Dict[str, Cost] = field(default_factory=dict)
+    parts: Mapping[str, Cost] = types.MappingProxyType({})
 
     def __str__(self) -> str:
         where = f"{self.backend} (kernel {self.kernel})" if self.kernel else self.backend

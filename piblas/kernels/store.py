@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import zlib
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
@@ -181,6 +180,8 @@ def save(key: str, words: np.ndarray) -> None:
 
 def _write(path: str, data: bytes) -> None:
     """Put a whole file in place, or leave what was there."""
+    import tempfile  # here, because few processes write
+
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".piblas-")
     try:
         with os.fdopen(handle, "wb") as file:
