@@ -162,9 +162,10 @@ class State:
     __slots__ = ("board", "device", "jobs", "lock", "runner", "target")
 
     def __init__(self) -> None:
-        self.target, self.device = current()
+        self.target, device = current()
+        self.device: Any = device
         self.board = board()
-        self.lock = None if self.device is None else lock(self.device)
+        self.lock: Any = None if device is None else lock(device)
         self.runner: Any = None
         self.jobs: Any = None
 

@@ -75,7 +75,7 @@ class Target(NamedTuple):
     def array(self, value: Any) -> np.ndarray:
         """The array with its old contents."""
         if self.own:
-            return value  # type: ignore[no-any-return]
+            return value
         if self.shape is not None:
             return np.zeros(self.shape, dtype=_FLOAT32, order="F")
         return np.array(value, dtype=_FLOAT32, order="F")

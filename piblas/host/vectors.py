@@ -352,16 +352,15 @@ class Reduce:
         out, stored = rooms[-1], plan.data
         addresses = [each.address for each in at] + [out.bus_address]
         out.buffer.clean()
+        reports: List[RunReport] = []
 
         def launch(*constants: float) -> np.ndarray:
             """What the parts stored, as (part, vector, lane)."""
-            nonlocal reports
-            reports += runner.run(plan, tuple(addresses), constants)
+            runner.run(plan, tuple(addresses), constants, reports=reports)
             out.buffer.invalidate()
             used = LANES * stored.vectors * stored.parts
             return out.floats[:used].reshape(stored.parts, stored.vectors, LANES)
 
-        reports: List[RunReport] = []
         try:
             return self.evaluate(launch, shape.n, stored.firsts), reports
         except CpuNeeded as needed:
