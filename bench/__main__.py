@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from . import (
+    boards,
     build,
     calibrate,
     costs,
     cpu_overhead,
     emulator,
+    host,
     level1,
     level2,
     level3,
@@ -21,11 +23,13 @@ from . import (
 )
 
 MODULES = {
+    "boards": boards,
     "build": build,
     "calibrate": calibrate,
     "costs": costs,
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
+    "host": host,
     "level1": level1,
     "level2": level2,
     "level3": level3,

@@ -12,6 +12,7 @@ import time
 from typing import Any, Dict, List
 
 import numpy as np
+
 import piblas
 from piblas.driver import Emulator, RunReport
 from piblas.isa.instr import encode

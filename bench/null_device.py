@@ -73,8 +73,8 @@ class _NullBuffer(Buffer):
 class NullDevice(Device):
     """Runs nothing.
 
-    ``launches`` counts launches, ``in_use`` holds the bytes of each buffer that was not freed, by
-    bus address.
+    ``launches`` counts launches and ``loads`` programs; ``in_use`` holds the bytes of each buffer
+    that was not freed, by bus address.
     """
 
     name = "null"
@@ -83,7 +83,7 @@ class NullDevice(Device):
         self._n_qpus, self._clock_hz = n_qpus, clock_hz
         self._next = FIRST
         self.in_use: Dict[int, int] = {}
-        self.launches = 0
+        self.launches = self.loads = 0
 
     @property
     def n_qpus(self) -> int:
@@ -104,6 +104,7 @@ class NullDevice(Device):
 
     def load(self, words: Words) -> LoadedProgram:
         code = program_words(words)
+        self.loads += 1
         buffer = self.alloc(code.nbytes)
         buffer.array(np.uint64)[:] = code
         return BufferProgram(buffer, code.size)

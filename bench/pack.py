@@ -11,6 +11,7 @@ import sys
 from typing import Dict, List, Tuple
 
 import numpy as np
+
 from piblas.driver import Emulator
 from piblas.isa import timing
 from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, uniforms
@@ -34,7 +35,8 @@ def write(
     buffer = dev.alloc(streams.nbytes)
     own = buffer.bus_address
     out = buffer.array(np.uint32, streams.words.shape)
-    streams.fill(out, {**addresses, uniforms.OWN: own}, values)
+    watch = dev.alloc(4 * gemm_schedule.watched_words(gemm_schedule.QPUS)).bus_address
+    streams.fill(out, {"watch": watch, **addresses, uniforms.OWN: own}, values)
     return streams.entries(own)
 
 
@@ -78,7 +80,9 @@ def measure(
         addresses = dict(zip("pqd", (*(x.out for x in operands), d_buf.bus_address)))
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
         product_streams = gemm_schedule.streams(options, tiles, dev.n_qpus, skew)
-        starts = write(dev, product_streams, addresses, alpha=np.ones(1, np.float32))
+        one = np.ones(1, np.float32)
+        limit = one * np.float32(gemm_schedule.LIMIT)
+        starts = write(dev, product_streams, addresses, alpha=one, limit=limit)
         second = dev.execute(dev.load(gemm.SPEC.program(options).words), starts, timeout=1e6)
         assert second.cycles is not None
         return report.cycles, limit, second.cycles

@@ -40,6 +40,8 @@ GRIDS: Dict[Tuple[int, str], List[List[int]]] = {
     (3, "m n k"): [[16, 64, 192, 384, 768], [16, 64, 192, 384, 768], [16, 128, 512]],
 }
 """Points of a routine's axes by its level and the names of its sizes."""
+RESIDENT = ("sgemm",)
+"""Routines that take another way with operands in device memory, as the QPUs pack them."""
 SOLVED = [256, 384, 512, 768, 1024, 1536, 2048]
 """Unknowns of strsv, stbsv and stpsv, of which the QPUs see no less than a block and one."""
 
@@ -71,10 +73,13 @@ class Simulated(NamedTuple):
     programs: List[str]
 
 
-def simulate(routine: str, sizes: Mapping[str, int], mhz: int) -> Simulated:
-    """One call on a fresh emulator."""
-    run = calls.prepare(routine, getattr(piblas, routine), sizes, calls.Options())
+def simulate(
+    routine: str, sizes: Mapping[str, int], mhz: int, resident: bool = False
+) -> Simulated:
+    """One call on a fresh emulator, its operands in ordinary memory or in the device's."""
+    function, place = getattr(piblas, routine), piblas.array if resident else None
     with _Recorder(clock_hz=1e6 * mhz) as device, piblas.use(device):
+        run = calls.prepare(routine, function, sizes, calls.Options(), place)
         with piblas.profile() as profile:
             run()
         reports = profile.reports
@@ -94,15 +99,29 @@ def table(routine: str) -> Dict[str, Any]:
     """The entry of a routine."""
     grid = axes(routine)
     points = [dict(zip(grid, point)) for point in itertools.product(*grid.values())]
-    calls_at = {mhz: [simulate(routine, point, mhz) for point in points] for mhz in CLOCKS}
-    programs = {name for each in calls_at.values() for one in each for name in one.programs}
+    programs = set()
+
+    def way(resident: bool) -> Dict[str, Any]:
+        calls_at = {
+            mhz: [simulate(routine, point, mhz, resident) for point in points] for mhz in CLOCKS
+        }
+        programs.update(name for each in calls_at.values() for one in each for name in one.programs)
+        return {
+            "launches": [one.launches for one in calls_at[CLOCKS[0]]],
+            "clocks": {str(mhz): [one.clocks for one in each] for mhz, each in calls_at.items()},
+        }
+
+    made = way(False)
+    if routine in RESIDENT:
+        made["resident"] = way(True)
     return {
-        "kernel": ROUTINES[routine].kernel,
-        "programs": sorted(programs),
-        "axes": grid,
-        "launches": [one.launches for one in calls_at[CLOCKS[0]]],
-        "clocks": {str(mhz): [one.clocks for one in each] for mhz, each in calls_at.items()},
-    }
+        "kernel": ROUTINES[routine].kernel, "programs": sorted(programs), "axes": grid, **made,
+    }  # fmt: skip
+
+
+def _clocks(row: Mapping[str, Any], indent: str) -> List[str]:
+    by_clock = [f'{indent} "{mhz}": {json.dumps(row["clocks"][mhz])}' for mhz in row["clocks"]]
+    return [f'{indent}"clocks": {{', ",\n".join(by_clock), f"{indent}}}"]
 
 
 def text(data: Mapping[str, Any]) -> str:
@@ -112,8 +131,11 @@ def text(data: Mapping[str, Any]) -> str:
     for routine, row in sorted(data["routines"].items()):
         lines += [f'  "{routine}": {{']
         lines += [f'   "{key}": {json.dumps(row[key])},' for key in KEYS]
-        by_clock = [f'    "{mhz}": {json.dumps(row["clocks"][mhz])}' for mhz in row["clocks"]]
-        lines += ['   "clocks": {', ",\n".join(by_clock), "   }", "  },"]
+        if "resident" in row:
+            other = row["resident"]
+            lines += ['   "resident": {', f'    "launches": {json.dumps(other["launches"])},']
+            lines += [*_clocks(other, "    "), "   },"]
+        lines += [*_clocks(row, "   "), "  },"]
     lines[-1] = "  }"
     return "\n".join(["{", *lines, " }", "}", ""])
 

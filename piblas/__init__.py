@@ -8,13 +8,13 @@ opens it.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, List
 
 from . import driver
 from .blas import functions as _generic
 from .dispatch.choose import Choice
 from .dispatch.devices import use
-from .dispatch.why import why
 from .errors import (
     AssemblerError,
     BlasError,
@@ -26,7 +26,6 @@ from .errors import (
     PiblasError,
 )
 from .host.arrays import DeviceArray, array, asarray, empty, zeros
-from .profiler import profile
 from .record import reset_stats, stats
 
 __version__ = "0.1.0"
@@ -55,8 +54,15 @@ __all__ = [
 ]
 
 
+_LATER = {"profile": "profiler", "why": "dispatch.why"}
+"""Names that few processes want, and the module that each is imported from when it is wanted."""
+
+
 def __getattr__(name: str) -> Any:
-    made = _generic.function(name)
+    if name in _LATER:
+        made = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    else:
+        made = _generic.function(name)
     if made is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = made
@@ -64,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> List[str]:
-    return sorted({*globals(), *_generic.exported()})
+    return sorted({*globals(), *_LATER, *_generic.exported()})

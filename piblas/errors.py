@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from typing import Any, Optional
+from typing import Any, Dict, Optional, Tuple, Type
 
 __all__ = [
     "PiblasError",
@@ -52,7 +52,24 @@ def _words(text: str, most: int = 500) -> str:
 
 
 class PiblasError(Exception):
-    """Base of every error that piblas raises on purpose."""
+    """Base of every error that piblas raises on purpose.
+
+    Errors can be pickled and copied with all that they hold, so they come back from processes of a
+    pool.
+    """
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        # What __init__ takes is not what Exception keeps, so that it cannot be called again.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: Type[PiblasError], args: Tuple[Any, ...], attributes: Dict[str, Any]
+) -> PiblasError:
+    """An error as it was pickled."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class DecodeError(PiblasError, ValueError):
@@ -133,7 +150,8 @@ class EmulatorFault(DeviceError):
 
     Attributes: ``qpu``, ``thread`` (0 or 1, or None where the QPU has one), ``pc`` (index of the
     instruction word), ``instruction`` (disassembled), ``unit`` ("tmu", "vdw", ...), ``address``
-    (bus address, or None) and ``reason``.
+    (bus address, or None), ``reason``, and ``rule``: the name of the rule of ``strict`` that was
+    broken, for ``Emulator(keep_going=[rule])``, or None where no program can go on.
     """
 
     def __init__(
@@ -146,8 +164,10 @@ class EmulatorFault(DeviceError):
         unit: str,
         address: Optional[int] = None,
         thread: Optional[int] = None,
+        rule: Optional[str] = None,
     ) -> None:
         self.reason = reason
+        self.rule = rule
         self.qpu = qpu
         self.thread = thread
         self.pc = pc

@@ -8,13 +8,11 @@ ran while it was open.
 from __future__ import annotations
 
 import itertools
-import logging
+import os
 import threading
 from typing import Any, Dict, List, Tuple
 
-__all__ = ["Profile", "Tally", "count", "log", "report", "reset_stats", "stats", "tally"]
-
-log = logging.getLogger("piblas")
+__all__ = ["Profile", "Tally", "count", "report", "reset_stats", "stats", "tally"]
 
 _lock = threading.Lock()
 _counts: Dict[str, Dict[str, int]] = {}
@@ -101,3 +99,12 @@ def report(*launches: Any) -> None:
     with _lock:
         for each in _open:
             each.reports.extend(launches)
+
+
+def _after_fork() -> None:
+    """In the child: a thread that held the lock is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

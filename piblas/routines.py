@@ -13,7 +13,7 @@ names the generators in ``piblas.kernels``; a routine without one runs on the CP
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 from .errors import BlasError
 
@@ -292,31 +292,56 @@ def _default(text: str) -> Any:
     return float(text) if "." in text else int(text)
 
 
-def _rows(family: Family) -> Tuple[Routine, ...]:
-    names = family.names.split()
-    if len(names) == 1:
-        names = [letter + names[0] for letter in family.types]
+def _row(family: Family, name: str, letter: str) -> Routine:
     required, _, optional = family.arguments.partition("[")
     wanted = required.split()
     pairs = [each.partition("=") for each in optional.rstrip("]").split()]
-    return tuple(
-        Routine(
-            name,
-            letter,
-            family,
-            family.level,
-            tuple(wanted + [pair[0] for pair in pairs]),
-            len(wanted),
-            tuple(_default(pair[2]) for pair in pairs),
-            tuple(family.modified.split()),
-            tuple(family.sizes.split()),
-            KERNELS.get(name),
-        )
-        for name, letter in zip(names, family.types)
+    return Routine(
+        name,
+        letter,
+        family,
+        family.level,
+        tuple(wanted + [pair[0] for pair in pairs]),
+        len(wanted),
+        tuple(_default(pair[2]) for pair in pairs),
+        tuple(family.modified.split()),
+        tuple(family.sizes.split()),
+        KERNELS.get(name),
     )
 
 
-ROUTINES: Dict[str, Routine] = {row.name: row for each in FAMILIES for row in _rows(each)}
+class _Rows(Mapping[str, Routine]):
+    """The routines by name, in the order of the families.  A row is made when it is first wanted:
+    most processes call a few routines, and importing this module is part of their start."""
+
+    def __init__(self) -> None:
+        self._families: Dict[str, Tuple[Family, str]] = {}
+        self._made: Dict[str, Routine] = {}
+        for family in FAMILIES:
+            names = family.names.split()
+            if len(names) == 1:
+                names = [letter + names[0] for letter in family.types]
+            for name, letter in zip(names, family.types):
+                self._families[name] = family, letter
+
+    def __getitem__(self, name: str) -> Routine:
+        row = self._made.get(name)
+        if row is None:
+            family, letter = self._families[name]
+            row = self._made.setdefault(name, _row(family, name, letter))
+        return row
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._families
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._families)
+
+    def __len__(self) -> int:
+        return len(self._families)
+
+
+ROUTINES: Mapping[str, Routine] = _Rows()
 
 
 def sizes(routine: str, given: Mapping[str, int]) -> Routine:

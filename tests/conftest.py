@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from piblas import config, record
-from piblas.dispatch import devices
+from piblas.dispatch import devices, host_calls
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -93,3 +93,11 @@ def fresh(monkeypatch):
     yield
     config.forget()
     record.reset_stats()
+
+
+@pytest.fixture
+def quick_host(monkeypatch):
+    """Python takes no time, so that "auto" sends to the QPUs what copies and kernels are worth."""
+    monkeypatch.setattr(host_calls, "calls", lambda routine, sizes, resident: 0)
+    monkeypatch.setattr(host_calls, "on_cpu", lambda routine: 0)
+    monkeypatch.setattr(host_calls, "per_launch", lambda: 0)

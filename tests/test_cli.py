@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -145,12 +146,41 @@ def test_info(capsys, fresh):
     assert facts["kernels"]["gemm"]["options"]["rows"] == gemm.SPEC.defaults.rows
 
 
+def test_info_about_the_emulator(capsys, fresh, monkeypatch):
+    scheduler = pytest.importorskip("piblas.emu.scheduler")
+
+    def told():
+        return json.loads(run(capsys, "info", "--json")[1])["devices"]["emulator"]
+
+    assert told().startswith("available, compiled code is kept in /")
+    monkeypatch.setattr(scheduler, "kept_in", lambda: None)
+    assert told().startswith("available, but each process compiles it anew")
+    monkeypatch.setitem(sys.modules, "piblas.emu.scheduler", None)
+    assert told().startswith("numba does not work here: ")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert told().startswith("needs numba")
+
+
+def test_progress_without_a_terminal_says_how_long_it_has_taken(capsys, monkeypatch):
+    monkeypatch.setattr(console, "PATIENCE", 0.05)
+    monkeypatch.setattr(console, "AGAIN", 0.2)
+    with console.progress("counting"):
+        time.sleep(0.8)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "counting ..." and len(lines) >= 3
+    assert lines[-1] in ("counting ... 0 s", "counting ... 1 s")
+
+
 def test_why(capsys, fresh):
-    code, out, _ = run(capsys, "why", "sgemm", 512, 512, 512, "--board", "pi1")
+    code, out, _ = run(capsys, "why", "sgemm", 2048, 2048, 2048, "--board", "pi1")
     assert code == 0 and out.startswith("qpu (kernel gemm): predicted faster on the QPUs")
+    assert re.search(r"qpu [\d.]+ s \(host .*, launch .*, copy .*, kernel .*\)\n$", out)
     argv = ("why", "sgemm", 8, 8, 8, "--board", "pi1", "--device", "cpu", "--resident", "--json")
     choice = json.loads(run(capsys, *argv)[1])
     assert choice["backend"] == "cpu" and set(choice["seconds"]) == {"cpu", "qpu"}
+    for backend, parts in choice["parts"].items():
+        assert set(parts) == {"host", "launch", "copy", "kernel"}
+        assert sum(parts.values()) == pytest.approx(choice["seconds"][backend])
 
 
 # --- asm, dis -----------------------------------------------------------------------------------

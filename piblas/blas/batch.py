@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .. import record
+from .. import log, record
 from ..dispatch import choose, devices
 from ..errors import BlasError
 from ..host import arrays
@@ -296,7 +296,7 @@ def _compute(name: str, products: List[_Each]) -> None:
                 setattr(each, field, operand.copy())
     for each in products:
         each.on_cpu()
-    record.log.info("%s on the CPU: %s", name, reason)
+    log.info("%s on the CPU: %s", name, reason)
     record.count("cpu", reason)
 
 

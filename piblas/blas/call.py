@@ -15,14 +15,13 @@ from typing import Any, Callable, Dict, Hashable, Mapping, Optional, Sequence, T
 
 import numpy as np
 
-from .. import record
+from .. import log, record
 from ..dispatch import devices
 from ..dispatch.devices import State
 from ..driver.device import RunReport
 from ..errors import DeviceError, OutOfDeviceMemory
 from ..host import arrays
 from ..host.outcome import SORT_OUT, CpuNeeded
-from ..host.plan import Cache
 from ..host.runner import Runner, runner_of
 from ..routines import Routine
 from .binding import Bound, Unbound
@@ -32,7 +31,7 @@ __all__ = ["Job", "NO_LAUNCH", "job_of", "key_of", "run"]
 NO_LAUNCH = "it takes no launch, as with a factor of 0 or a system of one block"
 
 KEPT_JOBS = 2000
-"""Jobs of one target that are kept."""
+"""Jobs of one target that are kept; then all are made anew.  They are small, and hold no plan."""
 
 _ARRAYS = (np.ndarray, arrays.DeviceArray)
 _PLAIN = (int, bool, type(None))
@@ -50,7 +49,7 @@ class Job:
     ``extra``.  Calls are counted on ``backend`` for ``reason``.
     """
 
-    __slots__ = ("compute", "counter", "extra", "idle", "nbytes", "reason", "take")
+    __slots__ = ("compute", "counter", "extra", "idle", "reason", "take")
 
     def __init__(
         self,
@@ -63,7 +62,6 @@ class Job:
         self.reason, self.compute, self.take, self.extra = reason, compute, tuple(take), extra
         self.counter = record.tally(backend, reason).counter
         self.idle = record.tally("cpu", NO_LAUNCH).counter
-        self.nbytes = 1
 
 
 def job_of(
@@ -88,7 +86,7 @@ def key_of(
     """What a job depends on; None where the call has an argument of a type that is looked at anew
     each time (lists, arrays of other classes, numbers of other types)."""
     key: Tuple[Any, ...] = (name, *kwargs)
-    for value in (*args, *kwargs.values()):
+    for value in (*args, *kwargs.values()) if kwargs else args:
         kind = type(value)
         if kind in _ARRAYS:
             base = value.base
@@ -118,7 +116,7 @@ def run(
     ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
     """
     if state.jobs is None:
-        state.jobs = Cache(KEPT_JOBS)
+        state.jobs = {}
         state.runner = None if state.device is None else runner_of(state.device)
     key = key_of(row.name, args, kwargs)
     job = state.jobs.get(key) if key is not None else None
@@ -128,10 +126,12 @@ def run(
         except (Unbound, TypeError, ValueError, OverflowError):
             job = Job(SORT_OUT)  # whatever is wrong, SciPy finds it again and says so
         if key is not None:
-            state.jobs.put(key, job)
+            if len(state.jobs) >= KEPT_JOBS:
+                state.jobs.clear()
+            state.jobs[key] = job
     if job.compute is None:
         return _on_cpu(row.name, job.reason, job.counter, args, kwargs, on_cpu)
-    values = (*args, *kwargs.values(), *job.extra)
+    values = (*args, *kwargs.values(), *job.extra) if kwargs else (*args, *job.extra)
     reports: Sequence[RunReport] = ()
     try:
         with state.lock:
@@ -144,7 +144,7 @@ def run(
             raise
         reason = f"the GPU failed: {type(error).__name__}"
         if isinstance(error, OutOfDeviceMemory):
-            record.log.warning("%s goes to the CPU: %s", row.name, error)
+            log.warning("%s goes to the CPU: %s", row.name, error)
         else:
             devices.set_aside(f"{reason}: {error}")
     else:
@@ -166,6 +166,6 @@ def _on_cpu(
     on_cpu: Callable[..., Any],
 ) -> Any:
     result = on_cpu(*args, **kwargs)
-    record.log.info("%s on the CPU: %s", name, reason)
+    log.info("%s on the CPU: %s", name, reason)
     next(counter)
     return result

@@ -16,7 +16,7 @@ import numpy as np
 from ..dispatch import devices
 from ..errors import BlasError
 from ..routines import EXTENSIONS, ROUTINES, Routine
-from . import docstrings, scipy_blas, scipy_errors
+from . import scipy_blas
 
 __all__ = ["ATTRIBUTES", "exported", "function", "wrap"]
 
@@ -148,6 +148,8 @@ class Function:
         return self._scipy(*args, **kwargs)
 
     def _refuse(self, args: Any, kwargs: Any, error: Exception) -> NoReturn:
+        from . import scipy_errors  # here, as all of what follows: most calls are fine
+
         refused = scipy_errors.convert(self._row, args, kwargs, error)
         if refused is None:
             raise
@@ -169,10 +171,14 @@ class Function:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
+        from . import docstrings
+
         return docstrings.docstring(self._row)
 
     @property
     def __signature__(self) -> Any:
+        from . import docstrings
+
         return docstrings.signature(self._row)
 
     def __repr__(self) -> str:
@@ -194,13 +200,19 @@ def _guarded(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
 def _road(row: Routine) -> Tuple[Callable[..., Any], Any]:
     """What runs a dispatched call, and what binds its arguments."""
     # Here, because kernels are nothing that a CPU-only process needs.
-    from . import call, level1, level2, triangles
+    from . import call
 
     if row.level == 1 or not row.kernel:
+        from . import level1
+
         return call.run, level1.bind
-    module = level2 if row.level == 2 else triangles
+    if row.level == 2:
+        from . import level2
+
+        return call.run, level2.bind
+    from . import triangles
 
     def run(state: Any, row: Routine, args: Any, kwargs: Any, bind: Any, on_cpu: Any) -> Any:
-        return module.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))
+        return triangles.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))
 
     return run, None

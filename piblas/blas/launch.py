@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional, Tuple
 
-from .. import record
+from .. import log
 from ..dispatch import devices
 from ..dispatch.choose import Target
 from ..errors import DeviceError, OutOfDeviceMemory
@@ -35,7 +35,7 @@ def attempt(
             raise
         reason = f"the GPU failed: {type(error).__name__}"
         if isinstance(error, OutOfDeviceMemory):
-            record.log.warning("%s goes to the CPU: %s", routine, error)
+            log.warning("%s goes to the CPU: %s", routine, error)
         else:
             devices.set_aside(f"{reason}: {error}")
         return reason, None

@@ -5,368 +5,192 @@ vectors of one, sizes, increments and offsets that fit, no operand that overlaps
 Anything else, right or wrong, is SciPy's to compute or to refuse.
 
 The result goes into the caller's array where SciPy would write there too (``overwrite_y`` and the
-like with a float32 array in Fortran order), otherwise into a new one; it is written when all
+like, and :func:`.arguments.own` gives it), otherwise into a new one; it is written when all
 launches have succeeded, or not at all.  alpha = 0 reads neither matrix nor vector, beta = 0 not y.
 """
 
 from __future__ import annotations
 
-import operator
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 
-from .. import record
-from ..dispatch import choose, devices
-from ..dispatch.choose import WATCHED
-from ..driver.device import Device, RunReport
-from ..kernels import gemv, ger, symv, syr, trmv, trsv
-from ..routines import Routine
-from . import arguments, docstrings, launch, qpu2
-from ..host.outcome import SORT_OUT
-from .call import NO_LAUNCH
+from ..dispatch.devices import State
+from ..host import matvec
+from ..host.matvec import Held, Target, Vector
+from ..host.runner import Runner
+from . import arguments
+from .binding import Bound, integer, need
+from .call import Job, job_of
 
-__all__ = ["call"]
-
-_FLOAT32 = np.dtype(np.float32)
+__all__ = ["bind"]
 
 
-class Refused(Exception):
-    """SciPy has to look at the call."""
-
-
-class Plain(NamedTuple):
-    """A call that a kernel takes: its sizes, its matrix, and what runs it on a device.
-
-    ``run`` returns the result, or None where SciPy has to compute it after all, and the launches'
-    reports.
-    """
-
-    sizes: Dict[str, int]
-    matrix: qpu2.Matrix
-    run: Callable[[Device], Tuple[Optional[np.ndarray], List[RunReport]]]
-
-
-def call(
-    row: Routine, args: Tuple[Any, ...], kwargs: Mapping[str, Any], on_cpu: Callable[[], Any]
-) -> Any:
-    """The result of a call whose target is no CPU; ``on_cpu`` has SciPy compute it."""
-    target, device = devices.current()
-    plain = _plain(row, args, kwargs)
-    reason: Optional[str] = SORT_OUT
-    if plain is not None:
-        asked = choose.Call(row.name, plain.sizes, _resident(plain, device))
-        choice = choose.choose(asked, target, devices.board())
-        reason = choice.reason
-        if choice.backend != "cpu":
-            run, where = plain.run, cast(Device, device)
-            reason, done = launch.attempt(row.name, target, device, lambda: run(where))
-            if reason is None:
-                result, reports = done
-                for report in reports:
-                    record.report(report)
-                if result is not None:
-                    backend = choice.backend if reports else "cpu"
-                    record.count(backend, choice.reason if reports else NO_LAUNCH)
-                    return result
-                reason = WATCHED
-    result = on_cpu()
-    record.log.info("%s on the CPU: %s", row.name, reason)
-    record.count("cpu", str(reason))
-    return result
-
-
-def _resident(plain: Plain, device: Optional[Device]) -> bool:
-    """Whether the matrix need not be copied; vectors are, as they are small beside it."""
-    if device is None:
-        return False
-    return qpu2.resident(device, qpu2.located(device, plain.matrix)) is not None
-
-
-def _plain(row: Routine, args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> Optional[Plain]:
-    """The call in a kernel's terms, or None where SciPy has to look at it."""
-    try:
-        bound = docstrings.signature(row).bind(*args, **kwargs)
-        bound.apply_defaults()
-        return _FAMILIES[row.name[1:]](row.name[1:], bound.arguments)
-    except (Refused, TypeError, ValueError, OverflowError):
-        return None  # whatever is wrong, SciPy finds it again and says so
+def bind(bound: Bound, state: State) -> Job:
+    """The job of a call."""
+    return _FAMILIES[bound.row.name[1:]](bound, state)
 
 
 # --- arguments -----------------------------------------------------------------------------------
 
 
-def _need(condition: bool) -> None:
-    if not condition:
-        raise Refused
+def _vector(bound: Bound, name: str, size: int, n: int) -> Vector:
+    """The n >= 1 elements of a vector in BLAS order, of an array of ``size`` elements."""
+    off = bound.integer(f"off{name}") if f"off{name}" in bound else 0
+    inc = integer(bound[f"inc{name}"])
+    need(n >= 1 and inc != 0 and off < size and (n - 1) * abs(inc) < size - off)
+    return Vector(slice(off, off + (n - 1) * abs(inc) + 1, abs(inc)), inc < 0)
 
 
-def _integer(given: Dict[str, Any], name: str, low: int = 0) -> int:
-    value = operator.index(given[name])
-    _need(value >= low)
-    return value
-
-
-def _flag(given: Dict[str, Any], name: str, most: int = 1) -> int:
-    value = _integer(given, name)
-    _need(value <= most)
-    return value
-
-
-def _array(given: Dict[str, Any], name: str, axes: int) -> np.ndarray:
-    value = given[name]
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    _need(array.ndim == axes and array.dtype.kind in "fiub" and array.size > 0)
-    return array.view(np.ndarray)
-
-
-def _elements(given: Dict[str, Any], name: str, array: np.ndarray, n: int) -> np.ndarray:
-    """The n >= 1 elements of a vector in BLAS order, as a view of the array."""
-    off, inc = _integer(given, f"off{name}"), operator.index(given[f"inc{name}"])
-    _need(n >= 1 and inc != 0 and off < array.size and (n - 1) * abs(inc) < array.size - off)
-    view = array[off : off + (n - 1) * abs(inc) + 1 : abs(inc)]
-    return view if inc > 0 else view[::-1]
-
-
-def _float32(elements: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(elements, dtype=np.float32)
-
-
-class _Result:
-    """Where the result goes: the caller's array if SciPy would write there, too, else a copy,
-    which is made when the result is there."""
-
-    def __init__(
-        self, given: Dict[str, Any], name: str, axes: int, others: Sequence[np.ndarray]
-    ) -> None:
-        value = given[name]
-        old = _array(given, name, axes)
-        self.old = old
-        in_place = _integer(given, f"overwrite_{name}", -(2**31)) != 0
-        _need(not arguments.left_to_scipy(value, old, in_place))
-        self.own = arguments.own(value, in_place)
-        if self.own is not None:
-            _need(not any(np.may_share_memory(old, other) for other in others))
-
-    def array(self) -> np.ndarray:
-        if self.own is not None:
-            return self.own
-        return np.array(self.old, dtype=_FLOAT32, order="F", subok=False)
-
-    def room(self) -> np.ndarray:
-        """The same without its old contents, if it is a copy."""
-        return self.own if self.own is not None else np.empty(self.old.shape, _FLOAT32, order="F")
-
-
-def _finite(*values: Any) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return all(bool(np.isfinite(np.asarray(v, dtype=np.float32)).all()) for v in values)
-
-
-# --- products ------------------------------------------------------------------------------------
-
-
-def _matrix(stem: str, given: Dict[str, Any]) -> Tuple[qpu2.Matrix, Dict[str, int], bool]:
-    """(the matrix as its columns lie in memory, the call's sizes, whether it is the transpose).
-
-    A table in C order is the transpose of one in Fortran order, which is cheaper to copy.
-    """
-    if stem == "gemv":
-        a = _array(given, "a", 2)
-        turned = _rows_lie_together(a)
-        return qpu2.full(a.T if turned else a), dict(zip("mn", a.shape)), turned
-    if stem == "gbmv":
-        m, n, kl, ku = (_integer(given, name) for name in ("m", "n", "kl", "ku"))
-        a = _array(given, "a", 2)
-        _need(a.shape[0] >= kl + ku + 1 and a.shape[1] == n and m >= kl + ku + 1)
-        return qpu2.band(a, m, kl, ku), dict(m=m, n=n, kl=kl, ku=ku), False
-    lower = _flag(given, "lower") == 1
-    if stem[1] == "p":
-        n, ap = _integer(given, "n", 1), _array(given, "ap", 1)
-        _need(ap.size >= n * (n + 1) // 2)
-        return qpu2.packed(ap, n, lower), dict(n=n), False
-    a = _array(given, "a", 2)
-    n = a.shape[1]
-    if stem[1] == "b":
-        k = _integer(given, "k")
-        _need(a.shape[0] >= k + 1)
-        return qpu2.band(a, n, k if lower else 0, 0 if lower else k), dict(n=n, k=k), False
-    _need(a.shape[0] == n)
-    turned = _rows_lie_together(a)
-    return qpu2.triangle(a.T if turned else a, lower != turned), dict(n=n), turned
+def _target(bound: Bound, name: str, axes: int) -> Target:
+    """Where the result goes: the caller's array if SciPy would write there, too, else a copy."""
+    value = bound[name]
+    array = bound.array(name, axes)
+    overwrite = bound.truth(f"overwrite_{name}")
+    need(not arguments.left_to_scipy(value, array, overwrite))
+    return Target(arguments.own(value, overwrite) is not None)
 
 
 def _rows_lie_together(a: np.ndarray) -> bool:
     return abs(a.strides[1]) < abs(a.strides[0])
 
 
-def _product(stem: str, given: Dict[str, Any]) -> Plain:
+def _matrix(bound: Bound, state: State) -> Tuple[Held, Dict[str, int], bool]:
+    """(how the matrix is held, the call's sizes, whether that is the transpose).
+
+    A table in C order is the transpose of one in Fortran order, which is cheaper to copy.
+    """
+    stem, device = bound.row.name[1:], state.device
+    if stem == "gemv":
+        a = bound.array("a", 2)
+        m, n = a.shape
+        rotated = _rows_lie_together(a)
+        made = matvec.full(n, m) if rotated else matvec.full(m, n)
+        return matvec.held(a, device, made, rotated), dict(m=m, n=n), rotated
+    if stem == "gbmv":
+        m, n, kl, ku = (bound.integer(name) for name in ("m", "n", "kl", "ku"))
+        a = bound.array("a", 2)
+        need(a.shape[0] >= kl + ku + 1 and a.shape[1] == n and m >= kl + ku + 1)
+        made, cut = matvec.band(m, n, kl, ku), slice(kl + ku + 1)
+        return matvec.held(a, device, made, cut=cut), dict(m=m, n=n, kl=kl, ku=ku), False
+    lower = bound.flag("lower") == 1
+    if stem[1] == "p":
+        n, ap = bound.integer("n", 1), bound.array("ap", 1)
+        words = n * (n + 1) // 2
+        need(ap.size >= words)
+        made = matvec.packed(n, lower)
+        return matvec.held(ap, device, made, cut=slice(words)), dict(n=n), False
+    a = bound.array("a", 2)
+    n = a.shape[1]
+    if stem[1] == "b":
+        k = bound.integer("k")
+        need(a.shape[0] >= k + 1)
+        made = matvec.band(n, n, k if lower else 0, 0 if lower else k)
+        return matvec.held(a, device, made, cut=slice(k + 1)), dict(n=n, k=k), False
+    need(a.shape[0] == n)
+    rotated = _rows_lie_together(a)
+    made = matvec.triangle(n, lower != rotated)
+    return matvec.held(a, device, made, rotated), dict(n=n), rotated
+
+
+# --- the routines --------------------------------------------------------------------------------
+
+
+def _product(bound: Bound, state: State) -> Job:
     """y = alpha op(A) x + beta y."""
-    matrix, sizes, transposed = _matrix(stem, given)
-    symmetric = stem[0] == "s"
+    matrix, sizes, transposed = _matrix(bound, state)
+    symmetric = bound.row.name[1] == "s"
     if not symmetric:
-        transposed ^= _flag(given, "trans", 2) != 0
+        transposed ^= bound.flag("trans", 2) != 0
     rows, columns = matrix.storage.m, matrix.storage.n
     if transposed and not symmetric:
         rows, columns = columns, rows
-    alpha, beta = arguments.real(given["alpha"]), arguments.real(given["beta"])
-    x = _elements(given, "x", _array(given, "x", 1), columns)
-    if given["y"] is None:
-        length = 1 + _integer(given, "offy") + (rows - 1) * abs(operator.index(given["incy"]))
-        given = dict(given, y=np.zeros(length, dtype=np.float32), overwrite_y=1)
-    result = _Result(given, "y", 1, (matrix.source, x))
-    _elements(given, "y", result.old, rows)
-
-    def run(device: Device) -> Tuple[Optional[np.ndarray], List[RunReport]]:
-        if not _finite(alpha, beta):
-            return None, []
-        total: Any = np.zeros(rows)
-        reports: List[RunReport] = []
-        if alpha != 0:
-            here = qpu2.located(device, matrix)
-            total, reports = _multiply(device, stem, here, transposed, _float32(x))
-            if total is None:
-                return None, reports
-            total *= alpha
-        array = result.array()
-        y = _elements(given, "y", array.view(np.ndarray), rows)
-        if beta != 0:
-            total += beta * y.astype(np.float64)
-        _round(total, y)
-        return array, reports
-
-    return Plain(sizes, matrix, run)
-
-
-def _round(values: np.ndarray, out: np.ndarray) -> None:
-    with np.errstate(over="ignore"):
-        out[...] = values
-
-
-def _multiply(
-    device: Device, stem: str, matrix: qpu2.Matrix, transposed: bool, x: np.ndarray
-) -> Tuple[Optional[np.ndarray], List[RunReport]]:
-    """op(A) x in double precision."""
-    if not _finite(x):
-        return None, []
-    symmetric = stem[0] == "s"
+    arguments.real(bound["alpha"]), arguments.real(bound["beta"])
+    x = _vector(bound, "x", bound.array("x", 1).size, columns)
+    if bound["y"] is None:
+        length = 1 + bound.integer("offy") + (rows - 1) * abs(integer(bound["incy"]))
+        target, size = Target(False, (length,)), length
+    else:
+        target, size = _target(bound, "y", 1), bound.array("y", 1).size
+    y = _vector(bound, "y", size, rows)
     use = "s" if symmetric else "t" if transposed else "n"
-    spec = symv.SPEC if symmetric else gemv.SPEC
-    kept = matrix.storage
-    if symmetric:
-        diagonal, kept = matrix.diagonal(), kept.without_diagonal()
-        if not _finite(diagonal):
-            return None, []
-    with qpu2.staged(device, spec, matrix) as panel:
-        product = panel.multiply(use, x, kept)
-    if symmetric and product is not None:
-        product += diagonal * x.astype(np.float64)
-    return product, panel.reports
+    names = ("alpha", "ap" if "ap" in bound else "a", "x", "beta", "y")
+    return job_of(
+        bound, state, sizes, matrix.resident, names,
+        lambda: matvec.Product(matrix, use, x, y, target, rows, state.device),
+    )  # fmt: skip
 
 
-# --- triangles -----------------------------------------------------------------------------------
-
-
-def _triangle(stem: str, given: Dict[str, Any]) -> Plain:
+def _triangle(bound: Bound, state: State) -> Job:
     """x = op(A) x, or x' with op(A) x' = x."""
-    matrix, sizes, transposed = _matrix(stem, given)
-    transposed ^= _flag(given, "trans", 2) != 0
-    unit, n = _flag(given, "diag") == 1, matrix.storage.n
-    result = _Result(given, "x", 1, (matrix.source,))
-    x = _elements(given, "x", result.old, n)
-
-    def run(device: Device) -> Tuple[Optional[np.ndarray], List[RunReport]]:
-        values, here = _float32(x), qpu2.located(device, matrix)
-        if not _finite(values):
-            return None, []
-        if stem.endswith("sv"):
-            total, reports = qpu2.solve(device, trsv.SPEC, here, transposed, unit, values)
-        else:
-            kept = here.storage.without_diagonal() if unit else here.storage
-            with qpu2.staged(device, trmv.SPEC, here) as panel:
-                total = panel.multiply("t" if transposed else "n", values, kept)
-            reports = panel.reports
-            if unit and total is not None:
-                total += values
-        if total is None:
-            return None, reports
-        array = result.array()
-        _round(total, _elements(given, "x", array.view(np.ndarray), n))
-        return array, reports
-
-    return Plain(sizes, matrix, run)
+    matrix, sizes, transposed = _matrix(bound, state)
+    transposed ^= bound.flag("trans", 2) != 0
+    unit = bound.flag("diag") == 1
+    target = _target(bound, "x", 1)
+    x = _vector(bound, "x", bound.array("x", 1).size, matrix.storage.n)
+    solve = bound.row.name.endswith("sv")
+    names = ("ap" if "ap" in bound else "a", "x")
+    return job_of(
+        bound, state, sizes, matrix.resident, names,
+        lambda: matvec.Triangle(matrix, transposed, unit, solve, x, target, state.device),
+    )  # fmt: skip
 
 
-# --- updates -------------------------------------------------------------------------------------
-
-
-def _update(stem: str, given: Dict[str, Any]) -> Plain:
+def _update(bound: Bound, state: State) -> Job:
     """A = A + alpha x y^T, alpha x x^T or alpha (x y^T + y x^T)."""
+    stem = bound.row.name[1:]
     names = ("x",) if stem in ("syr", "spr") else ("x", "y")
-    raw = {name: _array(given, name, 1) for name in names}
-    alpha = arguments.real(given["alpha"])
+    sizes_of = {name: bound.array(name, 1).size for name in names}
+    arguments.real(bound["alpha"])
     if stem == "ger":
-        _need(all(operator.index(given[f"inc{name}"]) in (1, -1) for name in names))
+        need(all(integer(bound[f"inc{name}"]) in (1, -1) for name in names))
         for name in names:  # SciPy wants integers, and reads no more into them
-            _integer(given, f"overwrite_{name}", -(2**31))
-        given = dict(given, offx=0, offy=0)
-        shape = raw["x"].size, raw["y"].size
+            bound.truth(f"overwrite_{name}")
+        shape = sizes_of["x"], sizes_of["y"]
         sizes = dict(zip("mn", shape))
     else:
-        n = given["n"]
+        n = bound["n"]
         if n is None:
-            _need(not stem.startswith("sp"))  # n comes first there and may not be left out
+            need(not stem.startswith("sp"))  # n comes first there and may not be left out
+            need(all(integer(bound[f"inc{name}"]) != 0 for name in names))
             n = min(
-                (raw[name].size - 1 - _integer(given, f"off{name}"))
-                // abs(operator.index(given[f"inc{name}"])) + 1
+                (sizes_of[name] - 1 - bound.integer(f"off{name}"))
+                // abs(integer(bound[f"inc{name}"])) + 1
                 for name in names
             )  # fmt: skip
-        shape = (operator.index(n),) * 2
+        shape = (integer(n),) * 2
         sizes = dict(n=shape[0])
-    views = {name: _elements(given, name, raw[name], n) for name, n in zip(names, shape)}
-    target = "ap" if stem.startswith("sp") else "a"
-    if given[target] is None:
-        fresh = np.zeros(shape, dtype=np.float32, order="F")
-        given = dict(given, a=fresh, overwrite_a=1)
-    result = _Result(given, target, 3 - len(target), list(views.values()))
-    lower = stem != "ger" and _flag(given, "lower") == 1
-    if target == "ap":
-        _need(result.old.size >= shape[0] * (shape[0] + 1) // 2)
+    vectors = [_vector(bound, name, sizes_of[name], n) for name, n in zip(names, shape)]
+    name = "ap" if stem.startswith("sp") else "a"
+    lower = stem != "ger" and bound.flag("lower") == 1
+    words = shape[0] * (shape[0] + 1) // 2
+    if bound[name] is None:
+        target = Target(False, shape)
+        old: Any = np.broadcast_to(np.float32(0), shape[::-1]).T
     else:
-        _need(result.old.shape == shape)
-    if stem == "ger":
-        matrix, spec = qpu2.full(result.old), ger.SPEC
-    elif target == "a":
-        matrix, spec = qpu2.triangle(result.old, lower), syr.SPEC
+        target = _target(bound, name, 3 - len(name))
+        old = bound.array(name, 3 - len(name))
+    if name == "ap":
+        need(old.size >= words)
     else:
-        matrix, spec = qpu2.packed(result.old, shape[0], lower), syr.SPEC
+        need(old.shape == shape)
+    cut = slice(words) if name == "ap" else slice(None)
+    made = (
+        matvec.full(*shape) if stem == "ger"
+        else matvec.triangle(shape[0], lower) if name == "a"
+        else matvec.packed(shape[0], lower)
+    )  # fmt: skip
+    matrix = matvec.held(old, state.device, made, cut=cut)
+    if not target.own:  # a new array is in ordinary memory, in Fortran order
+        matrix = matvec.held(np.empty(old.shape, np.float32, order="F"), None, made, cut=cut)
 
-    def run(device: Device) -> Tuple[Optional[np.ndarray], List[RunReport]]:
-        if alpha == 0:
-            return result.array(), []
-        vectors = [_float32(view) for view in views.values()]
-        with np.errstate(over="ignore"):
-            factors = [np.float32(alpha) * vector for vector in vectors[::-1]]
-        if not _finite(alpha, *vectors, *factors):
-            return None, []
-        if stem == "ger":
-            vectors, factors = vectors[:1], factors[:1]
-        room = result.room()
-        out = room.view(np.ndarray)
-        if target == "ap":  # words behind the triangle
-            used = matrix.source.size
-            out, behind = out[:used], out[used:]
-            behind[...] = result.old[used:]
-        here = qpu2.located(device, matrix)
-        done, reports = qpu2.update(
-            device, spec, here, out, vectors, factors, f"s{stem}"
-        )
-        return (room if done else None), reports
+    def compute() -> Callable[[Runner, Any], Any]:
+        return matvec.Update(bound.row.name, matrix, vectors, target, state.device)
 
-    return Plain(sizes, matrix, run)
+    return job_of(bound, state, sizes, matrix.resident, ("alpha", name, *names), compute)
 
 
-_FAMILIES: Dict[str, Callable[[str, Dict[str, Any]], Plain]] = {
+_FAMILIES: Dict[str, Callable[[Bound, State], Job]] = {
     **dict.fromkeys(("gemv", "gbmv", "symv", "sbmv", "spmv"), _product),
     **dict.fromkeys(("trmv", "tbmv", "tpmv", "trsv", "tbsv", "tpsv"), _triangle),
     **dict.fromkeys(("ger", "syr", "spr", "syr2", "spr2"), _update),

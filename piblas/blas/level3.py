@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from .. import record
+from .. import log, record
 from ..dispatch import choose, devices
 from ..driver.device import RunReport
 from ..errors import BlasError, OutOfDeviceMemory
@@ -86,7 +86,7 @@ def sgemm(
         choice = choose.choose(
             choose.Call(name, call.sizes, bar=NOT_FINITE), target, devices.board()
         )
-        record.log.info("sgemm on the CPU: %s", NOT_FINITE)
+        log.info("sgemm on the CPU: %s", NOT_FINITE)
     reason: Optional[str] = choice.reason
     if choice.backend != "cpu":
         how = choice, target, device
@@ -153,7 +153,7 @@ def _on_device(
         record.report(report)
     # An overflow may also have stopped at the largest number: the chip's sum is not measured there.
     if report is None or not (np.abs(work) < _LARGEST).all():
-        record.log.info("sgemm on the CPU after all: %s", OVERFLOW)
+        log.info("sgemm on the CPU after all: %s", OVERFLOW)
         return OVERFLOW
     record.count(choice.backend, choice.reason)
     if work is not c:

@@ -7,6 +7,7 @@ Each function leaves the caller's arrays alone until the result is complete, so 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import Any, Iterator, List, Mapping, Tuple
 
@@ -21,6 +22,15 @@ __all__ = [
 ]  # fmt: skip
 
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In the child: the thread that loaded a program meanwhile is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def loaded_program(device: Device, spec: Any, options: Any) -> Any:

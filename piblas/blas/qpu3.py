@@ -13,7 +13,7 @@ from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Sequ
 
 import numpy as np
 
-from .. import record
+from .. import log
 from ..driver.device import Buffer, Device, RunReport
 from ..host import limits
 from ..kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, triangle
@@ -195,7 +195,7 @@ def _log_methods(methods: Sequence[Method]) -> None:
     for method, number in Counter(methods).items():
         if method is not Method.MULTIPLY:
             text = "strsm: %d of %d diagonal blocks, which are ill-conditioned, are solved %s"
-            record.log.info(text, number, len(methods), method.value)
+            log.info(text, number, len(methods), method.value)
 
 
 def _substitute(

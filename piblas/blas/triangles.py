@@ -21,13 +21,13 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 import numpy as np
 
-from .. import record
+from .. import log, record
 from ..dispatch import choose, devices
 from ..driver.device import Device, RunReport
+from ..host.outcome import SORT_OUT
 from ..routines import Routine
 from . import arguments, docstrings, launch, scipy_blas
 from .launch import ILL_CONDITIONED, SINGULAR, Elsewhere
-from ..host.outcome import SORT_OUT
 from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
 
 __all__ = ["ILL_CONDITIONED", "SINGULAR", "call"]
@@ -93,7 +93,7 @@ def call(
             except Elsewhere as barred:
                 reason = str(barred)
     result = on_cpu()
-    record.log.info("%s on the CPU: %s", row.name, reason)
+    log.info("%s on the CPU: %s", row.name, reason)
     record.count("cpu", reason)
     return result
 

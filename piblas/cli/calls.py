@@ -6,7 +6,7 @@ source of random arrays, the sizes by name and the options.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
@@ -211,9 +211,19 @@ def routines() -> List[str]:
 
 
 def prepare(
-    routine: str, function: Any, sizes: Mapping[str, int], options: Options
+    routine: str,
+    function: Any,
+    sizes: Mapping[str, int],
+    options: Options,
+    place: Optional[Callable[[np.ndarray], np.ndarray]] = None,
 ) -> Callable[[], Any]:
-    """A call of ``function``, which has the signature of ``routine``, with its operands ready."""
+    """A call of ``function``, which has the signature of ``routine``, with its operands ready.
+
+    ``place`` is given each array that is an operand, and returns what is passed in its place: a
+    copy in device memory, say.
+    """
+    if place is not None:
+        return _placed(routine, function, sizes, options, place)
     rng = np.random.default_rng(_SEED)
 
     def array(*shape: int) -> np.ndarray:
@@ -221,3 +231,22 @@ def prepare(
 
     made: Callable[[], Any] = CALLS[routine](function, array, options, **sizes)
     return made
+
+
+def _placed(
+    routine: str,
+    function: Any,
+    sizes: Mapping[str, int],
+    options: Options,
+    place: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[], Any]:
+    given: List[Any] = []
+    prepare(routine, lambda *args, **kwargs: given.append((args, kwargs)), sizes, options)()
+
+    def moved(value: Any) -> Any:
+        return place(value) if isinstance(value, np.ndarray) else value
+
+    ((found, named),) = given
+    args = tuple(moved(value) for value in found)
+    kwargs = {name: moved(value) for name, value in named.items()}
+    return lambda: function(*args, **kwargs)

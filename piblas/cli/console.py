@@ -1,7 +1,8 @@
 """Tables and progress in a terminal.
 
 Progress goes to stderr, so that stdout holds results alone.  It is drawn by rich where that is
-installed and stderr is a terminal, and is one plain line, after a second, elsewhere.
+installed and stderr is a terminal; elsewhere it is a plain line after a second, and again with the
+time that has passed from time to time.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 from typing import Any, Callable, Iterator, Sequence
 
 __all__ = ["follow_log", "progress", "table"]
 
 PATIENCE = 1.0
+AGAIN = 15.0
 
 
 def table(rows: Sequence[Sequence[Any]], indent: str = "  ") -> str:
@@ -69,15 +72,26 @@ def follow_log(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Lines:
-    """Prints each text once it has been true for a second."""
+    """Prints each text once it has been true for a second, and every ``AGAIN`` seconds."""
 
     def __init__(self, what: str) -> None:
         self._start(what)
 
     def _start(self, what: str) -> None:
-        self._timer = threading.Timer(PATIENCE, print, (what + " ...",), {"file": sys.stderr})
+        self._text = what
+        self._since = time.monotonic()
+        self._wait(PATIENCE)
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._print)
         self._timer.daemon = True
         self._timer.start()
+
+    def _print(self) -> None:
+        passed = time.monotonic() - self._since
+        more = f" {passed:.0f} s" if passed > AGAIN else ""
+        print(f"{self._text} ...{more}", file=sys.stderr)
+        self._wait(AGAIN)
 
     def say(self, what: str) -> None:
         self._timer.cancel()

@@ -66,7 +66,7 @@ def run_why(args: argparse.Namespace) -> int:
         resident=args.resident,
         **dict(zip(names, args.size)),
     )
-    print(json.dumps(dataclasses.asdict(choice)) if args.json else choice)
+    print(json.dumps(_facts(choice)) if args.json else choice)
     return 0
 
 
@@ -82,12 +82,31 @@ def _versions() -> Dict[str, str]:
 
 def _devices() -> Dict[str, str]:
     missing = devices.found().missing
-    numba = importlib.util.find_spec("numba")
     return {
         "qpu": missing or "available",
-        "emulator": "available" if numba else f"needs numba: {needs.emulator()}",
+        "emulator": _emulator(),
         "cpu": "available (scipy.linalg.blas)",
     }
+
+
+def _facts(choice: piblas.Choice) -> Dict[str, Any]:
+    """A choice as plain values."""
+    parts = {name: cost._asdict() for name, cost in choice.parts.items()}
+    return {**choice._asdict(), "seconds": dict(choice.seconds), "parts": parts}
+
+
+def _emulator() -> str:
+    """Whether the emulator can be used, and where its compiled code is kept."""
+    if importlib.util.find_spec("numba") is None:
+        return f"needs numba: {needs.emulator()}"
+    try:
+        from ..emu.scheduler import kept_in
+    except Exception as error:  # whatever a broken installation of numba raises
+        return f"numba does not work here: {error}"
+    place = kept_in()
+    if place is None:
+        return "available, but each process compiles it anew, for lack of a place: NUMBA_CACHE_DIR"
+    return f"available, compiled code is kept in {place}"
 
 
 def _figures(board: Optional[boards.Board]) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, Dict, List
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from ..errors import DeviceTimeout, EmulatorFault, PiblasError
+from ..emu.rules import RULES
+from ..errors import DecodeError, DeviceTimeout, EmulatorFault, PiblasError
+from ..isa.instr import decode
+from ..isa.regs import WRITE_ADDR
 from ..isa.source import Source
 from . import console, files, operands
 
 __all__ = ["add_commands"]
 
+_UNIF_ADDRESS = WRITE_ADDR["unif_addr"][1]
 _FAR = 1 << 20  # bytes from a buffer at which it explains nothing
 
 
@@ -71,12 +76,20 @@ def add_commands(commands: Any) -> None:
         metavar="S",
         type=float,
         default=10.0,
-        help="give up after so many seconds of the chip's time (10)",
+        help="give up after so many seconds, of the chip's time or of yours (10)",
     )
     run.add_argument(
         "--no-strict",
         action="store_true",
         help="do not fault; go on with what the chip probably does",
+    )
+    run.add_argument(
+        "--keep-going",
+        metavar="RULE",
+        action="append",
+        default=[],
+        help="the same for one rule, which the error names; may be repeated.  Rules: "
+        + ", ".join(RULES),
     )
     run.add_argument(
         "--incoherent", action="store_true", help="keep caches and memory apart, as on the chip"
@@ -106,10 +119,39 @@ def add_commands(commands: Any) -> None:
 # --- running -------------------------------------------------------------------------------------
 
 
+class _Watch:
+    """Called while a program runs: says how far it is, and gives up after ``timeout`` seconds."""
+
+    EVERY = 5.0
+    AT_LEAST = 1.0  # less is meant for the chip's time
+
+    def __init__(
+        self, path: str, timeout: float, device: Any, say: Optional[Callable[[str], None]] = None
+    ) -> None:
+        self._path, self._timeout, self._device, self._say = path, timeout, device, say
+        self._start = self._told = time.monotonic()
+
+    def __call__(self, instructions: int = 0) -> None:
+        now = time.monotonic()
+        if now - self._start > max(self._timeout, self.AT_LEAST):
+            raise DeviceTimeout(
+                f"no end after {now - self._start:.1f} s; give it more with --timeout",
+                self._device.machine.whereabouts(),
+            )
+        if self._say is not None and now - self._told > self.EVERY:
+            self._told = now
+            passed = now - self._start
+            count = instructions / 1e6
+            self._say(f"running {self._path}: {count:.0f} million instructions, {passed:.0f} s")
+
+
 def _execute(args: argparse.Namespace, device: Any, code: int, streams: List[Any]) -> Dict:
     if not args.trace:
-        with console.progress(f"running {args.file}"):
-            report = device.execute(code, streams, timeout=args.timeout, threads=args.threads)
+        with console.progress(f"running {args.file}") as say:
+            report = device.execute(
+                code, streams, timeout=args.timeout, threads=args.threads,
+                watch=_Watch(args.file, args.timeout, device, say),
+            )  # fmt: skip
         facts = {
             "qpus": report.n_qpus,
             "instructions": report.instructions,
@@ -125,6 +167,7 @@ def _execute(args: argparse.Namespace, device: Any, code: int, streams: List[Any
 def _traced(args: argparse.Namespace, device: Any, code: int, streams: List[Any]) -> Dict:
     from ..emu.debugger import Debugger
 
+    watch = _Watch(args.file, args.timeout, device)
     left = args.trace_limit
     stream = sys.stderr if args.json else sys.stdout
 
@@ -152,10 +195,11 @@ def _traced(args: argparse.Namespace, device: Any, code: int, streams: List[Any]
         while left is None or left > 0:
             if debugger.step().reason == "end":
                 break
+            watch()
         else:
             debugger.trace = None
             print(f"... the trace ends after {args.trace_limit} lines", file=stream)
-            debugger.finish()
+            debugger.finish(watch)
         per_qpu = debugger.counters()
         return {
             "qpus": len(per_qpu),
@@ -187,7 +231,7 @@ def _failure(
     """A fault as facts, with the line of the text that it happened on."""
     facts: Dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, EmulatorFault):
-        for name in ("qpu", "pc", "instruction", "unit", "address", "reason"):
+        for name in ("qpu", "pc", "instruction", "unit", "address", "reason", "rule"):
             facts[name] = getattr(error, name)
         if error.thread is not None:
             facts["thread"] = error.thread
@@ -201,6 +245,29 @@ def _failure(
         if error.address is not None:
             facts["beside"] = _beside(error.address, buffers)
     return facts
+
+
+def _uniform_warnings(
+    source: Source, streams: Sequence[Any], facts: Dict[str, Any], threads: int
+) -> List[str]:
+    """QPUs that have read more uniforms than they were given.
+
+    That is a fault, too, unless the rule is off.  A program that writes the uniforms address
+    says itself where its uniforms are.
+    """
+    for word in source.words:
+        try:
+            instr = decode(word)
+        except DecodeError:
+            continue
+        if _UNIF_ADDRESS in (instr.waddr_add, instr.waddr_mul):
+            return []
+    warnings = []
+    for qpu, row in enumerate(facts["per_qpu"]):
+        given = sum(len(stream) for stream in streams[threads * qpu : threads * (qpu + 1)])
+        if row["uniforms"] > given:
+            warnings.append(f"QPU {qpu} read {row['uniforms']} uniforms and was given {given}")
+    return warnings
 
 
 def run_program(args: argparse.Namespace) -> int:
@@ -223,6 +290,9 @@ def run_program(args: argparse.Namespace) -> int:
         parser.error(f"--trace-limit {args.trace_limit}: choose 0 or more")
     if args.qpus is not None and not 1 <= args.qpus <= 12:
         parser.error(f"--qpus {args.qpus}: there are 1 to 12")
+    for rule in args.keep_going:
+        if rule not in RULES:
+            parser.error(f"--keep-going {rule}: choose from {', '.join(RULES)}")
     if args.threads not in (1, 2):
         parser.error(f"--threads {args.threads}: a QPU has 1 or 2")
     source = files.read_program(args.file)
@@ -232,6 +302,7 @@ def run_program(args: argparse.Namespace) -> int:
     with console.progress("starting the emulator") as say:
         device = Emulator(
             strict=not args.no_strict,
+            keep_going=args.keep_going,
             incoherent=args.incoherent,
             seed=args.seed,
             announce=say,
@@ -245,12 +316,21 @@ def run_program(args: argparse.Namespace) -> int:
             facts = _execute(args, device, code, streams)
         except (EmulatorFault, DeviceTimeout) as error:
             failure = _failure(error, source, args.file, buffers, entry)
+            if failure.get("rule") == "unif":
+                count = len(streams[args.threads * failure["qpu"] + failure.get("thread", 0)])
+                failure["given"] = f"it was given {count} uniforms"
             if args.json:
                 print(json.dumps({"ok": False, "fault": failure}, indent=2))
-            notes = [failure[name] for name in ("beside", "where") if failure.get(name)]
+            notes = [failure[name] for name in ("beside", "given", "where") if failure.get(name)]
             sys.stdout.flush()
             print(f"piblas run: {error}" + "".join(f" ({note})" for note in notes), file=sys.stderr)
+            if failure.get("rule"):
+                rule = failure["rule"]
+                print(f"(--keep-going {rule} passes over what breaks this rule)", file=sys.stderr)
             return 1
+        for warning in _uniform_warnings(source, streams, facts, args.threads):
+            print(f"piblas run: warning: {warning}", file=sys.stderr)
+            facts.setdefault("warnings", []).append(warning)
         for buffer in buffers.values():
             buffer.invalidate()
         for name, path in saves.items():

@@ -7,7 +7,7 @@ import contextlib
 import json
 from typing import Any, Dict, Iterator, List, Tuple
 
-from ..dispatch import boards, devices, profiles
+from ..dispatch import boards, devices, profiles, tuned
 from ..driver import open_device
 from ..driver.device import Device
 from ..errors import PiblasError
@@ -71,6 +71,16 @@ def _steps(args: argparse.Namespace) -> Tuple[Any, ...]:
     return tuple(step for step in tune.STEPS if step.name in (args.step or names))
 
 
+def _start(
+    published: boards.Board, steps: Tuple[Any, ...], args: argparse.Namespace
+) -> boards.Board:
+    """The figures that a step's factors are relative to: those that dispatch will multiply."""
+    kept = profiles.load(published.name, "qpu").get(tuned.FIGURES)
+    if args.device == "emulator" or kept is None or tuned.FIGURES in [s.name for s in steps]:
+        return published
+    return tuned.with_figures(published, kept)
+
+
 @contextlib.contextmanager
 def _opened(args: argparse.Namespace, board: boards.Board) -> Iterator[Device]:
     if args.device == "emulator":
@@ -98,7 +108,7 @@ def run_tune(args: argparse.Namespace) -> int:
     problems: List[str] = []
     with console.progress("opening the device") as say, console.follow_log(say):
         with _opened(args, published) as device:
-            board = published
+            board = _start(published, steps, args)
             for step in steps:
                 at = Bench(device, board, _prepare, routines, args.quick, say)
                 values = step.run(at)
@@ -122,8 +132,8 @@ def run_tune(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _prepare(routine: str, function: Any, sizes: Dict[str, int]) -> Any:
-    return calls.prepare(routine, function, sizes, calls.Options())
+def _prepare(routine: str, function: Any, sizes: Dict[str, int], place: Any = None) -> Any:
+    return calls.prepare(routine, function, sizes, calls.Options(), place)
 
 
 def _head(name: str, device: str, board: boards.Board) -> str:

@@ -14,8 +14,20 @@ from typing import Any, Dict, Iterable, List, Optional
 
 from ..isa import hazards
 from ..isa.disasm import to_text
-from ..isa.hazards import ERROR, MAX_DISTANCE, WARN, Distance, Rule, State, Structure
-from ..isa.hazards import Word, collides, excluded, forbidden, mask
+from ..isa.hazards import (
+    ERROR,
+    MAX_DISTANCE,
+    WARN,
+    Distance,
+    Rule,
+    State,
+    Structure,
+    Word,
+    collides,
+    excluded,
+    forbidden,
+    mask,
+)
 from . import structures
 from .code import fail
 from .flow import Flow

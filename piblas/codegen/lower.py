@@ -13,8 +13,20 @@ from typing import List, Optional, Tuple
 
 from ..isa import ops
 from .code import ALU, LOAD, SIGNAL, Block, Bundle, Code, Operation, fail
-from .operand import MASK_A, MASK_ACC, MASK_ANY, MASK_B, R4, R5, Const, Loc, Operand
-from .operand import Port, Reg, mask_text
+from .operand import (
+    MASK_A,
+    MASK_ACC,
+    MASK_ANY,
+    MASK_B,
+    R4,
+    R5,
+    Const,
+    Loc,
+    Operand,
+    Port,
+    Reg,
+    mask_text,
+)
 
 __all__ = ["lower", "move"]
 

@@ -17,6 +17,7 @@ replace it without touching code.
            Pi 3   stock 32-bit NumPy 3.3 in double on one core (piwheels, issue 31), so 6.6; 64-bit
                   OpenBLAS 4.5 flop a clock and core, measured on a like core (OpenBLAS pull
                   request 2643), so about 21 with 4 cores at 1.2 GHz and 18 at 1.0 GHz.
+``python`` seconds of a function call in the Python interpreter: :data:`PYTHON` has the sources.
 """
 
 from __future__ import annotations
@@ -32,37 +33,77 @@ __all__ = [
     "CPU_CALL_SECONDS",
     "Factors",
     "LAUNCH_SECONDS",
+    "PYTHON",
+    "Speed",
     "detect",
 ]
 
 #: One launch through the mailbox (userland, hello_fft/gpu_fft.txt: "about 100 us").
 LAUNCH_SECONDS = 100e-6
-#: Checks and call overhead of a small SciPy BLAS call on such a core: a guess.
+#: A small BLAS call of SciPy itself (checks and wrapping in C) on such a core: a guess.
 CPU_CALL_SECONDS = 5e-6
 #: A copy in cached memory against ``copy`` (the lower end, see above).
 CACHED_COPY = 3.0
 FLOPS_PER_CLOCK = 96  # 12 QPUs x 4 lanes a clock x (one add + one mul)
 
 
+class Speed(NamedTuple):
+    """Seconds that a function call takes in the Python interpreter, how sure that is, and why.
+
+    What counts is every call that a profiler sees, of Python functions and of built-in ones.  The
+    work between two calls is included.
+    """
+
+    seconds: float
+    confidence: str
+    source: str
+
+
+_TWICE = "derived, within a factor of 2"
+_GPIO = "codeandlife.com, Raspberry Pi 2 vs. 1 GPIO Benchmark (2015): a loop of 2 calls of RPi.GPIO"
+_CALL = (
+    "; a call of piblas is taken for twice as long as one of these, a guess: here it takes as long "
+    "as 5.7 bare calls of a built-in function, which do less (python -m bench host)"
+)
+#: By processor.  Nobody has published the time of such code on these boards.
+PYTHON: Mapping[str, Speed] = types.MappingProxyType({
+    "ARM1176, 700 MHz": Speed(14e-6, _TWICE, f"{_GPIO} runs 70,000 times a second{_CALL}"),
+    "ARM1176, 1000 MHz": Speed(10e-6, _TWICE, "that at 700 MHz, scaled by the clock"),
+    "Cortex-A7, 900 MHz": Speed(4.1e-6, _TWICE, f"{_GPIO} runs 243,000 times a second{_CALL}"),
+    "Cortex-A53, 1200 MHz": Speed(
+        2.6e-6, _TWICE,
+        "that of the Cortex-A7, as one core of a Pi 3 does 1.6 times the work of one of a Pi 2 "
+        "(lifehacker.com, How the Raspberry Pi 3 Benchmarks Against Older Models: sysbench)",
+    ),
+    "Cortex-A53, 1000 MHz": Speed(
+        3.1e-6, _TWICE,
+        "that at 1200 MHz, scaled by the clock; on a Zero 2 W four calls of a script took 15 us, "
+        "3.8 us each (waveform80/rpi-lgpio, issue 2)",
+    ),
+})  # fmt: skip
+
+
 class Factors(NamedTuple):
     """Measured time in units of what the cost model says, for one routine: of its kernel, of
-    bringing operands to the GPU and results back, and on the CPU."""
+    bringing operands to the GPU and results back, on the CPU, and of the host's own work."""
 
     kernel: float = 1.0
     staging: float = 1.0
     cpu: float = 1.0
+    host: float = 1.0
 
 
 class Board(NamedTuple):
-    """Figures of a board; ``launch`` and ``call`` in seconds, ``cached`` MiB/s of a copy in cached
-    memory (0: :data:`CACHED_COPY` times ``copy``), ``factors`` by routine; ``tuned`` tells whether
-    ``piblas tune`` has measured them on this very board."""
+    """Figures of a board; ``python``, ``launch`` and ``call`` in seconds, ``cached`` MiB/s of a
+    copy in cached memory (0: :data:`CACHED_COPY` times ``copy``), ``factors`` by routine; ``tuned``
+    tells whether ``piblas tune`` has measured them on this very board."""
 
     name: str
     model: str
     clock: float
     copy: float
     cpu: float
+    python: float
     launch: float = LAUNCH_SECONDS
     call: float = CPU_CALL_SECONDS
     cached: float = 0.0
@@ -75,14 +116,21 @@ class Board(NamedTuple):
         return FLOPS_PER_CLOCK * self.clock / 1e3
 
 
+def _row(
+    name: str, model: str, processor: str, clock: float, copy: float, cpu: float
+) -> Board:
+    return Board(name, model, clock, copy, cpu, PYTHON[processor].seconds)
+
+
+_A53, _ZERO2 = "Cortex-A53, 1200 MHz", "Cortex-A53, 1000 MHz"
 _ROWS: Tuple[Board, ...] = (
-    Board("pi0", "Raspberry Pi Zero, Zero W", clock=300, copy=134, cpu=0.45),
-    Board("pi1", "Raspberry Pi 1", clock=250, copy=134, cpu=0.4),
-    Board("pi2", "Raspberry Pi 2", clock=250, copy=173, cpu=3.0),
-    Board("pi3", "Raspberry Pi 3, 64-bit system", clock=300, copy=268, cpu=21.0),
-    Board("pi3-32", "Raspberry Pi 3, 32-bit system", clock=300, copy=268, cpu=6.6),
-    Board("zero2", "Raspberry Pi Zero 2 W, 64-bit system", clock=300, copy=268, cpu=18.0),
-    Board("zero2-32", "Raspberry Pi Zero 2 W, 32-bit system", clock=300, copy=268, cpu=5.5),
+    _row("pi0", "Raspberry Pi Zero, Zero W", "ARM1176, 1000 MHz", clock=300, copy=134, cpu=0.45),
+    _row("pi1", "Raspberry Pi 1", "ARM1176, 700 MHz", clock=250, copy=134, cpu=0.4),
+    _row("pi2", "Raspberry Pi 2", "Cortex-A7, 900 MHz", clock=250, copy=173, cpu=3.0),
+    _row("pi3", "Raspberry Pi 3, 64-bit system", _A53, clock=300, copy=268, cpu=21.0),
+    _row("pi3-32", "Raspberry Pi 3, 32-bit system", _A53, clock=300, copy=268, cpu=6.6),
+    _row("zero2", "Raspberry Pi Zero 2 W, 64-bit system", _ZERO2, clock=300, copy=268, cpu=18.0),
+    _row("zero2-32", "Raspberry Pi Zero 2 W, 32-bit system", _ZERO2, clock=300, copy=268, cpu=5.5),
 )
 BOARDS: Dict[str, Board] = {board.name: board for board in _ROWS}
 

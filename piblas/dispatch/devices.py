@@ -11,7 +11,8 @@ changes the target (:func:`counters`).
 
 A device is opened by the first call that needs it, once, and closed when the process ends.  Calls
 of several threads on one device take turns.  The child of a fork does not inherit the GPU: it opens
-it anew, which succeeds once the parent has closed it.
+it anew, which succeeds once the parent has closed it; an emulator that nobody used at that moment
+is copied with its memory.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from typing import (
     Union,
 )
 
-from .. import config
+from .. import config, log
 from ..driver.device import Device, open_device
 from ..errors import DeviceError, DeviceMissing
-from ..record import log, tally
+from ..record import tally
 from . import boards, choose
 from .choose import Choice, Target
 
@@ -161,9 +162,10 @@ class State:
     __slots__ = ("board", "device", "jobs", "lock", "runner", "target")
 
     def __init__(self) -> None:
-        self.target, self.device = current()
+        self.target, device = current()
+        self.device: Any = device
         self.board = board()
-        self.lock = None if self.device is None else lock(self.device)
+        self.lock: Any = None if device is None else lock(device)
         self.runner: Any = None
         self.jobs: Any = None
 
@@ -217,10 +219,8 @@ def resolve() -> None:
         elif wanted == "auto":
             target = found()
             reasons[1:] = 3 * [target.missing]
-            if not target.missing and not _arrays:
-                # Vectors in ordinary memory: staging them never pays, whatever their length.
-                choice = choose.choose(choose.Call("saxpy", {"n": 1}), target, board())
-                reasons[1] = choice.reason if choice.backend == "cpu" else ""
+            if not target.missing and not _arrays and not choose.staging_pays(1, board()):
+                reasons[1] = choose.choose(choose.Call("saxpy", {"n": 1}), target, board()).reason
         for each, reason in zip(_counters, reasons):
             each[0] = tally("cpu", reason).counter if reason else None
 
@@ -347,7 +347,9 @@ def _after_fork() -> None:
     global _lock, _locks
     _lock = threading.RLock()
     _locks = weakref.WeakKeyDictionary()
-    _opened.pop("qpu", None)
+    for name, device in list(_opened.items()):
+        if not device.survives_fork():
+            del _opened[name]
     _changed()
 
 

@@ -3,8 +3,8 @@
 ``predictions.json`` holds simulated clocks of each routine that has a kernel, over a grid of its
 sizes and some clocks of the V3D block, and how many launches a call takes; ``python -m bench
 predict`` makes it anew, and a test fails when a kernel or the timing set is no longer the one that
-it names.  What a launch itself takes, staging, and what the host computes between launches are not
-part of it.
+it names.  What a launch itself takes, staging, and what the host computes (:mod:`.host_calls`) are
+not part of it.
 
 Between the points of the grid the logarithm is interpolated along the logarithm of each size;
 before the first point the values stay; beyond the last, clocks grow as the routine's arithmetic (a
@@ -21,7 +21,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..routines import ROUTINES
 
-__all__ = ["PATH", "clocks", "entry", "launches", "seconds", "stored"]
+__all__ = ["PATH", "clocks", "entry", "interpolated", "launches", "seconds", "stored"]
 
 PATH = os.path.join(os.path.dirname(__file__), "predictions.json")
 
@@ -38,7 +38,8 @@ def stored() -> Dict[str, Any]:
 
 def entry(routine: str) -> Optional[Dict[str, Any]]:
     """A routine's kernel, hashes of its programs, axes (name: sizes), launches, and clocks by V3D
-    clock in MHz.
+    clock in MHz; and "resident", launches and clocks where operands that lie in device memory are
+    computed with in another way than those that were copied there.
 
     Launches and clocks are flat lists, the last axis fastest.
     """
@@ -56,9 +57,10 @@ def _weights(points: List[int], size: int) -> List[Tuple[int, float]]:
     return [(right - 1, 1.0 - share), (right, share)]
 
 
-def _interpolated(
+def interpolated(
     axes: Mapping[str, List[int]], table: List[int], sizes: Mapping[str, int]
 ) -> float:
+    """The value of a table, flat and the last axis fastest, between its points and beyond them."""
     places: List[Tuple[int, float]] = [(0, 1.0)]
     for name, points in axes.items():
         places = [
@@ -71,7 +73,13 @@ def _interpolated(
 
 def clocks(row: Mapping[str, Any], mhz: int, sizes: Mapping[str, int]) -> float:
     """Clocks of an entry at one of its V3D clocks, for sizes up to the grid's last points."""
-    return _interpolated(row["axes"], row["clocks"][str(mhz)], sizes)
+    return interpolated(row["axes"], row["clocks"][str(mhz)], sizes)
+
+
+def _way(row: Mapping[str, Any], resident: bool) -> Mapping[str, Any]:
+    """The row with the launches and clocks that hold for such operands."""
+    other = row.get("resident") if resident else None
+    return {**row, **other} if other else row
 
 
 def _work(routine: str, sizes: Mapping[str, int]) -> int:
@@ -79,11 +87,14 @@ def _work(routine: str, sizes: Mapping[str, int]) -> int:
     return max(1, row.flops(**sizes) or row.staged(**sizes))
 
 
-def seconds(routine: str, mhz: float, sizes: Mapping[str, int]) -> Optional[float]:
-    """Simulated seconds of a routine's kernel at a V3D clock; None if none are stored."""
-    row = entry(routine)
-    if row is None:
+def seconds(
+    routine: str, mhz: float, sizes: Mapping[str, int], resident: bool = False
+) -> Optional[float]:
+    """Simulated seconds of a routine's launches at a V3D clock; None if none are stored."""
+    found = entry(routine)
+    if found is None:
         return None
+    row = _way(found, resident)
     known = sorted(int(each) for each in row["clocks"])
     held = {name: min(sizes[name], points[-1]) for name, points in row["axes"].items()}
     beyond = _work(routine, sizes) / _work(routine, held) if held != sizes else 1.0
@@ -95,7 +106,9 @@ def seconds(routine: str, mhz: float, sizes: Mapping[str, int]) -> Optional[floa
     return beyond * (at[0] + share * (at[1] - at[0]))
 
 
-def launches(routine: str, sizes: Mapping[str, int]) -> float:
+def launches(routine: str, sizes: Mapping[str, int], resident: bool = False) -> float:
     """Launches of a call by a device that takes launches of any length; 1 if none are stored."""
     row = entry(routine)
-    return 1.0 if row is None else _interpolated(row["axes"], row["launches"], sizes)
+    if row is None:
+        return 1.0
+    return interpolated(row["axes"], _way(row, resident)["launches"], sizes)

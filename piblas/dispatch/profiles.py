@@ -9,14 +9,13 @@ time.  A file that is no profile is as good as none, and says so in the log.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import tempfile
 import time
 from typing import Any, Dict, Mapping, Optional
 
-from .. import config
+from .. import config, log
 from ..errors import PiblasError
 
 __all__ = ["DEVICES", "directory", "load", "path", "remove", "save"]
@@ -24,7 +23,6 @@ __all__ = ["DEVICES", "directory", "load", "path", "remove", "save"]
 FORMAT = 1
 DEVICES = ("qpu", "emulator")
 """Where figures come from, the more trustworthy first."""
-log = logging.getLogger("piblas")
 
 
 def directory() -> str:

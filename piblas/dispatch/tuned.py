@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from typing import Any, Dict
 
-from ..record import log
+from .. import log
 from . import profiles
 from .boards import Board, Factors
 
 __all__ = ["FIGURES", "ROUTINES", "tuned", "with_factors", "with_figures"]
 
 FIGURES, ROUTINES = "figures", "routines"
-"""Sections of a profile: clock (MHz), copy and cached (MiB/s), cpu (GFLOPS), launch and call
-(seconds) of the board; and by routine the kernel, staging and cpu of
+"""Sections of a profile: clock (MHz), copy and cached (MiB/s), cpu (GFLOPS), launch, call and
+python (seconds) of the board; and by routine the kernel, staging, cpu and host of
 :class:`~.boards.Factors`."""
 
-_NAMES = ("clock", "copy", "cached", "cpu", "launch", "call")
+_NAMES = ("clock", "copy", "cached", "cpu", "launch", "call", "python")
 
 
 def _numbers(found: Any, names: Any) -> Dict[str, float]:

@@ -22,6 +22,9 @@ def why(
 ) -> Choice:
     """The :class:`Choice` for a call of ``routine`` with these sizes (``m=``, ``n=``, ``k=``).
 
+    Its ``seconds`` are those of a repeated call from beginning to end on each processor, and its
+    ``parts`` the same by part: host (Python and SciPy), launch, copy, kernel.
+
     ``device`` asks about another target than the present one.  ``board`` ("pi0", "pi1", ...) asks
     about that board: its figures, and, unless ``device`` says otherwise, its GPU under "auto".
     ``resident`` says that the operands live in GPU memory already.

@@ -7,6 +7,7 @@ it is open; a device that can serve the wish looks here when a launch begins.  O
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import FrozenSet, Iterator, List
 
@@ -40,3 +41,12 @@ def wanted() -> FrozenSet[str]:
     """What somebody asks for now."""
     with _lock:
         return frozenset().union(*_wishes)
+
+
+def _after_fork() -> None:
+    """In the child: a thread that held the lock is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -17,8 +17,19 @@ import functools
 import gc
 import math
 import struct
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
@@ -53,8 +64,7 @@ Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int], Assembled
 Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
 
 
-@dataclass(frozen=True)
-class Hot:
+class Hot(NamedTuple):
     """What the instructions of a launch cost: one row for each word that was executed.
 
     ``addresses`` are bus addresses, ascending; ``words`` the instructions there; ``issued`` counts
@@ -71,8 +81,7 @@ class Hot:
     starts: Tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Timeline:
+class Timeline(NamedTuple):
     """What each QPU did when.
 
     ``clocks[qpu, bin, cause]`` are the clocks that a QPU spent on ``causes[cause]`` in the clocks
@@ -90,7 +99,6 @@ class Timeline:
     dropped: int = 0
 
 
-@dataclass
 class RunReport:
     """What one launch did.
 
@@ -111,21 +119,37 @@ class RunReport:
     ``kernel`` is for the caller to fill in.
     """
 
-    n_qpus: int
-    clock_hz: Optional[float] = None
-    seconds: Optional[float] = None
-    cycles: Optional[int] = None
-    instructions: Optional[int] = None
-    issue_cycles: Optional[int] = None
-    stalls: Optional[Mapping[str, int]] = None
-    bytes: Optional[Mapping[str, int]] = None
-    per_qpu: Tuple[Mapping[str, int], ...] = ()
-    interrupts: Tuple[int, ...] = ()
-    kernel: Optional[str] = None
-    timing: Optional[Any] = None
-    counters: Optional[Mapping[int, int]] = None
-    hot: Optional[Hot] = None
-    timeline: Optional[Timeline] = None
+    # Written out: making a dataclass takes hundreds of function calls at every start.
+    def __init__(
+        self,
+        n_qpus: int,
+        clock_hz: Optional[float] = None,
+        seconds: Optional[float] = None,
+        cycles: Optional[int] = None,
+        instructions: Optional[int] = None,
+        issue_cycles: Optional[int] = None,
+        stalls: Optional[Mapping[str, int]] = None,
+        bytes: Optional[Mapping[str, int]] = None,
+        per_qpu: Tuple[Mapping[str, int], ...] = (),
+        interrupts: Tuple[int, ...] = (),
+        kernel: Optional[str] = None,
+        timing: Optional[Any] = None,
+        counters: Optional[Mapping[int, int]] = None,
+        hot: Optional[Hot] = None,
+        timeline: Optional[Timeline] = None,
+    ) -> None:
+        self.n_qpus, self.clock_hz, self.seconds = n_qpus, clock_hz, seconds
+        self.cycles, self.instructions, self.issue_cycles = cycles, instructions, issue_cycles
+        self.stalls, self.bytes, self.counters = stalls, bytes, counters
+        self.per_qpu, self.interrupts, self.kernel = per_qpu, interrupts, kernel
+        self.timing, self.hot, self.timeline = timing, hot, timeline
+
+    def __repr__(self) -> str:
+        given = (f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
+        return f"RunReport({', '.join(given)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunReport) and vars(self) == vars(other)
 
 
 class Buffer(abc.ABC):
@@ -282,6 +306,10 @@ class Device(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Free everything; doing so twice is harmless, any other use raises DeviceError."""
+
+    def survives_fork(self) -> bool:
+        """In the child of a fork: whether this device of the parent works here, too."""
+        return False
 
     def __enter__(self) -> "Device":
         return self

@@ -10,8 +10,11 @@ costs (:mod:`piblas.isa.timing`); "off" counts instructions only, and is faster.
 
 from __future__ import annotations
 
+import operator
+import os
 import threading
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+import weakref
+from typing import Any, Callable, Collection, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -39,6 +42,18 @@ __all__ = ["Emulator"]
 
 _PAGE = 4096
 TIMINGS = ("off", "pessimistic", "calibrated", "optimistic")
+
+_devices: "weakref.WeakSet[Emulator]" = weakref.WeakSet()
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number, or a float that is one."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return int(value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} = {value!r}: give a whole number") from None
 
 
 class _EmulatedBuffer(Buffer):
@@ -86,7 +101,8 @@ class _EmulatedBuffer(Buffer):
 
     def free(self) -> None:
         with self._device._lock:
-            if not self._freed and not self._device._closed:
+            usable = not self._device._closed and not self._device._forked_in_use
+            if not self._freed and usable:
                 self._device._release(self)
             self._freed = True
 
@@ -100,12 +116,17 @@ class Emulator(Device):
     - ``timing``: "pessimistic", "calibrated", "optimistic", a :class:`~piblas.isa.timing.Timing`,
       or "off".  Cycles start with the first instruction: what the launch itself costs is in the
       rows ``launch_mailbox`` and ``launch_registers`` and in no result.
-    - ``strict``: fault where the chip's result is undefined, or where an access leaves the buffers.
+    - ``strict``: fault where the chip's result is undefined, or where an access leaves the buffers;
+      ``keep_going`` names rules of these to pass over ("vpm-race", ...: a fault's ``rule``).
     - ``incoherent``: the CPU's view, the caches and memory are kept apart as on the chip.
     - ``seed``: memory, VPM and registers start as noise; without a clock, turns of the QPUs vary in
       length.
     - ``trap_uninitialised``: fault on reads of words that nobody has written.
-    - ``announce``: gets a line of text when something takes long (the first compilation).
+    - ``announce``: gets a line of text when something takes long (the first compilation); without
+      it the log "piblas.emu" does.
+
+    In the child of a fork a device works on with a copy of its memory, unless a thread of the
+    parent was using it at that moment: then every use of it raises DeviceError.
     """
 
     name = "emulator"
@@ -121,6 +142,7 @@ class Emulator(Device):
         seed: Optional[int] = None,
         *,
         trap_uninitialised: bool = False,
+        keep_going: Collection[str] = (),
         quantum: int = 128,
         announce: Optional[Callable[[str], None]] = None,
     ) -> None:
@@ -131,6 +153,11 @@ class Emulator(Device):
             raise DeviceError(
                 f"the emulator needs numba ({error}): {needs.emulator()}"
             ) from error
+        memory, n_qpus = _whole("memory", memory), _whole("n_qpus", n_qpus)
+        quantum = _whole("quantum", quantum)
+        seed = None if seed is None else _whole("seed", seed)
+        if isinstance(keep_going, str):
+            keep_going = (keep_going,)
         if not 1 <= n_qpus <= layout.MAX_QPUS:
             raise DeviceError(f"n_qpus = {n_qpus}: a VideoCore IV has 1 to {layout.MAX_QPUS}")
         if isinstance(timing, str):
@@ -154,10 +181,13 @@ class Emulator(Device):
         self.timing = timing
         self._lock = threading.RLock()
         self._closed = False
+        self._forked_in_use = False
+        self._pid = os.getpid()
         self.machine = Machine(
             memory,
             n_qpus,
             strict=strict,
+            keep_going=keep_going,
             incoherent=incoherent,
             trap_uninitialised=trap_uninitialised,
             seed=seed,
@@ -167,6 +197,7 @@ class Emulator(Device):
         )
         # Page 0 stays unused, so that nothing lies right below the first buffer.
         self._heap = Heap(1, memory // _PAGE)
+        _devices.add(self)
 
     @property
     def n_qpus(self) -> int:
@@ -177,8 +208,21 @@ class Emulator(Device):
         return self._clock_hz
 
     def _check_open(self) -> None:
+        if self._forked_in_use:
+            raise DeviceError(
+                "this process was forked while a thread of its parent was using this device: open "
+                "one after the fork"
+            )
         if self._closed:
             raise DeviceError("this device was closed")
+
+    def survives_fork(self) -> bool:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            # Held by a thread that is not here: a call of its was under way.
+            self._forked_in_use = not self._lock.acquire(blocking=False)
+            self._lock = threading.RLock()
+        return not self._forked_in_use
 
     # --- memory --------------------------------------------------------------------------------
 
@@ -233,17 +277,20 @@ class Emulator(Device):
         clear_caches: bool = True,
         *,
         threads: int = 1,
+        watch: Optional[Callable[[int], None]] = None,
     ) -> RunReport:
         """As every device's; ``threads=2`` runs two threads on each QPU.
 
         Then entries 2q and 2q + 1 of ``uniforms`` are for the threads of QPU q.  A chip does so
         with fragment shaders only; what one sends it to compute runs alone.
+        ``watch`` is called every few dozen milliseconds with the number of instructions so far;
+        what it raises ends the launch.
         """
         self._check_open()
         with self._lock:
             launches, staged = self._stage(program, uniforms, threads)
             try:
-                return self._launch(launches, timeout, clear_caches, threads)
+                return self._launch(launches, timeout, clear_caches, threads, watch)
             finally:
                 for buffer in staged:
                     buffer.free()
@@ -313,6 +360,7 @@ class Emulator(Device):
         timeout: float,
         clear_caches: bool,
         threads: int,
+        watch: Optional[Callable[[int], None]] = None,
     ) -> RunReport:
         machine = self.machine
         if not timeout > 0:
@@ -322,7 +370,7 @@ class Emulator(Device):
             machine.clear_caches()
         try:
             machine.start(launches, limit, collect.wanted(), threads)
-            machine.finish(f"no end after {timeout:g} s of the chip's time")
+            machine.finish(f"no end after {timeout:g} s of the chip's time", watch)
         except BaseException:
             machine.reset()
             raise
@@ -359,3 +407,11 @@ class Emulator(Device):
         with self._lock:
             self._closed = True
             self.kept.clear()
+
+
+def _after_fork() -> None:
+    for device in list(_devices):
+        device.survives_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -8,10 +8,10 @@ holds the GPU's lock, so whoever is in the journal is dead.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from typing import List
 
+from .. import log
 from ..errors import DeviceError, OutOfDeviceMemory
 from .mailbox import Mailbox
 from .memory import PAGE, Block, MemoryBackend, check_address, close_all, map_file, translated
@@ -27,7 +27,6 @@ ATTEMPTS = 3
 DIRECT, L1_NONALLOCATING = 4, 12
 """Flags of an allocation: the alias 0xC0000000, or 0x40000000, which a BCM2835's ARM shares."""
 
-log = logging.getLogger("piblas")
 
 
 def _boot() -> str:

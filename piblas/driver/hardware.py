@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import weakref
@@ -26,6 +25,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from .. import log
 from ..errors import DeviceError, OutOfDeviceMemory
 from .device import (
     Buffer,
@@ -56,7 +56,6 @@ SMALL = 16 << 10
 kernel's cleaning and invalidating, and small buffers do not use up descriptors."""
 
 MAX_QPUS = 12
-log = logging.getLogger("piblas")
 
 _open_devices: "weakref.WeakSet[Pi]" = weakref.WeakSet()
 _kept: List[Any] = []
@@ -309,12 +308,13 @@ class Pi(Device):
             raise DeviceError(f"a list of {count} launches: this device has 1 to {MAX_QPUS} QPUs")
         with self._held():
             self._ready()
-            words = self._words_at(int(control_bus_address), 2 * count)
-            pairs = [(int(words[2 * q]), int(words[2 * q + 1])) for q in range(count)]
+            words = self._words_at(int(control_bus_address), 2 * count).tolist()
+            pairs = list(zip(words[::2], words[1::2]))
             return self._launch(int(control_bus_address), pairs, timeout, clear_caches)
 
     def _words_at(self, bus: int, count: int) -> np.ndarray:
-        for piece in self._pieces.values():
+        own = self._pieces.get(bus)  # a list at the beginning of a buffer is found without a search
+        for piece in self._pieces.values() if own is None else (own,):
             start = bus - piece.bus
             if 0 <= start and start + 4 * count <= piece.nbytes and start % 4 == 0:
                 return piece.bytes[start : start + 4 * count].view(np.uint32)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
 
+from .. import log
 from ..errors import DeviceError
 from .mailbox import Mailbox
 
 __all__ = ["DOCTOR", "borrow", "hand_back", "stop_qpus"]
 
 DOCTOR = "run `piblas doctor` for the remedy"
-log = logging.getLogger("piblas")
 
 
 def borrow(mailbox: Mailbox) -> None:

@@ -7,12 +7,11 @@ remedies.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from typing import List, Optional, Tuple
 
-from .. import config
+from .. import config, log
 from ..errors import DeviceBusy, DeviceError
 from . import soc as boards
 from .hardware import Pi
@@ -32,7 +31,6 @@ LAUNCHERS = ("auto", "registers", "mailbox")
 DEFAULT_CLOCK = 250e6
 """The lowest V3D clock of all boards, for a firmware that does not say."""
 
-log = logging.getLogger("piblas")
 _checked: set = set()
 """(memory, launcher) whose results were checked in this process."""
 

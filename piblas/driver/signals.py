@@ -7,6 +7,7 @@ anything to hold back.
 
 from __future__ import annotations
 
+import _signal  # `signal` makes an enum member of each number, at ten times the cost
 import signal
 import threading
 from types import FrameType
@@ -15,14 +16,20 @@ from typing import Any, List, Optional, Tuple
 __all__ = ["Deferred"]
 
 _SIGNALS = tuple(
-    getattr(signal, name)
+    int(getattr(signal, name))
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
 
 
 class Deferred:
-    """A block during which handlers wait; ``pending`` tells whether a signal has come."""
+    """A block during which handlers wait; ``pending`` tells whether a signal has come.
+
+    Of blocks inside each other the outermost holds the handlers back, and runs them at its end.
+    """
+
+    _outermost: Optional["Deferred"] = None
+    """In the main thread, the only one that runs handlers."""
 
     def __init__(self) -> None:
         self._came: List[Tuple[int, Optional[FrameType]]] = []
@@ -37,16 +44,24 @@ class Deferred:
 
     def __enter__(self) -> "Deferred":
         if threading.current_thread() is threading.main_thread():
+            outer = Deferred._outermost
+            if outer is not None:
+                self._came = outer._came
+                return self
+            Deferred._outermost = self
             for number in _SIGNALS:
-                handler = signal.getsignal(number)
+                handler = _signal.getsignal(number)
                 if callable(handler):
                     self._handlers.append((number, handler))
-                    signal.signal(number, self._note)
+                    _signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if Deferred._outermost is not self:
+            return
         for number, handler in self._handlers:
-            signal.signal(number, handler)
+            _signal.signal(number, handler)
+        Deferred._outermost = None
         handlers = dict(self._handlers)
         for number, frame in self._came:
             handlers[number](number, frame)

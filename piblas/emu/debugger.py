@@ -314,11 +314,14 @@ class Debugger:
                 raise DeviceTimeout("every QPU waits for another one", self.whereabouts())
             self._turn = 0
 
-    def finish(self) -> None:
-        """Go on to the end at full speed, without stops and without trace."""
+    def finish(self, watch: Optional[Callable[[int], None]] = None) -> None:
+        """Go on to the end at full speed, without stops and without trace.
+
+        ``watch`` is called now and then with the number of instructions, and may raise to stop.
+        """
         with self._device._lock:
             self._check()
-            self._machine.finish(f"no end after {self._timeout:g} s of the chip's time")
+            self._machine.finish(f"no end after {self._timeout:g} s of the chip's time", watch)
             self._counts = self._issued()
 
     # --- inside --------------------------------------------------------------------------------

@@ -65,7 +65,6 @@ _R5 = regs.WRITE_ADDR["r5rep"][1]
 _MUTEX = regs.WRITE_ADDR["mutex"][1]
 _VPM = regs.WRITE_ADDR["vpm"][1]
 _SETUP = regs.WRITE_ADDR["vpm_wr_setup"][1]
-_VARYING = regs.READ_ADDR["vary"][1]
 _READ_VPM = regs.READ_ADDR["vpm"][1]
 _READ_MUTEX = regs.READ_ADDR["mutex"][1]
 _TMU = _write_addresses("tmu")
@@ -157,22 +156,22 @@ def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
     float_use, int_use = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     undefined_a = alu & ~_DEFINED[f.raddr_a]
     undefined_b = alu & ~small & ~_DEFINED[f.raddr_b]
+    add_kept = (f.waddr_add != regs.NOP_ADDR) & (f.waddr_add != _MUTEX)
+    mul_kept = (f.waddr_mul != regs.NOP_ADDR) & (f.waddr_mul != _MUTEX)
     from_add = f.sf * (op_add != 0)
     from_mul = f.sf * (op_add == 0)
-    add_used = adds & (f.cond_add != 0) & (
-        (f.waddr_add != regs.NOP_ADDR) & (f.waddr_add != _MUTEX) | (from_add == 1)
-    ) & ~(_ADD_CANCELS[op_add] & (f.add_a == f.add_b))  # fmt: skip
-    mul_used = muls & (f.cond_mul != 0) & (
-        (f.waddr_mul != regs.NOP_ADDR) & (f.waddr_mul != _MUTEX) | (from_mul == 1)
-    ) & ~(_MUL_CANCELS[op_mul] & (f.mul_a == f.mul_b))  # fmt: skip
+    add_used = adds & (f.cond_add != 0) & (add_kept | (from_add == 1))
+    add_used &= ~(_ADD_CANCELS[op_add] & (f.add_a == f.add_b))
+    mul_used = muls & (f.cond_mul != 0) & (mul_kept | (from_mul == 1))
+    mul_used &= ~(_MUL_CANCELS[op_mul] & (f.mul_a == f.mul_b))
     unary = _ADD_UNARY[op_add]
     add_b = np.where(unary, f.add_a, f.add_b)
     add_float, mul_float = _ADD_FLOAT_IN[op_add], _MUL_FLOAT_IN[op_mul]
-    for mux, column, used, is_float in (
-        (f.add_a, x.U_SA, add_used, add_float),
-        (add_b, x.U_SB, add_used, add_float),
-        (f.mul_a, x.U_SC, mul_used, mul_float),
-        (f.mul_b, x.U_SD, mul_used, mul_float),
+    for mux, column, used, kept, is_float in (
+        (f.add_a, x.U_SA, add_used, add_kept, add_float),
+        (add_b, x.U_SB, add_used, add_kept, add_float),
+        (f.mul_a, x.U_SC, mul_used, mul_kept, mul_float),
+        (f.mul_b, x.U_SD, mul_used, mul_kept, mul_float),
     ):
         slot = np.where(mux < 6, x.ACC + mux, np.where(mux == regs.MUX_A, slot_a, slot_b))
         unpacked = unpacks & used & (mux == from_mux)
@@ -181,8 +180,11 @@ def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
         int_use |= unpacked & ~is_float
         slot = np.where(unpacked, x.SLOT_UNPACKED, slot)
         u[:, column] = 16 * np.where(used & alu, slot, x.SLOT_CONST)
-        flags |= np.where(used & undefined_a & (mux == regs.MUX_A), x.F_UNDEF_A, 0)
-        flags |= np.where(used & undefined_b & (mux == regs.MUX_B), x.F_UNDEF_B, 0)
+        for undefined, port, flag in (
+            (undefined_a, regs.MUX_A, x.F_UNDEF_A), (undefined_b, regs.MUX_B, x.F_UNDEF_B)
+        ):  # fmt: skip
+            hit = used & undefined & (mux == port)
+            flags |= np.where(hit, np.where(kept, flag, x.F_VAGUE), 0)
     u[:, x.U_FROM_A] = np.where(any_unpacked, 16 * np.where(f.pm == 1, x.R4, slot_a), -1)
     flags |= np.where(any_unpacked & (float_use | (f.pm == 1)), x.F_UNPACK_FLOAT, 0)
     mixed = float_use & int_use & (f.pm == 0) & (f.unpack != 3)
@@ -228,10 +230,6 @@ def decode_rows(words: np.ndarray, present: np.ndarray) -> np.ndarray:
     flags |= np.where(pack_add, x.F_PACK_ADD, 0) | np.where(pack_mul, x.F_PACK_MUL, 0)
     flags |= np.where(_ADD_FLOAT_OUT[op_add], x.F_FLOAT_ADD, 0)
     flags |= np.where(_MUL_FLOAT_OUT[op_mul], x.F_FLOAT_MUL, 0)
-    add_sub = np.isin(op_add, [ops.BY_NAME["add", name].code for name in ("add", "sub")])
-    saturates = f.pack == modes.PACK_A.index("32s")
-    unsupported = pack_add & ~add_sub & ~_ADD_FLOAT_OUT[op_add] | pack_mul & ~_MUL_FLOAT_OUT[op_mul]
-    flags |= np.where(alu & saturates & unsupported, x.F_PACK_SATURATE, 0)
     elsewhere = np.where(
         f.ws == 0,
         adds & (f.waddr_add >= 32) & (f.waddr_add != regs.NOP_ADDR),

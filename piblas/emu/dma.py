@@ -6,14 +6,15 @@ A transfer is checked when it starts and carried out when it ends: when some QPU
 another transfer of its kind starts (which stalls until then), when its QPU's program ends, or when
 its QPU has issued as many instructions as a slow transfer takes.  A program that does not wait
 therefore sees old data, as on the chip; with ``strict`` it faults, because what it sees depends on
-timing.
+timing (:mod:`piblas.emu.races`).
 
 Transfers go past every cache.  Readings where the guide leaves room (no measurement known): the
 half-word or byte select of a load names a sub-vector of the row (``strict`` faults unless it is 0),
 that of a store an offset in the first word; bytes and half-words of a column follow each other
 downwards (``strict`` faults); rows and columns outside the VPM are skipped by loads
-and read whatever is there by stores; a store runs on into the next row, and with BLOCKMODE units
-follow each other in that way.
+and read whatever is there by stores; a store runs on into the next row.  Columns of stores run on
+as measured (see :func:`_store_place`), and each unit of a store is in the next row or column, with
+BLOCKMODE too, as programs that ran on boards need; ``strict`` faults where other readings differ.
 """
 
 from __future__ import annotations
@@ -21,16 +22,40 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from . import races
+from .faults import FAULT, fault, on
 from .fields import field
 from .layout import (
-    FAULT, G_BASE, G_BYTES_LOADED, G_BYTES_STORED, G_INCOHERENT, G_SIZE, G_STRICT, G_TRAP,
-    G_VDR_ADDR, G_VDR_BYTES, G_VDR_COLUMNS, G_VDR_COUNT, G_VDR_DUE, G_VDR_OWNER, G_VDR_PITCH,
-    G_VDR_ROWS, G_VDR_SETUP, G_VDW_ADDR, G_VDW_BYTES, G_VDW_COLUMNS, G_VDW_COUNT, G_VDW_DUE,
-    G_VDW_OWNER, G_VDW_PITCH, G_VDW_ROWS, G_VDW_SETUP, G_VDW_STRIDE, N_VDR, N_VDW, OK, Q_COUNT,
-    Q_VDR_PITCH, Q_VDR_SETUP, Q_VDW_SETUP, Q_VDW_STRIDE, Q_VDW_STRIDE_SET, VPM_ROWS,
+    G_BASE,
+    G_BYTES_LOADED,
+    G_BYTES_STORED,
+    G_INCOHERENT,
+    G_SIZE,
+    G_STRICT,
+    G_TRAP,
+    G_VDR_ADDR,
+    G_VDR_DUE,
+    G_VDR_OWNER,
+    G_VDR_PITCH,
+    G_VDR_SETUP,
+    G_VDW_ADDR,
+    G_VDW_DUE,
+    G_VDW_OWNER,
+    G_VDW_SETUP,
+    G_VDW_STRIDE,
+    N_VDR,
+    N_VDW,
+    OK,
+    Q_COUNT,
+    Q_VDR_PITCH,
+    Q_VDR_SETUP,
+    Q_VDW_SETUP,
+    Q_VDW_STRIDE,
+    Q_VDW_STRIDE_SET,
+    VPM_ROWS,
     VPM_STORE_ROWS,
 )  # fmt: skip
-from .memory import fault, in_load, in_store, live, poison
+from .memory import live, poison
 
 _vdr_modew = field("vdr", "modew")
 _vdr_mpitch = field("vdr", "mpitch")
@@ -57,12 +82,6 @@ def _element_bytes(modew):
     if modew >= 4:
         return 1
     return 2 if modew >= 2 else 4
-
-
-@njit
-def touches(rows, columns, other_rows, other_columns):
-    """Whether two rectangles of the VPM meet, each given as bits of rows and of columns."""
-    return (rows & other_rows) != 0 and (columns & other_columns) != 0
 
 
 # --- loads ---------------------------------------------------------------------------------------
@@ -94,35 +113,33 @@ def start_load(S, q, address):
     setup, pitch_word = Q[q, Q_VDR_SETUP], Q[q, Q_VDR_PITCH]
     strict = G[G_STRICT] != 0
     if setup < 0:
-        if strict:
+        if on(S, FAULT.VDR_SETUP):
             return fault(S, q, FAULT.VDR_SETUP, address)
         setup = 0
-    if strict and _vdr_modew(setup) & (3 if _vdr_modew(setup) >= 4 else 1):
+    if _vdr_modew(setup) & (3 if _vdr_modew(setup) >= 4 else 1) and on(S, FAULT.VDR_SELECT):
         return fault(S, q, FAULT.VDR_SELECT, address)
-    if strict and _vdr_modew(setup) >= 2 and _vdr_vert(setup):
+    if _vdr_modew(setup) >= 2 and _vdr_vert(setup) and on(S, FAULT.VDR_COLUMN):
         return fault(S, q, FAULT.VDR_COLUMN, address)
     nrows, rowlen = _vdr_nrows(setup), _vdr_rowlen(setup)
     size = _element_bytes(_vdr_modew(setup))
     mpitch = _vdr_mpitch(setup)
     pitch = 8 << mpitch
     if mpitch == 0:
-        if pitch_word < 0 and nrows > 1 and strict:
+        if pitch_word < 0 and nrows > 1 and on(S, FAULT.VDR_SETUP):
             return fault(S, q, FAULT.VDR_SETUP, address)
         pitch = max(pitch_word, 0)
     rows = columns = 0
     for r in range(nrows):
         first = address + r * pitch
         if strict:
-            if first & (size - 1):
+            if first & (size - 1) and on(S, FAULT.VDR_ALIGN):
                 return fault(S, q, FAULT.VDR_ALIGN, first)
-            if not live(S, first, size * rowlen):
+            if not live(S, first, size * rowlen) and on(S, FAULT.VDR):
                 return fault(S, q, FAULT.VDR, _first_outside(S, first, size))
-            if in_store(S, first, first + size * rowlen):
-                return fault(S, q, FAULT.RACE_LOAD, first)
         for i in range(rowlen):
             y, x, _ = _load_place(setup, r, i)
             if y >= VPM_ROWS or x >= 16:
-                if strict:
+                if on(S, FAULT.VDR_ROWS):
                     return fault(S, q, FAULT.VDR_ROWS, first)
                 continue
             rows |= 1 << y
@@ -131,16 +148,17 @@ def start_load(S, q, address):
                 at = first + 4 * i
                 if np.int64(S.M[(at - G[G_BASE]) >> 2]) == poison(at):
                     return fault(S, q, FAULT.UNINITIALISED, at)
-    if strict and G[G_VDW_OWNER] >= 0:
-        if touches(rows, columns, G[G_VDW_ROWS], G[G_VDW_COLUMNS]):
-            return fault(S, q, FAULT.VPM_RACE, address)
+    if strict:
+        status = races.transfer(
+            S, q, races.LOAD, address, pitch, nrows, size * rowlen, rows, columns
+        )
+        if status != OK:
+            return status
     Q[q, N_VDR] += 1
     G[G_BYTES_LOADED] += nrows * rowlen * size
     G[G_VDR_OWNER] = q
     G[G_VDR_DUE] = Q[q, Q_COUNT] + 2 * (5 * nrows + 6)
     G[G_VDR_SETUP], G[G_VDR_PITCH], G[G_VDR_ADDR] = setup, pitch, address
-    G[G_VDR_COUNT], G[G_VDR_BYTES] = nrows, size * rowlen
-    G[G_VDR_ROWS], G[G_VDR_COLUMNS] = rows, columns
     return OK
 
 
@@ -183,13 +201,10 @@ def finish_load(S):
 
 
 @njit
-def _store_place(setup, stride_word, u, d):
+def _store_place(setup, u, d):
     """(row, column, byte) of element d of unit u of a store."""
     modew = _vdw_modew(setup)
     y, x = _vdw_y(setup), _vdw_x(setup)
-    if _stride_block(stride_word):
-        d += u * _vdw_depth(setup)
-        u = 0
     byte = 0
     word = d
     if modew >= 2:
@@ -203,8 +218,22 @@ def _store_place(setup, stride_word, u, d):
     if _vdw_horiz(setup):
         cell = 16 * (y + u) + x + word
         return cell >> 4, cell & 15, byte
-    cell = y + word
-    return cell, x + u, byte
+    # Both measured: a column starts again at the top of its 16 rows, and behind column 15 comes
+    # column 0 of the next 16 rows.
+    return (y & ~15) + (y + word & 15) + 16 * (x + u >> 4), x + u & 15, byte
+
+
+@njit
+def _packed_elsewhere(setup, stride_word):
+    """Whether BLOCKMODE makes a difference if units follow each other without gaps in the VPM.
+
+    The guide says that they do; programs that ran on boards need each unit in the next row.
+    """
+    units, depth = _vdw_units(setup), _vdw_depth(setup)
+    if units == 1 or not _stride_block(stride_word):
+        return False
+    size = _element_bytes(_vdw_modew(setup))
+    return not _vdw_horiz(setup) or size * depth != 64
 
 
 @njit
@@ -216,47 +245,56 @@ def start_store(S, q, address):
     setup, stride_word = Q[q, Q_VDW_SETUP], Q[q, Q_VDW_STRIDE]
     strict = G[G_STRICT] != 0
     if setup < 0:
-        if strict:
+        if on(S, FAULT.VDW_SETUP):
             return fault(S, q, FAULT.VDW_SETUP, address)
         setup = 0
     units, depth = _vdw_units(setup), _vdw_depth(setup)
     size = _element_bytes(_vdw_modew(setup))
     if strict:
-        if _vdw_modew(setup) == 1 or (_vdw_laned(setup) and size < 4):
+        undefined = _vdw_modew(setup) == 1 or (_vdw_laned(setup) and size < 4)
+        if undefined and on(S, FAULT.SETUP):
             return fault(S, q, FAULT.SETUP, address)
-        if size < 4 and not _vdw_horiz(setup):
+        if size < 4 and not _vdw_horiz(setup) and on(S, FAULT.VDW_COLUMN):
             return fault(S, q, FAULT.VDW_COLUMN, address)
-        if units > 1 and not Q[q, Q_VDW_STRIDE_SET] and stride_word & 0x1FFFF:
+        foreign = not Q[q, Q_VDW_STRIDE_SET] and stride_word & 0x1FFFF
+        if units > 1 and foreign and on(S, FAULT.VDW_SETUP):
             return fault(S, q, FAULT.VDW_SETUP, address)
+        if _packed_elsewhere(setup, stride_word) and on(S, FAULT.VDW_BLOCK):
+            return fault(S, q, FAULT.VDW_BLOCK, address)
+        deep = (_vdw_y(setup) & 15) + depth > 16
+        if deep and not _vdw_horiz(setup) and on(S, FAULT.VDW_DEEP):
+            return fault(S, q, FAULT.VDW_DEEP, address)
     pitch = size * depth + _stride_bytes(stride_word)
     rows = columns = 0
     for u in range(units):
         first = address + u * pitch
         if strict:
-            if first & (size - 1):
+            if first & (size - 1) and on(S, FAULT.VDW_ALIGN):
                 return fault(S, q, FAULT.VDW_ALIGN, first)
-            if not live(S, first, size * depth):
+            if not live(S, first, size * depth) and on(S, FAULT.VDW):
                 return fault(S, q, FAULT.VDW, _first_outside(S, first, size))
-            if in_load(S, first, first + size * depth):
-                return fault(S, q, FAULT.RACE_STORE, first)
-        start_row, _, _ = _store_place(setup, stride_word, u, 0)
+        start_row, _, _ = _store_place(setup, u, 0)
         for d in range(depth):
-            y, x, _ = _store_place(setup, stride_word, u, d)
-            beyond = _vdw_horiz(setup) and not _stride_block(stride_word) and y != start_row
-            if strict and (y >= VPM_ROWS or x >= 16 or beyond):
+            y, x, _ = _store_place(setup, u, d)
+            if _vdw_horiz(setup):
+                beyond = y != start_row
+            else:
+                beyond = _vdw_x(setup) + u > 15
+            if strict and (y >= VPM_ROWS or beyond) and on(S, FAULT.VDW_ROWS):
                 return fault(S, q, FAULT.VDW_ROWS, first)
             rows |= 1 << (y & 63)
             columns |= 1 << (x & 15)
-    if strict and G[G_VDR_OWNER] >= 0:
-        if touches(rows, columns, G[G_VDR_ROWS], G[G_VDR_COLUMNS]):
-            return fault(S, q, FAULT.VPM_RACE, address)
+    if strict:
+        status = races.transfer(
+            S, q, races.STORE, address, pitch, units, size * depth, rows, columns
+        )
+        if status != OK:
+            return status
     Q[q, N_VDW] += 1
     G[G_BYTES_STORED] += units * depth * size
     G[G_VDW_OWNER] = q
     G[G_VDW_DUE] = Q[q, Q_COUNT] + 2 * (4 * units * ((size * depth + 63) >> 6) + 10)
     G[G_VDW_SETUP], G[G_VDW_STRIDE], G[G_VDW_ADDR] = setup, stride_word, address
-    G[G_VDW_PITCH], G[G_VDW_COUNT], G[G_VDW_BYTES] = pitch, units, size * depth
-    G[G_VDW_ROWS], G[G_VDW_COLUMNS] = rows, columns
     return OK
 
 
@@ -274,7 +312,7 @@ def finish_store(S):
     for u in range(_vdw_units(setup)):
         offset = G[G_VDW_ADDR] + u * pitch - G[G_BASE] & ~(size - 1)
         for d in range(depth):
-            y, x, byte = _store_place(setup, stride_word, u, d)
+            y, x, byte = _store_place(setup, u, d)
             at = offset + size * d
             if at < 0 or at + size > G[G_SIZE]:
                 continue
@@ -308,11 +346,24 @@ def settle(S):
 
 
 @njit
+def wait(S, q, store):
+    """A read of LD_WAIT or ST_WAIT."""
+    if store:
+        finish_store(S)
+        races.completed(S, q, races.STORE)
+    else:
+        finish_load(S)
+        races.completed(S, q, races.LOAD)
+
+
+@njit
 def load_busy(S, q):
     """What a read of LD_BUSY gives; polling by other QPUs makes time pass, too."""
     settle(S)
     owner = S.G[G_VDR_OWNER]
-    if owner >= 0 and owner != q:
+    if owner < 0:
+        races.completed(S, q, races.LOAD)
+    elif owner != q:
         S.G[G_VDR_DUE] -= 1
     return 1 if owner >= 0 else 0
 
@@ -322,7 +373,9 @@ def store_busy(S, q):
     """What a read of ST_BUSY gives."""
     settle(S)
     owner = S.G[G_VDW_OWNER]
-    if owner >= 0 and owner != q:
+    if owner < 0:
+        races.completed(S, q, races.STORE)
+    elif owner != q:
         S.G[G_VDW_DUE] -= 1
     return 1 if owner >= 0 else 0
 

@@ -14,9 +14,33 @@ from ..isa.modes import SIGNAL_BY_NAME
 from . import alu, clock, lanes, ports, tmu
 from .clock_layout import X_ROW
 from .layout import (
-    CLASS_FAST, CLASS_IO, CLASS_MOVE, CLASS_NONE, OK, QPU_WORDS, R5,
-    SLOT_PORT_A, SLOT_PORT_B, SLOT_X, SLOT_Y, U_CLASS, U_DA, U_DM, U_FILES, U_OP_ADD, U_OP_MUL,
-    U_RADDR_A, U_RADDR_B, U_ROT, U_SA, U_SB, U_SC, U_SD, U_SIG, U_WADDR_ADD, U_WADDR_MUL,
+    CLASS_FAST,
+    CLASS_IO,
+    CLASS_MOVE,
+    CLASS_NONE,
+    OK,
+    QPU_WORDS,
+    R5,
+    SLOT_PORT_A,
+    SLOT_PORT_B,
+    SLOT_X,
+    SLOT_Y,
+    U_CLASS,
+    U_DA,
+    U_DM,
+    U_FILES,
+    U_OP_ADD,
+    U_OP_MUL,
+    U_RADDR_A,
+    U_RADDR_B,
+    U_ROT,
+    U_SA,
+    U_SB,
+    U_SC,
+    U_SD,
+    U_SIG,
+    U_WADDR_ADD,
+    U_WADDR_MUL,
 )  # fmt: skip
 
 # --- the packed form -----------------------------------------------------------------------------

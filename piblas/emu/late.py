@@ -16,12 +16,32 @@ import numpy as np
 from numba import njit
 
 from . import alu, lanes, threads
+from .faults import FAULT, fault, on
 from .layout import (
-    ACC, FAULT, FILE_B, G_STRICT, OK, QPU_WORDS, Q_HAZ_A, Q_HAZ_ACC, Q_HAZ_B, Q_SFU, Q_SPECIAL,
-    Q_UNDEF, R4, R5, SLOT_OLD_A, SLOT_OLD_ACC, SLOT_OLD_B, SLOT_SFU, SP_HAZARD, SP_THREADS, U_DA,
-    U_DM, U_FILES, U_OP_MUL, U_ROT,
+    ACC,
+    FILE_B,
+    OK,
+    Q_HAZ_A,
+    Q_HAZ_ACC,
+    Q_HAZ_B,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_UNDEF,
+    QPU_WORDS,
+    R4,
+    R5,
+    SLOT_OLD_A,
+    SLOT_OLD_ACC,
+    SLOT_OLD_B,
+    SLOT_SFU,
+    SP_HAZARD,
+    SP_THREADS,
+    U_DA,
+    U_DM,
+    U_FILES,
+    U_OP_MUL,
+    U_ROT,
 )  # fmt: skip
-from .memory import fault
 
 NO_PLACE = -2  # unlike -1, no operand is there
 
@@ -43,16 +63,20 @@ def check_operand(S, q, place, needed):
     base = q * QPU_WORDS
     if Q[q, Q_SPECIAL] & SP_HAZARD:
         if place == Q[q, Q_HAZ_A] and _differ(R, base + place, base + 16 * SLOT_OLD_A) & needed:
-            return fault(S, q, FAULT.LATE_A, -1)
+            if on(S, FAULT.LATE_A):
+                return fault(S, q, FAULT.LATE_A, -1)
         if place == Q[q, Q_HAZ_B] and _differ(R, base + place, base + 16 * SLOT_OLD_B) & needed:
-            return fault(S, q, FAULT.LATE_B, -1)
-    if place == 16 * R4 and Q[q, Q_SFU] > 0:
+            if on(S, FAULT.LATE_B):
+                return fault(S, q, FAULT.LATE_B, -1)
+    if place == 16 * R4 and Q[q, Q_SFU] > 0 and on(S, FAULT.R4_BUSY):
         if _differ(R, base + place, base + 16 * SLOT_SFU) & needed:
             return fault(S, q, FAULT.R4_BUSY, -1)
     if Q[q, Q_SPECIAL] & SP_THREADS and place >= 0 and threads.is_others(Q, q, place):
-        return fault(S, q, FAULT.OTHER_THREAD, -1)
+        if on(S, FAULT.OTHER_THREAD):
+            return fault(S, q, FAULT.OTHER_THREAD, -1)
     if 16 * ACC <= place <= 16 * R5 and Q[q, Q_UNDEF] >> (place // 16 - ACC) & 1:
-        return fault(S, q, FAULT.LOST, -1)
+        if on(S, FAULT.LOST):
+            return fault(S, q, FAULT.LOST, -1)
     return OK
 
 
@@ -80,22 +104,21 @@ def rotated(S, q, row, value, sc, sd, counts):
     """The rotated mul result: (status, vector).  ``counts`` are the elements that are used."""
     R, Q, U = S.R, S.Q, S.U
     base = q * QPU_WORDS
-    strict = S.G[G_STRICT] != 0
     code = U[row, U_ROT]
     amount = code & 31
     hazard = Q[q, Q_SPECIAL] & SP_HAZARD
     if amount == 16:
-        if strict and Q[q, Q_UNDEF] >> 5 & 1:
+        if Q[q, Q_UNDEF] >> 5 & 1 and on(S, FAULT.LOST):
             return fault(S, q, FAULT.LOST, -1), value
         amount = np.int64(R[base + 16 * R5]) & 15
         if hazard and Q[q, Q_HAZ_ACC] >> 5 & 1:
             old = np.int64(R[base + 16 * (SLOT_OLD_ACC + 5)]) & 15
-            if strict and old != amount and counts:
+            if old != amount and counts and on(S, FAULT.LATE_R5):
                 return fault(S, q, FAULT.LATE_R5, -1), value
             amount = old
     if code & 32:
         result = alu.rotate_quads(R, base, value, amount)
-        if code & 64 and strict:
+        if code & 64 and on(S, FAULT.MIXED_ROTATE):
             full = alu.rotate(R, base, value, amount)
             if lanes.mask_differ(full, result) & counts:
                 return fault(S, q, FAULT.MIXED_ROTATE, -1), value
@@ -111,7 +134,7 @@ def rotated(S, q, row, value, sc, sd, counts):
                 if ((e - amount) & 15) >> 2 > e >> 2:
                     early |= 1 << e
             seen = lanes.select(early, old, result)
-            if strict and lanes.mask_differ(seen, result) & counts:
+            if lanes.mask_differ(seen, result) & counts and on(S, FAULT.LATE_ROTATE):
                 return fault(S, q, FAULT.LATE_ROTATE, -1), value
             return OK, seen
     return OK, result

@@ -7,8 +7,7 @@ order of its rows.
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 BASE = 0xC4000000
 """Bus address of the first byte of emulated memory (alias 0xC: uncached SDRAM), unless a machine
@@ -22,6 +21,9 @@ MAX_QPUS = 12
 MAX_SLICES = 3
 VPM_ROWS = 64
 VPM_STORE_ROWS = 128  # a DMA store can name rows that no program can write
+LOOKUPS = 16  # of each QPU, whose addresses are kept (see races)
+T_LOOKUPS = MAX_QPUS * 2 * 8  # where in T, in vectors; the TMUs' rings come before
+T_WORDS = 16 * (T_LOOKUPS + MAX_QPUS * LOOKUPS)
 
 
 class State(NamedTuple):
@@ -45,6 +47,7 @@ class State(NamedTuple):
     K: Any  # int64: what things cost
     X: Any  # int64: what QPUs share
     Z: Any  # int64[qpu, Z_*]: each QPU
+    HB: Any  # int64: which accesses happened before which (see races)
     H: Any  # int64[row, H_*]: issues and waits of each decoded instruction
     TB: Any  # int64: waits over time (see probe)
     TS: Any
@@ -87,6 +90,7 @@ QPU_WORDS = 16 * SLOTS
     Q_END,  # instructions until the program ends; 0: no end in sight
     Q_BRANCHED,  # Q_COUNT at the last branch, and whether it was taken
     Q_TAKEN,
+    Q_VIA,  # the file-A register that the last branch taken went by, or -1
     Q_LAST,  # whether the last thread switch is behind
     Q_UNIF,  # address of the next uniform
     Q_UNIF_NEW,  # a rewritten address, and Q_COUNT when it was written
@@ -96,7 +100,7 @@ QPU_WORDS = 16 * SLOTS
     Q_AHEAD_NEW,
     Q_AHEAD_NEW_2,
     Q_OTHER,
-) = range(15)
+) = range(16)
 (
     Q_STATE,  # 0: no program, 1: running
     Q_THREAD,  # which of two threads runs: 0, 1
@@ -160,15 +164,15 @@ Q_WIDTH = Q_CONFIGS + 8
 # Bits of Q_SPECIAL; SP_THREADS: two threads under ``strict``, SP_TEXTURE: lookups with T, R or B.
 SP_HAZARD, SP_SFU, SP_UNDEF, SP_END, SP_THRSW, SP_THREADS, SP_TEXTURE = (1 << n for n in range(7))
 # Bits of Q_UNDEF behind those of the six accumulators: the flags, the SFU's result on its way,
-# flag C of a mul op, and flags that nothing has set yet.
-LOST_FLAGS, LOST_SFU, LOST_C, NO_FLAGS = 64, 128, 256, 512
+# flag C of a mul op, flags that nothing has set yet, and flags of an undefined value.
+LOST_FLAGS, LOST_SFU, LOST_C, NO_FLAGS, VAGUE_FLAGS = 64, 128, 256, 512, 1024
 LOST_ALL = 127
 
 # --- scalars of the machine ----------------------------------------------------------------------
 
 (
     G_NQPUS,  # of this launch
-    G_STRICT,
+    G_STRICT,  # whether any rule of strict is in force; each one: G_RULES
     G_INCOHERENT,
     G_TRAP,  # fault on reads of words never written
     G_BASE,  # bus address of the first byte of memory
@@ -189,20 +193,11 @@ LOST_ALL = 127
     G_VDR_SETUP,
     G_VDR_PITCH,
     G_VDR_ADDR,
-    G_VDR_COUNT,  # rows of the load in flight, and bytes of each
-    G_VDR_BYTES,
-    G_VDR_ROWS,  # bit y, bit x: rows and columns of the VPM that the load in flight touches
-    G_VDR_COLUMNS,
     G_VDW_OWNER,
     G_VDW_DUE,
     G_VDW_SETUP,
     G_VDW_STRIDE,
     G_VDW_ADDR,
-    G_VDW_PITCH,  # bytes from row to row in memory, rows, bytes of each
-    G_VDW_COUNT,
-    G_VDW_BYTES,
-    G_VDW_ROWS,
-    G_VDW_COLUMNS,
     G_DEBUGGER,  # breakpoints return to the host instead of faulting
     G_CLOCK,  # counts accesses; the age of cache lines
     G_DECODE_ADDR,  # where the decoder is wanted, for which table
@@ -213,8 +208,13 @@ LOST_ALL = 127
     G_SDRAM_LINES,
     G_UNEVEN,  # bit q: QPU q has branched by a register whose elements differ
     G_FRESH,  # whether the launch has not begun: the uniforms of all QPUs are to be fetched ahead
+    G_RULES,  # three words of 32 bits: the faults that are on
+    G_RULES_2,
+    G_RULES_3,
+    G_STORED_FROM,  # addresses that all DMA stores of this launch lie between
+    G_STORED_TO,
     G_SEMAPHORE,
-) = range(47)
+) = range(43)
 G_WIDTH = G_SEMAPHORE + 16
 
 # --- decoded instructions ------------------------------------------------------------------------
@@ -271,7 +271,7 @@ F_FLOAT_ADD = 16  # the op of a unit packs as float
 F_FLOAT_MUL = 32
 F_UNPACK_FLOAT = 64
 F_UNPACK_MIXED = 128  # a float op and an integer op share an unpacked operand
-F_UNDEF_A = 256  # a value that the chip does not define is used
+F_UNDEF_A = 256  # a value that the chip does not define is written somewhere
 F_UNDEF_B = 512
 F_STALE_MUL = 1024  # a mul nop with a condition and a destination
 F_CROWD = 2048  # two accesses that the guide forbids in one instruction
@@ -279,7 +279,7 @@ F_VPM_CROWD = 4096
 F_PACK_ADD = 8192  # file-A pack applies to the result of this unit
 F_PACK_MUL = 16384
 F_BYTE_IO = 32768  # a colour byte packed into a peripheral
-F_PACK_SATURATE = 65536  # pack 32s where the chip does not support it
+F_VAGUE = 65536  # the flags, and nothing else, take a value that the chip does not define
 F_PACK_TARGET = 131072  # file-A pack of a result that goes elsewhere
 
 # --- caches --------------------------------------------------------------------------------------
@@ -314,84 +314,4 @@ LAST_WAIT = 15
     END_ALL, END_DEADLOCK, END_LIMIT, END_BUDGET, END_DECODE, END_BREAKPOINT, END_STEP, END_TEXTURE,
 ) = range(16, 24)  # fmt: skip
 
-FIRST_FAULT = 32
-# Name, unit, reason; the code of a fault is FIRST_FAULT + its index.
-FAULTS: Tuple[Tuple[str, str, str], ...] = (
-    ("FETCH", "fetch", "the program counter is outside the loaded code"),
-    ("FETCH_ALIGN", "fetch", "the program counter is no multiple of 8"),
-    ("RESERVED", "decode", "reserved encoding"),
-    ("BREAKPOINT", "control", "breakpoint signal, and no debugger is attached"),
-    ("LATE_A", "regfile", "reads a file-A register that the previous instruction writes"),
-    ("LATE_B", "regfile", "reads a file-B register that the previous instruction writes"),
-    ("LATE_ROTATE", "alu", "rotates an accumulator that the previous instruction writes"),
-    ("LATE_R5", "alu", "rotates by r5, which the previous instruction writes"),
-    ("MIXED_ROTATE", "alu", "rotates one of r0-r3 together with another operand"),
-    ("ROTATED_FLAGS", "alu", "takes flags from a rotated result"),
-    ("UNPACK_MIXED", "alu", "unpacks one operand for a float and an integer operation"),
-    ("UNPACK_IO", "alu", "unpacks what no register of file A holds, which is undetermined"),
-    ("UNDEFINED_READ", "regfile", "uses a register address whose value is undefined"),
-    ("LOST", "control", "uses an accumulator or flags that a thread switch has lost"),
-    ("FLAGS_UNSET", "control", "uses flags that no operation of the program has set"),
-    ("CARRY", "alu", "uses flag C of a mul24 or fmul, which is undetermined"),
-    ("LOAD_FLAGS", "alu", "takes flags from a load that the add unit never writes"),
-    ("OTHER_THREAD", "regfile", "reads a register that the other thread wrote"),
-    ("SWITCH_LAST", "control", "a thread switch behind the last one"),
-    ("STALE_MUL", "alu", "writes the result of a mul nop"),
-    ("SAME_DESTINATION", "alu", "both units write different values to one destination"),
-    ("CONDITIONAL_IO", "alu", "conditional write to a peripheral, and the condition is false"),
-    ("CROWD", "alu", "more than one access to TMU, SFU, TLB, mutex or semaphores"),
-    ("VPM_CROWD", "vpm", "VPM accesses that exclude each other in one instruction"),
-    ("BYTE_IO", "alu", "packs a colour byte into a peripheral"),
-    ("PACK_SATURATE", "alu", "pack 32s behind an integer operation other than add and sub"),
-    ("PACK_TARGET", "alu", "file-A pack, but the result goes elsewhere"),
-    ("R4_BUSY", "sfu", "reads r4 before the SFU's result is there"),
-    ("SFU_BUSY", "sfu", "writes r4 while the SFU is at work"),
-    ("UNIF_EARLY", "uniforms", "reads a uniform less than 3 instructions after unif_addr"),
-    ("UNIF", "uniforms", "reads outside the buffers, or beyond the end of the stream"),
-    ("UNIF_FILE_B", "uniforms", "writes the uniforms address through file B"),
-    ("UNIF_ALIGN", "uniforms", "uniforms address is no multiple of 4"),
-    ("TMU", "tmu", "reads outside the buffers"),
-    ("TMU_POP", "tmu", "takes a result that was not requested"),
-    ("TMU_FULL", "tmu", "requests more results than its queue has room for"),
-    ("TMU_SWAP_EARLY", "tmu", "TMU request less than 3 instructions after tmu_noswap"),
-    ("TMU_SWAP_BUSY", "tmu", "changes tmu_noswap while requests are outstanding"),
-    ("TMU_LEFT", "tmu", "program ends with TMU results not taken"),
-    ("TMU_HALF", "tmu", "fills more than its half of the queue, which two threads share"),
-    ("TMU_OTHER", "tmu", "takes a result that the other thread requested"),
-    ("TEX_TWICE", "tmu", "writes a coordinate twice before S"),
-    ("TEX_UNIFORM", "tmu", "reads a uniform beside a TMU write that takes one"),
-    ("TEX_SWITCH", "tmu", "a texture lookup is not complete at a thread switch or the end"),
-    ("TEX_TYPE", "tmu", "a texture type whose texels are undetermined"),
-    ("TEX_CUBE", "tmu", "a cube map or a child image, whose lookup is undetermined"),
-    ("TEX_LEVEL", "tmu", "the level of detail decides on the filter, and it is undetermined"),
-    ("TEX_FILTER", "tmu", "interpolates between different texels, with undetermined rounding"),
-    ("TEX_EDGE", "tmu", "a coordinate so near the edge of a texel that rounding decides"),
-    ("TEX_BORDER", "tmu", "needs the border colour, which is undetermined"),
-    ("UNINITIALISED", "memory", "reads a word that was never written"),
-    ("VPM_NO_SETUP", "vpm", "VPM access without a setup"),
-    ("VPM_EXTRA", "vpm", "reads more vectors than were set up"),
-    ("VPM_DROPPED", "vpm", "read setup while more than one vector is outstanding"),
-    ("SETUP", "vpm", "undefined setup word"),
-    ("VPM_RACE", "vpm", "touches rows of a DMA transfer that may still be running"),
-    ("VDR", "vdr", "reads outside the buffers"),
-    ("VDR_ALIGN", "vdr", "address is no multiple of the element size"),
-    ("VDR_ROWS", "vdr", "writes VPM rows outside 0..63 or columns outside 0..15"),
-    ("VDR_SELECT", "vdr", "selects a byte or half-word, whose place is undetermined"),
-    ("VDR_COLUMN", "vdr", "bytes or half-words into a column, whose place is undetermined"),
-    ("VDR_SETUP", "vdr", "DMA load without a setup, or without a pitch"),
-    ("VDW", "vdw", "writes outside the buffers"),
-    ("VDW_ALIGN", "vdw", "address is no multiple of the element size"),
-    ("VDW_ROWS", "vdw", "reads VPM rows outside 0..63 or columns outside 0..15"),
-    ("VDW_COLUMN", "vdw", "bytes or half-words out of a column, whose place is undetermined"),
-    ("VDW_SETUP", "vdw", "DMA store without a setup, or with another program's stride"),
-    ("TLB", "tlb", "a user program has no tile buffer"),
-    ("VARYING", "varyings", "a user program has no varyings"),
-    ("BRANCH_SLOT", "control", "a branch in the first two delay slots of a branch"),
-    ("END_SLOT", "control", "thread end or switch in the delay slots of a jump or switch"),
-    ("END_ACCESS", "control", "uniform or VPM access in the last three instructions"),
-    ("END_REGISTER", "control", "reads ra14 or rb14 in the last three instructions"),
-    ("RACE_LOAD", "memory", "reads memory that a DMA store may still be writing"),
-    ("RACE_STORE", "memory", "writes memory that a DMA load may still be reading"),
-)
-_names = [name for name, _, _ in FAULTS]
-FAULT = namedtuple("FAULT", _names)(*range(FIRST_FAULT, FIRST_FAULT + len(_names)))  # type: ignore
+FIRST_FAULT = 32  # and further: see faults

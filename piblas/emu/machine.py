@@ -19,19 +19,22 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+from numba.core import event
 
 from ..errors import DecodeError, DeviceError, DeviceTimeout, EmulatorFault
 from ..isa.disasm import disassemble
 from ..isa.instr import decode
 from ..isa.modes import SMALL_IMMS
-from . import layout as x
-from . import accounts, fast, memory, scheduler, texture, tmu
+from . import accounts, fast, memory, races, scheduler, texture, tmu
 from . import clock_layout as t
+from . import layout as x
 from .decode import decode_rows
+from .rules import FAULTS, RULE_OF, rule_words
 
 __all__ = ["Machine", "prepare"]
 
@@ -56,6 +59,7 @@ _QPU_START = {
     x.Q_HAZ_A: -2,
     x.Q_HAZ_B: -2,
     x.Q_BRANCHED: -1,
+    x.Q_VIA: -1,
     x.Q_UNIF_AT: -1,
     x.Q_NOSWAP_AT: -1,
     x.Q_WR_SETUP: -1,
@@ -70,6 +74,7 @@ _QPU_START = {
 class Machine:
     """A VideoCore IV with ``nbytes`` of memory and ``n_qpus`` QPUs.
 
+    ``keep_going`` names rules of ``strict`` that are off (:data:`piblas.emu.rules.RULES`).
     ``base`` is the bus address of the memory.  ``memory`` and, if the machine is incoherent,
     ``cpu`` (the CPU's view of it) are uint32 arrays to be used instead of new ones, so that another
     process may share them.
@@ -81,6 +86,7 @@ class Machine:
         n_qpus: int = x.MAX_QPUS,
         *,
         strict: bool = True,
+        keep_going: Collection[str] = (),
         incoherent: bool = False,
         trap_uninitialised: bool = False,
         seed: Optional[int] = None,
@@ -107,7 +113,7 @@ class Machine:
             R=np.zeros(n_qpus * x.QPU_WORDS, dtype=np.uint32),
             Q=np.zeros((n_qpus, x.Q_WIDTH), dtype=np.int64),
             G=np.zeros(x.G_WIDTH, dtype=np.int64),
-            T=np.zeros(n_qpus * 2 * 8 * 16, dtype=np.uint32),
+            T=np.zeros(x.T_WORDS, dtype=np.uint32),
             V=np.zeros(x.VPM_STORE_ROWS * 16, dtype=np.uint32),
             M=words,
             M8=words.view(np.uint8),
@@ -122,12 +128,14 @@ class Machine:
             K=np.zeros(t.K_WIDTH, dtype=np.int64),
             X=np.zeros(t.X_WIDTH, dtype=np.int64),
             Z=np.zeros((n_qpus, t.Z_WIDTH), dtype=np.int64),
+            HB=np.zeros(races.HB_WIDTH, dtype=np.int64),
             H=np.zeros((_ROWS_OF_PAGE, t.H_WIDTH), dtype=np.int64),
             TB=np.zeros(1, dtype=np.int64),
             TS=np.zeros(1, dtype=np.int64),
         )
         g = self._state.G
         g[x.G_STRICT], g[x.G_INCOHERENT] = strict, incoherent
+        g[x.G_RULES : x.G_RULES + 3] = rule_words(strict, keep_going)
         g[x.G_TRAP] = trap_uninitialised
         g[x.G_BASE], g[x.G_SIZE] = base, pages * x.PAGE
         g[x.G_QUANTUM] = quantum
@@ -343,14 +351,23 @@ class Machine:
                 s.Q[qpu, column + x.Q_UNIF] = uniforms
         s.Q[:n_qpus, x.Q_SUSPENDED] = threads > 1
         if s.G[x.G_STRICT]:
+            races.begin(s.G, s.HB)
             s.Q[:n_qpus, x.Q_UNDEF] = x.NO_FLAGS
             s.Q[:n_qpus, x.Q_SPECIAL] = x.SP_UNDEF | (x.SP_THREADS if threads > 1 else 0)
         self._state = accounts.start(s, n_qpus, collect)
 
-    def finish(self, timeout_text: str = "") -> None:
-        """Run until every program has ended."""
+    def finish(
+        self, timeout_text: str = "", watch: Optional[Callable[[int], None]] = None
+    ) -> None:
+        """Run until every program has ended.
+
+        ``watch`` is called every few dozen milliseconds with the number of instructions so far, and
+        may raise to stop the launch.
+        """
         while True:
             status = self._run(SLICE, -1)
+            if watch is not None and status == x.END_BUDGET:
+                watch(int(self._state.Q[:, x.Q_COUNT].sum()))
             if status == x.END_ALL:
                 self._warn()
                 return
@@ -411,7 +428,7 @@ class Machine:
             raise self._fault(fault.code) from None
 
     def _fault(self, status: int) -> EmulatorFault:
-        name, unit, reason = x.FAULTS[status - x.FIRST_FAULT]
+        name, unit, reason = FAULTS[status - x.FIRST_FAULT]
         g = self._state.G
         qpu, address = int(g[x.G_FAULT_QPU]), int(g[x.G_FAULT_ADDR])
         index, text = self.instruction(qpu)
@@ -422,6 +439,10 @@ class Machine:
                 decode(int(words[0]) | int(words[1]) << 32)
             except DecodeError as error:
                 reason = f"reserved encoding: {error.reason}"
+        elif name in ("FETCH", "FETCH_ALIGN"):
+            reason += self._unset_target(qpu)
+        elif RULE_OF.get(name) in ("memory-race", "vpm-race"):
+            reason += ": " + races.description(self._state.HB, qpu, self._index)
         return EmulatorFault(
             reason,
             qpu=qpu,
@@ -430,7 +451,22 @@ class Machine:
             instruction=text,
             unit=unit,
             address=None if address < 0 else address & 0xFFFFFFFF,
+            rule=RULE_OF.get(name),
         )
+
+    def _index(self, qpu: int, address: int) -> int:
+        """The number of an instruction in a QPU's program."""
+        return (address - self.code(qpu)) // 8
+
+    def _unset_target(self, qpu: int) -> str:
+        """What explains a program counter that came from a register nobody wrote; or ""."""
+        place = int(self._state.Q[qpu, x.Q_VIA])
+        if place < 0:
+            return ""
+        part = slice(qpu * x.QPU_WORDS + place, qpu * x.QPU_WORDS + place + 16)
+        if not np.array_equal(self._state.R[part], self._registers[part]):
+            return ""
+        return f": the last branch went by ra{place // 16}, which has not been set"
 
     def whereabouts(self) -> str:
         """One line for each QPU whose program has not ended."""
@@ -537,28 +573,52 @@ def _keeps_denormals() -> bool:
 
 _prepared = False
 _prepare_lock = threading.Lock()
+_forked_early = False
+COMPILING = "compiling the emulator, once: a minute or two"
+
+
+class _Compilation(event.Listener):  # type: ignore[misc]
+    """Says that the compiled loop is being compiled, and not fetched from numba's cache."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+
+    def on_start(self, event: Any) -> None:
+        if event.data.get("dispatcher") is scheduler.run:
+            self.say(COMPILING)
+
+    def on_end(self, event: Any) -> None:
+        pass
 
 
 def prepare(announce: Optional[Callable[[str], None]] = None) -> None:
     """Compile the emulator or fetch it from numba's cache, once in a process.
 
-    ``announce`` gets a line of text if that takes longer than a second; without it the line goes to
-    the log "piblas.emu".
+    ``announce`` gets a line of text if it has to be compiled; without it the line goes to the log
+    "piblas.emu", as a warning.
     """
     global _prepared
+    if _forked_early:
+        raise DeviceError(
+            "this process was forked while another thread compiled the emulator, which leaves the "
+            "compiler locked: open the emulator before the fork, or start processes by \"spawn\""
+        )
     with _prepare_lock:
         if _prepared:
             return
-        say = announce or log.info
-        text = "preparing the emulator; on its first run it is compiled, a minute or two"
-        timer = threading.Timer(1.0, say, (text,))
-        timer.daemon = True
-        timer.start()
-        try:
+        with event.install_listener("numba:compile", _Compilation(announce or log.warning)):
             machine = Machine(x.PAGE, 1)
             machine.start([])
             machine.finish()
             memory.fill_poison(np.zeros(1, dtype=np.uint32), x.BASE, 0, 1)
-        finally:
-            timer.cancel()
         _prepared = True
+
+
+def _after_fork() -> None:
+    """In the child, where the thread that compiles is missing."""
+    global _prepare_lock, _forked_early
+    _forked_early = not _prepared and _prepare_lock.locked()
+    _prepare_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -17,24 +17,44 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from . import lanes
+from . import lanes, races
+from .faults import FAULT, fault, on
 from .layout import (
-    CODE_LINES, CODE_WAYS, C_AGE, C_CODE, C_L2, C_TMU, C_UNIF, FAULT, G_BASE, G_CLOCK, G_FAULT,
-    G_FAULT_ADDR, G_FAULT_QPU, G_INCOHERENT, G_L2_LINES, G_SDRAM_LINES, G_SIZE, G_STRICT, G_TRAP,
-    G_FRESH, G_NQPUS, G_VDR_ADDR, G_VDR_BYTES, G_VDR_COUNT, G_VDR_OWNER, G_VDR_PITCH, G_VDW_ADDR,
-    G_VDW_BYTES, G_VDW_COUNT, G_VDW_OWNER, G_VDW_PITCH, L2_SETS, L2_WAYS, N_UNIFORMS, OK, PER_QPU,
-    Q_AHEAD, Q_AHEAD_2, Q_AHEAD_NEW, Q_AHEAD_NEW_2, Q_COUNT, Q_OTHER, Q_SUSPENDED,
-    Q_UNIF, Q_UNIF_AT, Q_UNIF_NEW, TMU_LINES, UNIF_LINES,
+    C_AGE,
+    C_CODE,
+    C_L2,
+    C_TMU,
+    C_UNIF,
+    CODE_LINES,
+    CODE_WAYS,
+    G_BASE,
+    G_CLOCK,
+    G_FRESH,
+    G_INCOHERENT,
+    G_L2_LINES,
+    G_NQPUS,
+    G_SDRAM_LINES,
+    G_SIZE,
+    G_STRICT,
+    G_TRAP,
+    L2_SETS,
+    L2_WAYS,
+    N_UNIFORMS,
+    OK,
+    PER_QPU,
+    Q_AHEAD,
+    Q_AHEAD_2,
+    Q_AHEAD_NEW,
+    Q_AHEAD_NEW_2,
+    Q_COUNT,
+    Q_OTHER,
+    Q_SUSPENDED,
+    Q_UNIF,
+    Q_UNIF_AT,
+    Q_UNIF_NEW,
+    TMU_LINES,
+    UNIF_LINES,
 )  # fmt: skip
-
-
-@njit
-def fault(S, q, code, address):
-    """Note a fault and return its code."""
-    S.G[G_FAULT] = code
-    S.G[G_FAULT_QPU] = q
-    S.G[G_FAULT_ADDR] = address
-    return code
 
 
 @njit
@@ -64,36 +84,6 @@ def fill_poison(M, base, first, last):
     """Poison the words first..last-1 of memory."""
     for index in range(first, last):
         M[index] = poison(base + 4 * index)
-
-
-@njit
-def _meets(first, end, address, pitch, count, nbytes):
-    """Whether first..end-1 has a byte of ``count`` rows of ``nbytes``, ``pitch`` apart."""
-    if pitch < nbytes:  # rows that overlap leave no gaps
-        return first < address + (count - 1) * pitch + nbytes and end > address
-    row = max(first - address, 0) // pitch
-    start = address + row * pitch
-    if row < count and first < start + nbytes and end > start:
-        return True
-    return row + 1 < count and end > start + pitch
-
-
-@njit
-def in_store(S, first, end):
-    """Whether the DMA store in flight writes to any of the addresses first..end-1."""
-    G = S.G
-    return G[G_VDW_OWNER] >= 0 and _meets(
-        first, end, G[G_VDW_ADDR], G[G_VDW_PITCH], G[G_VDW_COUNT], G[G_VDW_BYTES]
-    )
-
-
-@njit
-def in_load(S, first, end):
-    """Whether the DMA load in flight reads any of the addresses first..end-1."""
-    G = S.G
-    return G[G_VDR_OWNER] >= 0 and _meets(
-        first, end, G[G_VDR_ADDR], G[G_VDR_PITCH], G[G_VDR_COUNT], G[G_VDR_BYTES]
-    )
 
 
 # --- caches --------------------------------------------------------------------------------------
@@ -258,13 +248,13 @@ def next_uniform(S, q):
     Q, G = S.Q, S.G
     address = unif_address(Q, q)
     if G[G_STRICT]:
-        if Q[q, Q_UNIF_AT] >= 0:
+        if Q[q, Q_UNIF_AT] >= 0 and on(S, FAULT.UNIF_EARLY):
             return fault(S, q, FAULT.UNIF_EARLY, address), 0
-        if address & 3:
+        if address & 3 and on(S, FAULT.UNIF_ALIGN):
             return fault(S, q, FAULT.UNIF_ALIGN, address), 0
-        if not live(S, address, 4):
+        if not live(S, address, 4) and on(S, FAULT.UNIF):
             return fault(S, q, FAULT.UNIF, address), 0
-        if in_store(S, address, address + 4):
+        if races.reads_stored(S, q, address, address + 4):
             return fault(S, q, FAULT.RACE_LOAD, address), 0
     address &= ~3
     Q[q, Q_UNIF] = address + 4

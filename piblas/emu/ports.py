@@ -7,11 +7,27 @@ from numba import njit
 
 from ..isa.regs import READ_ADDR, WRITE_ADDR
 from . import dma, lanes, memory, sfu, sync, tmu, vpm
+from .faults import FAULT, fault, on
 from .layout import (
-    FAULT, G_STRICT, G_VDW_OWNER, N_SFU, OK, QPU_WORDS, Q_SFU, Q_SPECIAL, Q_UNDEF, R5, SLOT_PORT_A,
-    SLOT_PORT_B, SLOT_SFU, SLOT_X, SLOT_Y, SP_SFU, U_RADDR_A, U_RADDR_B, U_WADDR_ADD, U_WADDR_MUL,
+    G_VDW_OWNER,
+    N_SFU,
+    OK,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_UNDEF,
+    QPU_WORDS,
+    R5,
+    SLOT_PORT_A,
+    SLOT_PORT_B,
+    SLOT_SFU,
+    SLOT_X,
+    SLOT_Y,
+    SP_SFU,
+    U_RADDR_A,
+    U_RADDR_B,
+    U_WADDR_ADD,
+    U_WADDR_MUL,
 )  # fmt: skip
-from .memory import fault
 
 ALL = 0xFFFF
 
@@ -55,10 +71,7 @@ def read_port(S, q, address, file_b, target):
         busy = dma.store_busy(S, q) if file_b else dma.load_busy(S, q)
         lanes.store(R, target, lanes.splat(busy))
     elif address == R_WAIT:
-        if file_b:
-            dma.finish_store(S)
-        else:
-            dma.finish_load(S)
+        dma.wait(S, q, file_b)
     elif address == R_MUTEX:
         sync.mutex_acquire(S, q)
     return OK
@@ -91,7 +104,7 @@ def look_up(S, q, row, mask_add, mask_mul):
     for mul_unit in range(2):
         address = S.U[row, U_WADDR_MUL if mul_unit else U_WADDR_ADD]
         if address >= W_T0S and address & 3 == 0 and tmu.takes_uniform(S.Q, q, address):
-            if (mask_mul if mul_unit else mask_add) != ALL and S.G[G_STRICT]:
+            if (mask_mul if mul_unit else mask_add) != ALL and on(S, FAULT.CONDITIONAL_IO):
                 return fault(S, q, FAULT.CONDITIONAL_IO, -1)
             source = q * QPU_WORDS + 16 * (SLOT_Y if mul_unit else SLOT_X)
             return tmu.texture(S, q, 0 if address < W_T1S else 1, source)
@@ -115,7 +128,7 @@ def write_r5(R, base, per_quad, source, mask):
 @njit
 def write_port(S, q, address, file_b, source, mask):
     """A write to a peripheral of the vector at ``source``."""
-    R, Q, G = S.R, S.Q, S.G
+    R, Q = S.R, S.Q
     if address == W_R5:
         write_r5(R, q * QPU_WORDS, not file_b, source, mask)
         if mask == ALL:
@@ -126,7 +139,7 @@ def write_port(S, q, address, file_b, source, mask):
             if mask >> e & 1 and R[source + e]:
                 sync.interrupt(S, q)
         return OK
-    if mask != ALL and G[G_STRICT]:
+    if mask != ALL and on(S, FAULT.CONDITIONAL_IO):
         return fault(S, q, FAULT.CONDITIONAL_IO, -1)
     word = np.int64(R[source])
     if address == W_VPM:
@@ -140,7 +153,7 @@ def write_port(S, q, address, file_b, source, mask):
     if address == W_NOSWAP:
         return tmu.noswap(S, q, word)
     if address == W_UNIF:
-        if file_b and G[G_STRICT]:
+        if file_b and on(S, FAULT.UNIF_FILE_B):
             return fault(S, q, FAULT.UNIF_FILE_B, word)
         memory.rewrite_unif_address(S, q, word)
     elif address == W_SETUP:
@@ -150,7 +163,7 @@ def write_port(S, q, address, file_b, source, mask):
     elif address == W_MUTEX:
         sync.mutex_release(S, q)
     elif address >= W_SFU:
-        if G[G_STRICT] and Q[q, Q_SFU] > 0:
+        if Q[q, Q_SFU] > 0 and on(S, FAULT.SFU_BUSY):
             return fault(S, q, FAULT.SFU_BUSY, -1)
         sfu.apply(R, address - W_SFU, source, q * QPU_WORDS + 16 * SLOT_SFU)
         Q[q, Q_SFU] = 3

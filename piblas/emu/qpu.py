@@ -12,23 +12,115 @@ from numba import njit
 
 from ..isa.modes import LOAD_32, LOAD_SEMAPHORE, LOAD_SIGNED, SIGNAL_BY_NAME
 from . import alu, dma, lanes, late, ports, sync, threads, tmu, vpm
+from .faults import FAULT, fault, on
 from .layout import (
-    ACC, CLASS_BRANCH, CLASS_LOAD, CLASS_OUTSIDE, CLASS_RESERVED, CLASS_SEMAPHORE, END_BREAKPOINT,
-    FAULT, F_BYTE_IO, F_CROWD, F_FLOAT_ADD, F_FLOAT_MUL, F_PACK_ADD, F_PACK_MUL, F_PACK_SATURATE,
-    F_PACK_TARGET, F_READS_IO, F_RECORD, F_SAME, F_SF, F_STALE_MUL, F_UNDEF_A, F_UNDEF_B,
-    F_UNPACK_FLOAT, F_UNPACK_MIXED, F_VPM_CROWD, G_DEBUGGER, G_STRICT, LOST_C, LOST_FLAGS, LOST_SFU,
-    OK, QPU_WORDS, Q_AGAIN, Q_BR, Q_BRANCHED, Q_C, Q_COORDS0, Q_COORDS1, Q_COUNT, Q_END, Q_HAZ_A,
-    Q_HAZ_ACC, Q_HAZ_B, Q_LAST, Q_N, Q_PASS, Q_PC, Q_SFU, Q_SPECIAL, Q_STATE,
-    Q_SUSPENDED, Q_TAKEN, Q_TARGET, Q_THRSW, Q_UNDEF, Q_Z, R4, R5, SLOT_OLD_A, SLOT_SFU, SLOT_TRASH,
-    SLOT_UNPACKED, SLOT_X, SLOT_Y, SP_END, SP_HAZARD, SP_SFU, SP_TEXTURE, SP_THREADS, SP_THRSW,
-    SP_UNDEF, U_COND_ADD, U_COND_MUL, U_DA, U_DM, U_EXTRA, U_FILES, U_FLAGS, U_FROM_A, U_IMM,
-    U_KIND, U_OP_ADD, U_OP_MUL, U_PACK, U_PM, U_RADDR_A, U_RADDR_B, U_ROT, U_SA, U_SB, U_SC, U_SD,
-    U_SIG, U_UNPACK, U_WADDR_ADD, U_WADDR_MUL,
-    G_UNEVEN, NO_FLAGS,
+    ACC,
+    CLASS_BRANCH,
+    CLASS_LOAD,
+    CLASS_OUTSIDE,
+    CLASS_RESERVED,
+    CLASS_SEMAPHORE,
+    END_BREAKPOINT,
+    F_BYTE_IO,
+    F_CROWD,
+    F_FLOAT_ADD,
+    F_FLOAT_MUL,
+    F_PACK_ADD,
+    F_PACK_MUL,
+    F_PACK_TARGET,
+    F_READS_IO,
+    F_RECORD,
+    F_SAME,
+    F_SF,
+    F_STALE_MUL,
+    F_UNDEF_A,
+    F_UNDEF_B,
+    F_UNPACK_FLOAT,
+    F_UNPACK_MIXED,
+    F_VAGUE,
+    F_VPM_CROWD,
+    G_DEBUGGER,
+    G_STRICT,
+    G_UNEVEN,
+    LOST_C,
+    LOST_FLAGS,
+    LOST_SFU,
+    NO_FLAGS,
+    OK,
+    Q_AGAIN,
+    Q_BR,
+    Q_BRANCHED,
+    Q_C,
+    Q_COORDS0,
+    Q_COORDS1,
+    Q_COUNT,
+    Q_END,
+    Q_HAZ_A,
+    Q_HAZ_ACC,
+    Q_HAZ_B,
+    Q_LAST,
+    Q_N,
+    Q_PASS,
+    Q_PC,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_STATE,
+    Q_SUSPENDED,
+    Q_TAKEN,
+    Q_TARGET,
+    Q_THRSW,
+    Q_UNDEF,
+    Q_VIA,
+    Q_Z,
+    QPU_WORDS,
+    R4,
+    R5,
+    SLOT_OLD_A,
+    SLOT_SFU,
+    SLOT_TRASH,
+    SLOT_UNPACKED,
+    SLOT_X,
+    SLOT_Y,
+    SP_END,
+    SP_HAZARD,
+    SP_SFU,
+    SP_TEXTURE,
+    SP_THREADS,
+    SP_THRSW,
+    SP_UNDEF,
+    U_COND_ADD,
+    U_COND_MUL,
+    U_DA,
+    U_DM,
+    U_EXTRA,
+    U_FILES,
+    U_FLAGS,
+    U_FROM_A,
+    U_IMM,
+    U_KIND,
+    U_OP_ADD,
+    U_OP_MUL,
+    U_PACK,
+    U_PM,
+    U_RADDR_A,
+    U_RADDR_B,
+    U_ROT,
+    U_SA,
+    U_SB,
+    U_SC,
+    U_SD,
+    U_SIG,
+    U_UNPACK,
+    U_WADDR_ADD,
+    U_WADDR_MUL,
+    VAGUE_FLAGS,
 )  # fmt: skip
-from .memory import fault
 
 ALL = 0xFFFF
+UNRELIABLE = LOST_FLAGS | NO_FLAGS | VAGUE_FLAGS
+_FORBIDDEN = (
+    F_CROWD | F_VPM_CROWD | F_STALE_MUL | F_BYTE_IO | F_PACK_TARGET | F_UNDEF_A | F_UNDEF_B
+)
 END_REGISTER = 14  # of either file, which the last three instructions must not touch
 
 BKPT, THRSW, THREND, LTHRSW, LOADCV, LOADC, LDCEND, LDTMU0, LDTMU1, LOADAM = (
@@ -53,19 +145,19 @@ def condition(Q, q, code):
 def _forbidden(S, q, row):
     """Faults of combinations whose outcome is undefined."""
     flags = S.U[row, U_FLAGS]
-    if flags & F_CROWD:
+    if flags & _FORBIDDEN == 0:
+        return OK
+    if flags & F_CROWD and on(S, FAULT.CROWD):
         return fault(S, q, FAULT.CROWD, -1)
-    if flags & F_VPM_CROWD:
+    if flags & F_VPM_CROWD and on(S, FAULT.VPM_CROWD):
         return fault(S, q, FAULT.VPM_CROWD, -1)
-    if flags & F_STALE_MUL:
+    if flags & F_STALE_MUL and on(S, FAULT.STALE_MUL):
         return fault(S, q, FAULT.STALE_MUL, -1)
-    if flags & F_BYTE_IO:
+    if flags & F_BYTE_IO and on(S, FAULT.BYTE_IO):
         return fault(S, q, FAULT.BYTE_IO, -1)
-    if flags & F_PACK_SATURATE:
-        return fault(S, q, FAULT.PACK_SATURATE, -1)
-    if flags & F_PACK_TARGET:
+    if flags & F_PACK_TARGET and on(S, FAULT.PACK_TARGET):
         return fault(S, q, FAULT.PACK_TARGET, -1)
-    if flags & (F_UNDEF_A | F_UNDEF_B):
+    if flags & (F_UNDEF_A | F_UNDEF_B) and on(S, FAULT.UNDEFINED_READ):
         return fault(S, q, FAULT.UNDEFINED_READ, -1)
     return OK
 
@@ -76,25 +168,31 @@ def _ends_here(S, q, row):
     Q, U = S.Q, S.U
     sig = U[row, U_SIG]
     switches = sig == THREND or sig == THRSW or sig == LTHRSW
-    if switches and (Q[q, Q_BR] > 0 or Q[q, Q_END] > 0 or Q[q, Q_THRSW] > 0):
+    busy = Q[q, Q_BR] > 0 or Q[q, Q_END] > 0 or Q[q, Q_THRSW] > 0
+    if switches and busy and on(S, FAULT.END_SLOT):
         return fault(S, q, FAULT.END_SLOT, -1)
     if U[row, U_KIND] == CLASS_BRANCH and (Q[q, Q_END] > 0 or Q[q, Q_THRSW] > 0):
-        return fault(S, q, FAULT.END_SLOT, -1)
-    if (sig == THRSW or sig == LTHRSW) and Q[q, Q_LAST]:
+        if on(S, FAULT.END_SLOT):
+            return fault(S, q, FAULT.END_SLOT, -1)
+    if (sig == THRSW or sig == LTHRSW) and Q[q, Q_LAST] and on(S, FAULT.SWITCH_LAST):
         return fault(S, q, FAULT.SWITCH_LAST, -1)
     if Q[q, Q_END] > 0 or sig == THREND:
         for column in (U_RADDR_A, U_RADDR_B):
             address = U[row, column]
             in_vpm = ports.R_VPM <= address <= ports.R_WAIT
-            if address == ports.R_UNIF or address == ports.R_VARY or in_vpm:
+            hit = address == ports.R_UNIF or address == ports.R_VARY or in_vpm
+            if hit and on(S, FAULT.END_ACCESS):
                 return fault(S, q, FAULT.END_ACCESS, -1)
         for column in (U_SA, U_SB, U_SC, U_SD, U_FROM_A):
-            if U[row, column] == 16 * END_REGISTER or U[row, column] == 16 * (32 + END_REGISTER):
+            place = U[row, column]
+            hit = place == 16 * END_REGISTER or place == 16 * (32 + END_REGISTER)
+            if hit and on(S, FAULT.END_REGISTER):
                 return fault(S, q, FAULT.END_REGISTER, -1)
         for column in (U_WADDR_ADD, U_WADDR_MUL):
             address = U[row, column]
             pulls = address >= ports.W_T0S and tmu.takes_uniform(Q, q, address)
-            if pulls or ports.W_VPM <= address <= ports.W_ADDR:
+            hit = pulls or ports.W_VPM <= address <= ports.W_ADDR
+            if hit and on(S, FAULT.END_ACCESS):
                 return fault(S, q, FAULT.END_ACCESS, -1)
     return OK
 
@@ -126,7 +224,8 @@ def _ready(S, q, row):
         address = U[row, column]
         if address >= ports.W_T0S:
             reads = read_a == ports.R_UNIF or read_b == ports.R_UNIF
-            if reads and S.G[G_STRICT] and tmu.takes_uniform(S.Q, q, address):
+            crowd = reads and tmu.takes_uniform(S.Q, q, address)
+            if crowd and on(S, FAULT.TEX_UNIFORM):
                 return fault(S, q, FAULT.TEX_UNIFORM, -1)
             status = tmu.request_wait(S, q, 0 if address < ports.W_T1S else 1, address & 3)
             if status != OK:
@@ -199,14 +298,14 @@ def _set_flags(Q, q, mask, zero, negative, carry):
     Q[q, Q_N] = Q[q, Q_N] & keep | negative & mask
     Q[q, Q_C] = Q[q, Q_C] & keep | carry & mask
     if mask == ALL:
-        Q[q, Q_UNDEF] &= ~(LOST_FLAGS | LOST_C | NO_FLAGS)
+        Q[q, Q_UNDEF] &= ~(UNRELIABLE | LOST_C)
 
 
 @njit
 def _same_destination(S, q, row, x, y, mask_add, mask_mul):
     """Fault if both units write one destination and it matters which comes last."""
     common = mask_add & mask_mul if S.U[row, U_WADDR_ADD] < 0 else ALL
-    if lanes.mask_differ(x, y) & common:
+    if lanes.mask_differ(x, y) & common and on(S, FAULT.SAME_DESTINATION):
         return fault(S, q, FAULT.SAME_DESTINATION, -1)
     return OK
 
@@ -234,9 +333,9 @@ def _end_program(S, q):
     Q = S.Q
     left = OK
     if S.G[G_STRICT]:
-        if Q[q, Q_COORDS0] or Q[q, Q_COORDS1]:
+        if (Q[q, Q_COORDS0] or Q[q, Q_COORDS1]) and on(S, FAULT.TEX_SWITCH):
             left = FAULT.TEX_SWITCH
-        elif tmu.left(S, q):
+        elif tmu.left(S, q) and on(S, FAULT.TMU_LEFT):
             left = FAULT.TMU_LEFT
     if left != OK:
         Q[q, Q_PC] -= 8  # the fault belongs to the last instruction
@@ -315,23 +414,24 @@ def _taken(Q, q, code):
 @njit
 def _no_flags(Q, q):
     """Why there are no flags to rely on."""
-    return FAULT.LOST if Q[q, Q_UNDEF] & LOST_FLAGS else FAULT.FLAGS_UNSET
+    if Q[q, Q_UNDEF] & LOST_FLAGS:
+        return FAULT.LOST
+    return FAULT.UNDEFINED_READ if Q[q, Q_UNDEF] & VAGUE_FLAGS else FAULT.FLAGS_UNSET
 
 
 @njit
 def _branch(S, q, row):
     R, Q, U = S.R, S.Q, S.U
     base = q * QPU_WORDS
-    strict = S.G[G_STRICT] != 0
     extra = U[row, U_EXTRA]
     code = extra & 15
-    if strict and code < 12 and Q[q, Q_UNDEF] & (LOST_FLAGS | NO_FLAGS):
+    if code < 12 and Q[q, Q_UNDEF] & UNRELIABLE and on(S, _no_flags(Q, q)):
         return fault(S, q, _no_flags(Q, q), -1)
-    if strict and 8 <= code < 12 and Q[q, Q_UNDEF] & LOST_C:
+    if 8 <= code < 12 and Q[q, Q_UNDEF] & LOST_C and on(S, FAULT.CARRY):
         return fault(S, q, FAULT.CARRY, -1)
     taken = _taken(Q, q, code)
     close = Q[q, Q_BRANCHED] >= 0 and Q[q, Q_COUNT] - Q[q, Q_BRANCHED] <= 2
-    if strict and close and (taken or Q[q, Q_TAKEN]):
+    if close and (taken or Q[q, Q_TAKEN]) and on(S, FAULT.BRANCH_SLOT):
         return fault(S, q, FAULT.BRANCH_SLOT, -1)
     Q[q, Q_BRANCHED] = Q[q, Q_COUNT]
     Q[q, Q_TAKEN] = 1 if taken else 0
@@ -339,19 +439,22 @@ def _branch(S, q, row):
     link = Q[q, Q_PC] + 32
     recorded = False
     if taken:
+        Q[q, Q_VIA] = -1
         if extra >> 4 & 1:
             target += link
         if extra >> 5 & 1:
             # The chip takes element 15 (measured); the guide says element 0.
             place = 16 * (extra >> 6)
+            Q[q, Q_VIA] = place
             for e in range(15):
                 if R[base + place + e] != R[base + place + 15]:
                     S.G[G_UNEVEN] |= 1 << q
-            if strict and Q[q, Q_SPECIAL] & SP_THREADS and threads.is_others(Q, q, place):
-                return fault(S, q, FAULT.OTHER_THREAD, -1)
+            if Q[q, Q_SPECIAL] & SP_THREADS and threads.is_others(Q, q, place):
+                if on(S, FAULT.OTHER_THREAD):
+                    return fault(S, q, FAULT.OTHER_THREAD, -1)
             if place == Q[q, Q_HAZ_A]:
                 old = R[base + 16 * SLOT_OLD_A + 15]
-                if strict and old != R[base + place + 15]:
+                if old != R[base + place + 15] and on(S, FAULT.LATE_A):
                     return fault(S, q, FAULT.LATE_A, -1)
                 place = 16 * SLOT_OLD_A
             target += np.int64(R[base + place + 15])
@@ -436,9 +539,10 @@ def careful(S, q, row):
             status = late.check_operand(S, q, place, needed)
             if status != OK:
                 return status
-        if Q[q, Q_UNDEF] & (LOST_FLAGS | NO_FLAGS) and (cond_add > 1 or cond_mul > 1):
-            return fault(S, q, _no_flags(Q, q), -1)
-        if Q[q, Q_UNDEF] & LOST_C and (cond_add > 5 or cond_mul > 5):
+        if Q[q, Q_UNDEF] & UNRELIABLE and (cond_add > 1 or cond_mul > 1):
+            if on(S, _no_flags(Q, q)):
+                return fault(S, q, _no_flags(Q, q), -1)
+        if Q[q, Q_UNDEF] & LOST_C and (cond_add > 5 or cond_mul > 5) and on(S, FAULT.CARRY):
             return fault(S, q, FAULT.CARRY, -1)
     if flags & F_READS_IO and not again:
         status = ports.read_ports(S, q, row)
@@ -451,7 +555,7 @@ def careful(S, q, row):
     if packed_source >= 0:
         unpacked = base + 16 * SLOT_UNPACKED
         mode, as_float = U[row, U_UNPACK], flags & F_UNPACK_FLOAT != 0
-        if flags & F_UNPACK_MIXED and strict:
+        if flags & F_UNPACK_MIXED and on(S, FAULT.UNPACK_MIXED):
             alu.unpack(R, base + packed_source, unpacked, mode, False)
             other = lanes.load(R, unpacked)
             alu.unpack(R, base + packed_source, unpacked, mode, True)
@@ -460,7 +564,8 @@ def careful(S, q, row):
         else:
             alu.unpack(R, base + packed_source, unpacked, mode, as_float)
         if strict and not U[row, U_PM] and U[row, U_FROM_A] >= 16 * ACC:
-            if lanes.mask_differ(lanes.load(R, base + packed_source), lanes.load(R, unpacked)):
+            plain = lanes.load(R, base + packed_source)
+            if lanes.mask_differ(plain, lanes.load(R, unpacked)) and on(S, FAULT.UNPACK_IO):
                 return fault(S, q, FAULT.UNPACK_IO, -1)
 
     # Results.
@@ -492,7 +597,7 @@ def careful(S, q, row):
             if strict and flags & F_SF and op_add == 0:
                 moved = lanes.mask_zero(plain) ^ lanes.mask_zero(y)
                 moved |= lanes.mask_negative(plain) ^ lanes.mask_negative(y)
-                if moved & mask_mul:
+                if moved & mask_mul and on(S, FAULT.ROTATED_FLAGS):
                     return fault(S, q, FAULT.ROTATED_FLAGS, -1)
     lanes.store(R, base + 16 * SLOT_X, x)
     if loads or op_mul:
@@ -544,7 +649,7 @@ def careful(S, q, row):
     # Flags and signals.
     if flags & F_SF:
         if loads and cond_add == 0:
-            if strict and mask_mul:
+            if mask_mul and on(S, FAULT.LOAD_FLAGS):
                 return fault(S, q, FAULT.LOAD_FLAGS, -1)
             _set_flags(Q, q, mask_mul, lanes.mask_zero(y), lanes.mask_negative(y), 0)
         elif loads or op_add:
@@ -560,10 +665,13 @@ def careful(S, q, row):
             # Of a nop, as which result the mul unit counts is unknown.
             Q[q, Q_UNDEF] |= NO_FLAGS
             Q[q, Q_SPECIAL] |= SP_UNDEF
+        if strict and flags & F_VAGUE and (mask_add if op_add else mask_mul):
+            Q[q, Q_UNDEF] |= VAGUE_FLAGS
+            Q[q, Q_SPECIAL] |= SP_UNDEF
     if kind == CLASS_SEMAPHORE:
-        sync.semaphore_count(S, U[row, U_IMM])
+        sync.semaphore_count(S, q, U[row, U_IMM])
     elif sig == LDTMU0 or sig == LDTMU1:
-        if strict and Q[q, Q_SFU] > 0:
+        if Q[q, Q_SFU] > 0 and on(S, FAULT.SFU_BUSY):
             return fault(S, q, FAULT.SFU_BUSY, -1)
         tmu.pop(S, q, sig - LDTMU0)
         Q[q, Q_UNDEF] &= ~16

@@ -10,26 +10,79 @@ Instructions that only compute on registers run right here; everything else goes
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import stat
+import tempfile
 from pathlib import Path
 
-from numba import njit
+from numba import config, njit
 
 from . import clock, fast, lanes, memory, qpu
 from .clock_layout import (
-    E_QPU, E_WIDTH, H_WIDTH, K_ISSUE, K_TIMED, NEVER, X_END, X_HORIZON, X_HOT, X_ROW, Z_CLOCK,
-    Z_LINE, Z_WIDTH,
+    E_QPU,
+    E_WIDTH,
+    H_WIDTH,
+    K_ISSUE,
+    K_TIMED,
+    NEVER,
+    X_END,
+    X_HORIZON,
+    X_HOT,
+    X_ROW,
+    Z_CLOCK,
+    Z_LINE,
+    Z_WIDTH,
 )  # fmt: skip
+from .faults import FAULT, fault
 from .flat import pointer, rows
 from .layout import (
-    END_ALL, END_BUDGET, END_DEADLOCK, END_DECODE, END_LIMIT,
-    END_STEP, FAULT, FIRST_FAULT, F_READS_IO, G_BASE, G_CURRENT, G_DECODE_ADDR, G_DECODE_TABLE,
-    G_FRESH, G_INCOHERENT, G_LEFT, G_LIMIT, G_MOVED, G_NOISE, G_NQPUS, G_QUANTUM, G_SIZE,
-    LAST_WAIT, OK, PER_QPU, QPU_WORDS, Q_BR, Q_COUNT, Q_PC, Q_SPECIAL, Q_STATE, Q_THREAD, Q_WAIT,
-    Q_WIDTH, State, U_FLAGS, U_WADDR_ADD, U_WADDR_MUL, U_WIDTH, WAIT_DOWN, WAIT_TURN,
+    END_ALL,
+    END_BUDGET,
+    END_DEADLOCK,
+    END_DECODE,
+    END_LIMIT,
+    END_STEP,
+    F_READS_IO,
+    FIRST_FAULT,
+    G_BASE,
+    G_CURRENT,
+    G_DECODE_ADDR,
+    G_DECODE_TABLE,
+    G_FRESH,
+    G_INCOHERENT,
+    G_LEFT,
+    G_LIMIT,
+    G_MOVED,
+    G_NOISE,
+    G_NQPUS,
+    G_QUANTUM,
+    G_SIZE,
+    LAST_WAIT,
+    OK,
+    PER_QPU,
+    Q_BR,
+    Q_COUNT,
+    Q_PC,
+    Q_SPECIAL,
+    Q_STATE,
+    Q_THREAD,
+    Q_WAIT,
+    Q_WIDTH,
+    QPU_WORDS,
+    U_FLAGS,
+    U_WADDR_ADD,
+    U_WADDR_MUL,
+    U_WIDTH,
+    WAIT_DOWN,
+    WAIT_TURN,
+    State,
 )  # fmt: skip
 
 _q_rows, _u_rows, _w_rows = rows(Q_WIDTH), rows(U_WIDTH), rows(2)
 _z_rows, _h_rows = rows(Z_WIDTH), rows(H_WIDTH)
+
+log = logging.getLogger("piblas.emu")
 
 _LONGEST = 4096  # instructions of a turn by time
 
@@ -97,7 +150,7 @@ def _turn(S, q, limit, timed):
                 Q[q, Q_BR], Z[q, Z_CLOCK] = br, now
                 if row == -1:
                     return done, END_DECODE
-                return done, memory.fault(S, q, FAULT.FETCH_ALIGN if pc & 7 else FAULT.FETCH, pc)
+                return done, fault(S, q, FAULT.FETCH_ALIGN if pc & 7 else FAULT.FETCH, pc)
         if timed and pc >> 6 != line:
             Q[q, Q_PC], Q[q, Q_BR], Z[q, Z_CLOCK] = pc, br, now
             X[X_ROW] = row
@@ -275,8 +328,8 @@ def _by_turns(S, budget):
         G[G_LEFT] = 0
 
 
-def _make_run(stamp):
-    @njit(cache=True, nogil=True)
+def _make_run(stamp, cache):
+    @njit(cache=cache, nogil=True)
     def run(arrays, budget, only):
         """Run all QPUs for about ``budget`` instructions, or one instruction of QPU ``only``."""
         S = State(
@@ -284,8 +337,8 @@ def _make_run(stamp):
             pointer(arrays.V), pointer(arrays.M), pointer(arrays.M8), pointer(arrays.L),
             _u_rows(arrays.U), pointer(arrays.F), _w_rows(arrays.W), pointer(arrays.P),
             pointer(arrays.CT), pointer(arrays.CD), pointer(arrays.E), pointer(arrays.K),
-            pointer(arrays.X), _z_rows(arrays.Z), _h_rows(arrays.H), pointer(arrays.TB),
-            pointer(arrays.TS),
+            pointer(arrays.X), _z_rows(arrays.Z), pointer(arrays.HB), _h_rows(arrays.H),
+            pointer(arrays.TB), pointer(arrays.TS),
         )  # fmt: skip
         budget -= len(stamp) * 0
         if S.G[G_FRESH]:
@@ -307,8 +360,8 @@ def _make_run(stamp):
 
 SOURCES = (
     *(f"emu/{name}.py" for name in (
-        "alu clock clock_layout dma fast fields flat lanes late layout memory ports probe qpu "
-        "scheduler sfu sync threads tmu vpm"
+        "alu clock clock_layout dma fast faults fields flat lanes late layout memory ports probe "
+        "qpu races rules scheduler sfu sync threads tmu vpm"
     ).split()),
     *(f"isa/{name}.py" for name in "modes ops regs setup_words texture".split()),
 )  # fmt: skip
@@ -328,4 +381,49 @@ def _stamp():
     return digest.hexdigest()
 
 
-run = _make_run(_stamp())
+def _private_directory():
+    """A directory for compiled code that nobody else can write to, in the temporary directory."""
+    path = Path(tempfile.gettempdir()) / f"piblas-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        return path if ours and not status.st_mode & 0o022 and os.access(path, os.W_OK) else None
+    except OSError:
+        return None
+
+
+def _cached_run(stamp):
+    """The loop with numba's cache, wherever there is a place for it.
+
+    numba tries NUMBA_CACHE_DIR, the package's own directory and the user's cache; an installation
+    that is read-only, used by somebody without a home, has none of them.
+    """
+    try:
+        return _make_run(stamp, True)
+    except RuntimeError as error:  # "no locator available"
+        reason = error
+    directory = _private_directory()
+    if directory is not None:
+        before = config.CACHE_DIR
+        config.CACHE_DIR = str(directory)
+        try:
+            return _make_run(stamp, True)
+        except RuntimeError as error:
+            reason = error
+        finally:
+            config.CACHE_DIR = before
+    log.warning(
+        "compiled code of the emulator cannot be kept, so that each process compiles it anew: set "
+        "NUMBA_CACHE_DIR to a directory that can be written to (%s)",
+        reason,
+    )
+    return _make_run(stamp, False)
+
+
+run = _cached_run(_stamp())
+
+
+def kept_in():
+    """The directory of the compiled code; None if it is not kept."""
+    return run.stats.cache_path

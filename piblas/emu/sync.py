@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
+from . import races
 from .layout import G_INTERRUPTS, G_MUTEX, G_SEMAPHORE, OK, WAIT_DOWN, WAIT_MUTEX, WAIT_UP
 
 
@@ -16,12 +17,14 @@ def mutex_wait(S, q):
 @njit
 def mutex_acquire(S, q):
     S.G[G_MUTEX] = q
+    races.acquired(S, q)
 
 
 @njit
 def mutex_release(S, q):
     """The chip does not check who releases."""
     S.G[G_MUTEX] = -1
+    races.released(S, q)
 
 
 @njit
@@ -34,8 +37,9 @@ def semaphore_wait(S, word):
 
 
 @njit
-def semaphore_count(S, word):
+def semaphore_count(S, q, word):
     S.G[G_SEMAPHORE + (word & 15)] += -1 if word & 16 else 1
+    races.counted(S, q, word & 15, word >> 4 & 1)
 
 
 @njit

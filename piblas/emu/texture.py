@@ -29,7 +29,8 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 from ..isa.setup_words import unpack
 from ..isa.texture import TYPES, WRAPS
 from . import layout as x
-from . import memory
+from . import memory, races
+from .faults import FAULT, on
 
 __all__ = ["TextureFault", "lookup", "texel_offset"]
 
@@ -53,6 +54,12 @@ class TextureFault(Exception):
         super().__init__(code)
         self.code = code
         self.address = address
+
+
+def _unless_off(s: x.State, code: int, address: int = -1) -> None:
+    """Raise a fault of ``strict``, if it is in force."""
+    if on.py_func(s, code):
+        raise TextureFault(code, address)
 
 
 class _Texture(NamedTuple):
@@ -160,15 +167,15 @@ class _Lookup:
         s, aligned = self.s, address & 0xFFFFFFFC
         if self.strict:
             if not memory.live(s, address, min(size, 4)):
-                raise TextureFault(x.FAULT.TMU, address)
-            if memory.in_store(s, aligned, aligned + 4):
-                raise TextureFault(x.FAULT.RACE_LOAD, address)
+                _unless_off(s, FAULT.TMU, address)
+            if races.reads_stored(s, self.qpu, aligned, aligned + 4):
+                raise TextureFault(FAULT.RACE_LOAD, address)
         if not memory.inside(s, aligned):
             return 0
         if aligned not in self._known:
             word = int(memory.tmu_word(s, self.qpu, self.unit, aligned))
             if s.G[x.G_TRAP] and word == memory.poison(aligned):
-                raise TextureFault(x.FAULT.UNINITIALISED, aligned)
+                raise TextureFault(FAULT.UNINITIALISED, aligned)
             self._known[aligned] = word
         return self._known[aligned]
 
@@ -177,8 +184,7 @@ class _Lookup:
         kind, base, width, height, wraps, _, _ = self.texture
         place_x, place_y = _wrapped(wraps[0], column, width), _wrapped(wraps[1], row, height)
         if place_x is None or place_y is None:
-            if self.strict:
-                raise TextureFault(x.FAULT.TEX_BORDER)
+            _unless_off(self.s, FAULT.TEX_BORDER)
             return border
         if kind not in _BYTES:
             return 0
@@ -204,7 +210,7 @@ class _Lookup:
             others = {(other_x, row), (column, other_y), (other_x, other_y)} - {(column, row)}
             word = self.texel(column, row, border)
             if any(self.texel(*other, border) != word for other in others):
-                raise TextureFault(x.FAULT.TEX_EDGE, self.address)
+                _unless_off(self.s, FAULT.TEX_EDGE, self.address)
         return self.texel(column, row, border)
 
     def linear(self, u: float, v: float, border: int) -> int:
@@ -221,8 +227,7 @@ class _Lookup:
         texels = [(self.texel(*place, border), weight) for place, weight in weights.items()]
         if len({word for word, _ in texels}) == 1:
             return texels[0][0]
-        if self.strict:
-            raise TextureFault(x.FAULT.TEX_FILTER, self.address)
+        _unless_off(self.s, FAULT.TEX_FILTER, self.address)
         if self.texture.kind == "rgba64":
             return max(texels, key=lambda pair: pair[1])[0]
         word = 0
@@ -242,19 +247,19 @@ class _Lookup:
             except TextureFault:
                 same = False
             if not same:
-                raise TextureFault(x.FAULT.TEX_LEVEL, self.address)
+                _unless_off(self.s, FAULT.TEX_LEVEL, self.address)
         return word
 
 
-def _check(configs: Sequence[int], words: int, texture: Optional[_Texture]) -> None:
+def _check(s: x.State, configs: Sequence[int], words: int, texture: Optional[_Texture]) -> None:
     """Faults of ``strict`` that the configuration alone decides."""
     low, high = unpack("texture_0", configs[0]), unpack("texture_1", configs[1])
     if texture is None or texture.kind not in _BYTES or texture.kind in _GUESSED:
-        raise TextureFault(x.FAULT.TEX_TYPE)
+        _unless_off(s, FAULT.TEX_TYPE)
     if low["cube"] or (words > 2 and configs[2] >> 30):
-        raise TextureFault(x.FAULT.TEX_CUBE)
+        _unless_off(s, FAULT.TEX_CUBE)
     if low["levels"] and high["min"] > 1:
-        raise TextureFault(x.FAULT.TEX_LEVEL)
+        _unless_off(s, FAULT.TEX_LEVEL)
 
 
 def lookup(s: x.State, qpu: int, tmu: int, unit: int, targets: Sequence[int]) -> None:
@@ -269,7 +274,7 @@ def lookup(s: x.State, qpu: int, tmu: int, unit: int, targets: Sequence[int]) ->
     configs = [int(word) for word in s.Q[qpu, at : at + 4]]
     texture = _configured(configs[0], configs[1])
     if s.G[x.G_STRICT]:
-        _check(configs, 1 + bin(coords).count("1"), texture)
+        _check(s, configs, 1 + bin(coords).count("1"), texture)
     slot = x.SLOT_COORDS + 3 * tmu
     for result, target in enumerate(targets):
         if texture is None:

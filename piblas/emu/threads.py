@@ -16,12 +16,38 @@ from __future__ import annotations
 from numba import njit
 
 from . import lanes
+from .faults import FAULT, fault, on
 from .layout import (
-    FAULT, FILE_B, G_STRICT, LOST_ALL, LOST_SFU, OK, QPU_WORDS, Q_COORDS0, Q_COORDS1, Q_END,
-    Q_HAZ_A, Q_HAZ_B, Q_OTHER, Q_OURS_A, Q_OURS_B, Q_PC, Q_SFU, Q_SPECIAL, Q_SUSPENDED, Q_THEIRS_A,
-    Q_THEIRS_B, Q_THREAD, Q_THRSW, Q_UNDEF, SP_END, SP_THREADS, SP_THRSW, SP_UNDEF, U_DA, U_DM,
+    FILE_B,
+    G_STRICT,
+    LOST_ALL,
+    LOST_SFU,
+    OK,
+    Q_COORDS0,
+    Q_COORDS1,
+    Q_END,
+    Q_HAZ_A,
+    Q_HAZ_B,
+    Q_OTHER,
+    Q_OURS_A,
+    Q_OURS_B,
+    Q_PC,
+    Q_SFU,
+    Q_SPECIAL,
+    Q_SUSPENDED,
+    Q_THEIRS_A,
+    Q_THEIRS_B,
+    Q_THREAD,
+    Q_THRSW,
+    Q_UNDEF,
+    QPU_WORDS,
+    SP_END,
+    SP_THREADS,
+    SP_THRSW,
+    SP_UNDEF,
+    U_DA,
+    U_DM,
 )  # fmt: skip
-from .memory import fault
 
 _HALF = 16  # registers of half a file
 
@@ -67,7 +93,7 @@ def _lose(S, q):
 def switch(S, q):
     """A thread switch comes into force."""
     Q = S.Q
-    if S.G[G_STRICT] and (Q[q, Q_COORDS0] or Q[q, Q_COORDS1]):
+    if (Q[q, Q_COORDS0] or Q[q, Q_COORDS1]) and on(S, FAULT.TEX_SWITCH):
         Q[q, Q_PC] -= 8  # the fault belongs to the last instruction
         return fault(S, q, FAULT.TEX_SWITCH, -1)
     _lose(S, q)

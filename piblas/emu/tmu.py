@@ -14,16 +14,47 @@ import numpy as np
 from numba import njit
 
 from ..isa.texture import TYPES
-from . import lanes
+from . import lanes, races
 from .dma import settle
+from .faults import FAULT, fault, on
 from .layout import (
-    ACC, END_TEXTURE, FAULT, G_INCOHERENT, G_STRICT, G_TRAP, G_VDW_OWNER, N_TMU,
-    N_TMU_PEAK, OK, QPU_WORDS, Q_AGAIN, Q_CONFIGS, Q_COORDS0, Q_COORDS1, Q_COUNT, Q_EXTRA0,
-    Q_EXTRA1, Q_FILL0, Q_FILL1, Q_HEAD0, Q_LOOKUP, Q_NOSWAP, Q_NOSWAP_AT, Q_NOSWAP_NEW, Q_OWNER0,
-    Q_RESULTS, Q_SPECIAL, Q_THREAD, SLOT_COORDS, SLOT_TEXELS, SP_TEXTURE, SP_THREADS, WAIT_TMU,
+    ACC,
+    END_TEXTURE,
+    G_INCOHERENT,
+    G_NQPUS,
+    G_STRICT,
+    G_TRAP,
+    G_VDW_OWNER,
+    N_TMU,
+    N_TMU_PEAK,
+    OK,
+    Q_AGAIN,
+    Q_CONFIGS,
+    Q_COORDS0,
+    Q_COORDS1,
+    Q_COUNT,
+    Q_EXTRA0,
+    Q_EXTRA1,
+    Q_FILL0,
+    Q_FILL1,
+    Q_HEAD0,
+    Q_LOOKUP,
+    Q_NOSWAP,
+    Q_NOSWAP_AT,
+    Q_NOSWAP_NEW,
+    Q_OWNER0,
+    Q_RESULTS,
+    Q_SPECIAL,
+    Q_THREAD,
+    QPU_WORDS,
+    SLOT_COORDS,
+    SLOT_TEXELS,
+    SP_TEXTURE,
+    SP_THREADS,
+    WAIT_TMU,
     WAIT_TMU_FULL,
 )  # fmt: skip
-from .memory import fault, in_store, inside, live, next_uniform, poison, tmu_line, tmu_word
+from .memory import inside, live, next_uniform, poison, tmu_line, tmu_word
 
 DEPTH = 8
 S_ALONE = 0
@@ -48,7 +79,7 @@ def noswap(S, q, word):
     which(Q, q, 0)
     new = 1 if word else 0
     busy = Q[q, Q_FILL0] + Q[q, Q_FILL1] + Q[q, Q_COORDS0] + Q[q, Q_COORDS1]
-    if S.G[G_STRICT] and q & 2 and new != Q[q, Q_NOSWAP] and busy:
+    if q & 2 and new != Q[q, Q_NOSWAP] and busy and on(S, FAULT.TMU_SWAP_BUSY):
         return fault(S, q, FAULT.TMU_SWAP_BUSY, -1)
     Q[q, Q_NOSWAP_NEW] = new
     Q[q, Q_NOSWAP_AT] = Q[q, Q_COUNT]
@@ -93,10 +124,11 @@ def _crowded(S, q, tmu, address):
     slots, there = _taken(Q, q, unit, -1)
     need = 1 + _bits(coords)
     if slots + need > DEPTH or there + more > DEPTH:
-        return fault(S, q, FAULT.TMU_FULL, -1) if S.G[G_STRICT] else WAIT_TMU_FULL
+        return fault(S, q, FAULT.TMU_FULL, -1) if on(S, FAULT.TMU_FULL) else WAIT_TMU_FULL
     if Q[q, Q_SPECIAL] & SP_THREADS:
         slots, there = _taken(Q, q, unit, Q[q, Q_THREAD])
-        if slots + need > DEPTH // 2 or there + more > DEPTH // 2:
+        half = DEPTH // 2
+        if (slots + need > half or there + more > half) and on(S, FAULT.TMU_HALF):
             return fault(S, q, FAULT.TMU_HALF, -1)
     return OK
 
@@ -111,7 +143,7 @@ def request_wait(S, q, tmu, address):
         return _crowded(S, q, tmu, address)
     if S.Q[q, Q_FILL0 + which(S.Q, q, tmu)] < DEPTH:
         return OK
-    return fault(S, q, FAULT.TMU_FULL, -1) if S.G[G_STRICT] else WAIT_TMU_FULL
+    return fault(S, q, FAULT.TMU_FULL, -1) if on(S, FAULT.TMU_FULL) else WAIT_TMU_FULL
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -139,21 +171,21 @@ def _target(Q, q, unit):
 @njit
 def _swap_early(S, q):
     Q = S.Q
-    if S.G[G_STRICT] and Q[q, Q_NOSWAP_AT] >= 0 and q & 2:
+    if Q[q, Q_NOSWAP_AT] >= 0 and q & 2 and on(S, FAULT.TMU_SWAP_EARLY):
         return Q[q, Q_NOSWAP_NEW] != Q[q, Q_NOSWAP]
     return False
 
 
 @njit
-def _one_by_one(S, q, unit, source, target, racing):
+def _one_by_one(S, q, unit, source, target):
     """The words at any 16 addresses."""
     G = S.G
     strict = G[G_STRICT] != 0
     for e in range(16):
         address = np.int64(S.R[source + e]) & 0xFFFFFFFC
-        if strict and not live(S, address, 4):
+        if strict and not live(S, address, 4) and on(S, FAULT.TMU):
             return fault(S, q, FAULT.TMU, address)
-        if racing and in_store(S, address, address + 4):
+        if strict and races.reads_stored(S, q, address, address + 4):
             return fault(S, q, FAULT.RACE_LOAD, address)
         word = tmu_word(S, q, unit, address) if inside(S, address) else 0
         if G[G_TRAP] and word == poison(address):
@@ -172,18 +204,23 @@ def request(S, q, tmu, source):
         return fault(S, q, FAULT.TMU_SWAP_EARLY, -1)
     if G[G_VDW_OWNER] >= 0:
         settle(S)
-    racing = strict and G[G_VDW_OWNER] >= 0
     target = _target(Q, q, unit)
     addresses = lanes.band(lanes.load(S.R, source), lanes.splat(0xFFFFFFFC))
     start = lanes.first(addresses)
     in_a_row = lanes.add(lanes.splat(start), lanes.word_offsets())
     scattered = lanes.mask_differ(addresses, in_a_row) != 0 or G[G_INCOHERENT] and start & 63
-    if scattered or racing or G[G_TRAP] or not live(S, start, 64):
-        status = _one_by_one(S, q, unit, source, target, racing)
+    if not scattered and strict:
+        scattered = races.reads_stored(S, q, start, start + 64)
+    if scattered or G[G_TRAP] or not live(S, start, 64):
+        status = _one_by_one(S, q, unit, source, target)
         if status != OK:
             return status
+        if strict and G[G_NQPUS] > 1:
+            races.looks_up_single(S, q, addresses)
     else:
         lanes.store(S.T, target, tmu_line(S, q, unit, start))
+        if strict and G[G_NQPUS] > 1:
+            races.looks_up(S, q, start)
     _push(Q, q, unit)
     Q[q, N_TMU] += 1
     return OK
@@ -245,7 +282,7 @@ def write(S, q, tmu, address, source):
     status = _configure(S, q, tmu)
     if status != OK:
         return status
-    if coords >> (address - 1) & 1 and S.G[G_STRICT]:
+    if coords >> (address - 1) & 1 and on(S, FAULT.TEX_TWICE):
         return fault(S, q, FAULT.TEX_TWICE, -1)
     Q[q, Q_COORDS0 + tmu] |= 1 << (address - 1)
     Q[q, Q_SPECIAL] |= SP_TEXTURE
@@ -270,9 +307,10 @@ def pop_wait(S, q, tmu):
     Q = S.Q
     unit = which(Q, q, tmu)
     if Q[q, Q_FILL0 + unit] == 0:
-        return fault(S, q, FAULT.TMU_POP, -1) if S.G[G_STRICT] else WAIT_TMU
+        return fault(S, q, FAULT.TMU_POP, -1) if on(S, FAULT.TMU_POP) else WAIT_TMU
     if Q[q, Q_SPECIAL] & SP_THREADS:
-        if Q[q, Q_OWNER0 + unit] >> Q[q, Q_HEAD0 + unit] & 1 != Q[q, Q_THREAD]:
+        others = Q[q, Q_OWNER0 + unit] >> Q[q, Q_HEAD0 + unit] & 1 != Q[q, Q_THREAD]
+        if others and on(S, FAULT.TMU_OTHER):
             return fault(S, q, FAULT.TMU_OTHER, -1)
     return OK
 

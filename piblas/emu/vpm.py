@@ -9,15 +9,30 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from . import lanes
-from .dma import settle, touches
+from . import lanes, races
+from .dma import settle
+from .faults import FAULT, fault, on
 from .fields import field
 from .layout import (
-    FAULT, G_STRICT, G_VDR_COLUMNS, G_VDR_OWNER, G_VDR_ROWS, G_VDW_COLUMNS, G_VDW_OWNER, G_VDW_ROWS,
-    N_VPM_READ, N_VPM_WRITE, OK, Q_RD_ADDR, Q_RD_LEFT, Q_RD_NEXT, Q_RD_SETUP, Q_VDR_PITCH,
-    Q_VDR_SETUP, Q_VDW_SETUP, Q_VDW_STRIDE, Q_VDW_STRIDE_SET, Q_WR_ADDR, Q_WR_SETUP, WAIT_VPM,
+    G_STRICT,
+    G_VDR_OWNER,
+    G_VDW_OWNER,
+    N_VPM_READ,
+    N_VPM_WRITE,
+    OK,
+    Q_RD_ADDR,
+    Q_RD_LEFT,
+    Q_RD_NEXT,
+    Q_RD_SETUP,
+    Q_VDR_PITCH,
+    Q_VDR_SETUP,
+    Q_VDW_SETUP,
+    Q_VDW_STRIDE,
+    Q_VDW_STRIDE_SET,
+    Q_WR_ADDR,
+    Q_WR_SETUP,
+    WAIT_VPM,
 )  # fmt: skip
-from .memory import fault
 
 _num = field("vpm_read", "num")
 _stride = field("vpm_write", "stride")
@@ -71,20 +86,18 @@ def _whole_rows(setup):
 
 
 @njit
-def _races(S, setup, address, writes):
-    """Whether a DMA transfer in flight touches the vector's cells in a way that matters."""
+def _in_order(S, q, setup, address, writes):
+    """Transfers that are over are carried out; OK, or a race with one that may not be."""
     G = S.G
-    if G[G_VDR_OWNER] < 0 and G[G_VDW_OWNER] < 0:
-        return False
-    settle(S)
-    rows, columns = _span(setup, address)
-    if G[G_VDR_OWNER] >= 0 and touches(rows, columns, G[G_VDR_ROWS], G[G_VDR_COLUMNS]):
-        return True
-    return (
-        writes
-        and G[G_VDW_OWNER] >= 0
-        and touches(rows, columns, G[G_VDW_ROWS], G[G_VDW_COLUMNS])
-    )
+    if G[G_VDR_OWNER] >= 0 or G[G_VDW_OWNER] >= 0:
+        settle(S)
+    if G[G_STRICT] == 0:
+        return OK
+    if _whole_rows(setup):
+        rows, columns = 1 << (address & 63), 0xFFFF
+    else:
+        rows, columns = _span(setup, address)
+    return races.vpm_access(S, q, rows, columns, _horiz(setup) == 0, writes)
 
 
 # --- setups --------------------------------------------------------------------------------------
@@ -96,7 +109,7 @@ def setup_write(S, q, word):
     Q = S.Q
     kind = word >> 30
     if kind == 0:
-        if S.G[G_STRICT] and _size(word) == 3:
+        if _size(word) == 3 and on(S, FAULT.SETUP):
             return fault(S, q, FAULT.SETUP, -1)
         Q[q, Q_WR_SETUP] = word
         Q[q, Q_WR_ADDR] = _addr(word)
@@ -105,7 +118,7 @@ def setup_write(S, q, word):
     elif kind == 3:
         Q[q, Q_VDW_STRIDE] = word & 0x1FFFF
         Q[q, Q_VDW_STRIDE_SET] = 1
-    elif S.G[G_STRICT]:
+    elif on(S, FAULT.SETUP):
         return fault(S, q, FAULT.SETUP, -1)
     return OK
 
@@ -121,19 +134,18 @@ def _begin_read(Q, q, word):
 def setup_read(S, q, word):
     """A write to VPMVCD_RD_SETUP."""
     Q = S.Q
-    strict = S.G[G_STRICT] != 0
     if word >> 28 == 9:
         Q[q, Q_VDR_PITCH] = _pitch(word)
     elif word >> 31:
         Q[q, Q_VDR_SETUP] = word
     elif word >> 30 or _size(word) == 3:
-        if strict:
+        if on(S, FAULT.SETUP):
             return fault(S, q, FAULT.SETUP, -1)
     elif Q[q, Q_RD_LEFT] == 0:
         _begin_read(Q, q, word)
     elif Q[q, Q_RD_LEFT] == 1 and Q[q, Q_RD_NEXT] < 0:
         Q[q, Q_RD_NEXT] = word
-    elif strict:
+    elif on(S, FAULT.VPM_DROPPED):
         return fault(S, q, FAULT.VPM_DROPPED, -1)
     return OK
 
@@ -146,9 +158,9 @@ def read_wait(S, q):
     """Whether a read has no vector to return."""
     if S.Q[q, Q_RD_LEFT] > 0:
         return OK
-    if S.G[G_STRICT]:
-        setup = S.Q[q, Q_RD_SETUP]
-        return fault(S, q, FAULT.VPM_NO_SETUP if setup < 0 else FAULT.VPM_EXTRA, -1)
+    code = FAULT.VPM_NO_SETUP if S.Q[q, Q_RD_SETUP] < 0 else FAULT.VPM_EXTRA
+    if on(S, code):
+        return fault(S, q, code, -1)
     return WAIT_VPM
 
 
@@ -157,8 +169,9 @@ def read(S, q, target):
     """Pop the next vector into ``S.R`` at ``target``."""
     Q = S.Q
     setup, address = Q[q, Q_RD_SETUP], Q[q, Q_RD_ADDR]
-    if _races(S, setup, address, False) and S.G[G_STRICT]:
-        return fault(S, q, FAULT.VPM_RACE, -1)
+    status = _in_order(S, q, setup, address, 0)
+    if status != OK:
+        return status
     if _whole_rows(setup):
         lanes.store(S.R, target, lanes.load(S.V, 16 * (address & 63)))
     else:
@@ -180,11 +193,12 @@ def write(S, q, source):
     Q = S.Q
     setup, address = Q[q, Q_WR_SETUP], Q[q, Q_WR_ADDR]
     if setup < 0:
-        if S.G[G_STRICT]:
+        if on(S, FAULT.VPM_NO_SETUP):
             return fault(S, q, FAULT.VPM_NO_SETUP, -1)
         setup = address = 0
-    if _races(S, setup, address, True) and S.G[G_STRICT]:
-        return fault(S, q, FAULT.VPM_RACE, -1)
+    status = _in_order(S, q, setup, address, 1)
+    if status != OK:
+        return status
     if _whole_rows(setup):
         lanes.store(S.V, 16 * (address & 63), lanes.load(S.R, source))
     else:

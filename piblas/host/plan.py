@@ -16,7 +16,7 @@ from typing import Any, Callable, Hashable, Mapping, Optional, Sequence, Tuple
 from ..kernels.spec import KernelSpec
 from ..kernels.uniforms import Streams
 
-__all__ = ["Cache", "Launch", "LaunchPlan", "PLANS"]
+__all__ = ["Cache", "Launch", "LaunchPlan", "PLANS", "forgotten"]
 
 
 class Launch:
@@ -36,7 +36,9 @@ class LaunchPlan:
     is for whoever made the plan.
     """
 
-    __slots__ = ("data", "launches", "names", "nbytes", "scalars", "scratch")
+    __slots__ = (
+        "__weakref__", "data", "launches", "names", "nbytes", "rooms", "scalars", "scratch",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -50,8 +52,15 @@ class LaunchPlan:
         self.launches = tuple(launches)
         self.names, self.scalars = tuple(names), tuple(scalars)
         self.scratch = dict(scratch or {})
+        self.rooms = frozenset(self.scratch)
         self.data = data
         self.nbytes = nbytes + 512 + sum(each.streams.kept_bytes for each in self.launches)
+
+
+def forgotten() -> Optional[LaunchPlan]:
+    """In place of a weak reference to a plan that was never made: jobs hold their last plan by one,
+    so that the bound on all plans holds."""
+    return None
 
 
 class Cache:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import collections
 import weakref
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -110,7 +110,7 @@ class Runner:
         if found is None:
             found = [self._room(name, nbytes) for name, nbytes in plan.scratch.items()]
             self._ready[plan] = found
-        self._in_use.update(plan.scratch)
+        self._in_use |= plan.rooms
         return found
 
     def _room(self, name: str, nbytes: int) -> Scratch:
@@ -194,22 +194,29 @@ class Runner:
         addresses: Tuple[int, ...],
         scalars: Tuple[float, ...] = (),
         vectors: Optional[Mapping[str, np.ndarray]] = None,
+        reports: Optional[List[RunReport]] = None,
+        after: Optional[Callable[[int], None]] = None,
         timeout: float = TIMEOUT,
     ) -> List[RunReport]:
-        """Launch all of the plan; the reports, each with its kernel's name.
+        """Launch all of the plan; the reports, each with its kernel's name, at the end of
+        ``reports``.
 
         ``addresses`` and ``scalars`` are in the plan's order, ``vectors`` are float32 arrays whose
-        elements the streams hold.  The caller has cleaned what the QPUs are to see.
+        elements the streams hold.  The caller has cleaned what the QPUs are to see.  After each
+        launch ``after`` is called with its number.
         """
-        reports = []
+        if reports is None:
+            reports = []
         device = self._device()
         assert device is not None
-        for table in self.tables(plan):
+        for number, table in enumerate(self.tables(plan)):
             if table.addresses != addresses or table.scalars != scalars or vectors:
                 _fill(table, plan, addresses, scalars, vectors)
             report = device.execute_list(table.list_address, table.count, timeout)
             report.kernel = table.launch.spec.name
-            reports.append(report)
+            reports += [report]
+            if after is not None:
+                after(number)
         return reports
 
 
@@ -221,11 +228,14 @@ def _fill(
     vectors: Optional[Mapping[str, np.ndarray]],
 ) -> None:
     """Write what is new since this table's last launch."""
-    values: Dict[str, np.ndarray] = dict(vectors or {})
-    numbers, at = np.array(scalars, dtype=np.float32), 0
-    for name, count in plan.scalars:
-        values[name] = numbers[at : at + count]
-        at += count
+    values: Dict[str, np.ndarray] = {}
+    if vectors:
+        values = {**vectors}
+    if scalars:
+        numbers, at = np.array(scalars, dtype=np.float32), 0
+        for name, count in plan.scalars:
+            values[name] = numbers[at : at + count]
+            at += count
     streams = table.launch.streams
     if table.addresses == addresses:
         streams.fill_values(table.array, values)

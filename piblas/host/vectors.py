@@ -12,6 +12,7 @@ bits.
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
 from . import arrays, limits
 from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded
-from .plan import PLANS, Launch, LaunchPlan
+from .plan import PLANS, Launch, LaunchPlan, forgotten
 from .runner import Runner, Scratch
 
 __all__ = ["MAPS", "Map", "Operand", "REDUCTIONS", "Reduce", "finite"]
@@ -240,6 +241,8 @@ class Map:
         self.device = device.n_qpus, device.longest_launch
         self.resident = tuple(operand.resident for operand in operands)
         self.addressed = (*self.read, *self.written)
+        self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
+        self.alignment = 0
         self.in_place = any(self.resident[at] and at in self.read for at in self.written)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
@@ -264,8 +267,11 @@ class Map:
         target = homes[self.written[0]]
         # The lines of the first result decide where blocks begin.
         alignment = 0 if target is None else target.address // 4 % LANES
-        shape = _Shape(self.routine, self.n, self.resident, alignment, *self.device)
-        plan = PLANS.made(shape, _map_plan, shape)
+        plan = self.plan()
+        if plan is None or alignment != self.alignment:
+            shape = _Shape(self.routine, self.n, self.resident, alignment, *self.device)
+            plan = PLANS.made(shape, _map_plan, shape)
+            self.plan, self.alignment = weakref.ref(plan), alignment
         rooms = runner.scratch(plan)
         at = _staged(homes, views, rooms, self.read, self.n)
         addresses = [at[i].address for i in self.addressed]
@@ -330,11 +336,15 @@ class Reduce:
         resident = tuple(operand.resident for operand in operands)
         self.shape = _Shape(routine, n, resident, 0, device.n_qpus, device.longest_launch)
         self.evaluate = REDUCTIONS[routine][1]
+        self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
         """(the number, the reports)."""
         shape = self.shape
-        plan = PLANS.made(shape, _reduce_plan, shape)
+        plan = self.plan()
+        if plan is None:
+            plan = PLANS.made(shape, _reduce_plan, shape)
+            self.plan = weakref.ref(plan)
         rooms = runner.scratch(plan)
         views, _ = _views(self.operands, values)
         homes = _homes(self.operands, views, shape.n)
@@ -342,16 +352,15 @@ class Reduce:
         out, stored = rooms[-1], plan.data
         addresses = [each.address for each in at] + [out.bus_address]
         out.buffer.clean()
+        reports: List[RunReport] = []
 
         def launch(*constants: float) -> np.ndarray:
             """What the parts stored, as (part, vector, lane)."""
-            nonlocal reports
-            reports += runner.run(plan, tuple(addresses), constants)
+            runner.run(plan, tuple(addresses), constants, reports=reports)
             out.buffer.invalidate()
             used = LANES * stored.vectors * stored.parts
             return out.floats[:used].reshape(stored.parts, stored.vectors, LANES)
 
-        reports: List[RunReport] = []
         try:
             return self.evaluate(launch, shape.n, stored.firsts), reports
         except CpuNeeded as needed:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import TYPE_CHECKING, Any, List, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler
 from .elementwise import Elementwise
 from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["KERNEL", "SPEC", "error_bound"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import TYPE_CHECKING, Any, List, Tuple
 
-from ..codegen import Assembler
 from .elementwise import Elementwise
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["KERNEL", "SPEC"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
 import numpy as np
 
-from ..codegen import Assembler
 from .reduce import CompensatedSum, Reduction, sum_bound
 from .stream import SMALLEST_NORMAL, UNIT_ROUNDOFF, Reader
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["KERNEL", "SPEC", "error_bound"]
 

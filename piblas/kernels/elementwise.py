@@ -12,17 +12,19 @@ vectors after the blocks, words before the first line of the result, words after
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
-from . import parts
+from . import macros, parts
 from .spec import KernelSpec, register
 from .store_pipeline import DRAIN, EMPTY, FULL, HALF, Role, write_roles
 from .stream import LANES, LINE, TMU_DEPTH, Reader, fill, from_uniforms
 from .uniforms import Streams, placed, put
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["Elementwise", "Segment", "StreamOptions"]
 
@@ -77,7 +79,7 @@ class StreamOptions:
         return dataclasses.replace(self, workers=min(self.workers, n_qpus - 1))
 
 
-Body = Callable[[Assembler, List[Any], List[Any]], Tuple[List[Any], List[Any]]]
+Body = Callable[["Assembler", List[Any], List[Any]], Tuple[List[Any], List[Any]]]
 """(assembler, constants, values) -> (results, values in between that are to be watched)."""
 
 

@@ -8,13 +8,15 @@ it under higher numbers, which therefore never win.
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
 import numpy as np
 
-from ..codegen import Assembler
 from .reduce import Reduction
 from .stream import LANES, Reader
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["KERNEL", "SPEC", "first_largest"]
 
@@ -57,7 +59,7 @@ KERNEL = Reduction(inputs=1, rows=2, state=_state, masked=False)
 SPEC = KERNEL.spec("iamax", ("isamax",), "first element with the largest |x|", watch=False)
 
 
-def first_largest(results: np.ndarray, firsts: List[int]) -> "tuple[int, int]":
+def first_largest(results: np.ndarray, firsts: Any) -> "tuple[int, int]":
     """(element, pattern of its magnitude); ``firsts`` are the parts' first elements."""
     best = results[:, 0].view(np.uint32).astype(np.int64)
     where = results[:, 1].view(np.uint32).astype(np.int64) + np.array(firsts)[:, None]

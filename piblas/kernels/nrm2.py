@@ -9,13 +9,15 @@ Where even the elements that count may be denormal, which the QPUs take for 0, t
 from __future__ import annotations
 
 import math
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
 import numpy as np
 
-from ..codegen import Assembler
 from .reduce import CompensatedSum, Reduction, sum_bound
 from .stream import UNIT_ROUNDOFF, Reader
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["KERNEL", "SPEC", "error_bound", "largest", "scale_for"]
 

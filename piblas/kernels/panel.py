@@ -30,14 +30,16 @@ compute the routine.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler, macros
-from . import parts
+from . import macros, parts
 from .spec import KernelSpec, register
 from .stream import LANES, LINE, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms, store
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["BATCH", "GROUP", "PanelOptions", "depth", "error_bound", "spec"]
 

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Callable, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
@@ -37,6 +36,9 @@ from .stream import (
     store,
 )
 from .uniforms import Streams, placed, put
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = [
     "CompensatedSum",

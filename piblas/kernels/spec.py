@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Callable, Dict, Generic, List, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Tuple, TypeVar
 
 import numpy as np
 
-from ..codegen import Assembler, Program
 from . import store
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler, Program
 
 __all__ = ["KernelSpec", "built", "register", "names", "get"]
 
@@ -53,6 +55,8 @@ class KernelSpec(Generic[Options]):
 @functools.lru_cache(maxsize=None)
 def build(spec: KernelSpec, options: Any) -> Program:
     """Generate, lower, allocate, schedule, check and link; cached by kernel and options."""
+    from ..codegen import Assembler  # here, because kept programs need no assembler
+
     asm = Assembler(spec.name)
     spec.generate(asm, options)
     _used.setdefault((spec, options))
@@ -80,8 +84,25 @@ def register(spec: KernelSpec) -> KernelSpec:
 
 def _load() -> None:
     # Each registers its kernels.
-    from . import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap  # noqa: F401
-    from . import gemm, gemm_pack, gemv, ger, symv, syr, trmv, trsv  # noqa: F401
+    from . import (  # noqa: F401  # noqa: F401
+        asum,
+        axpy,
+        copy,
+        dot,
+        gemm,
+        gemm_pack,
+        gemv,
+        ger,
+        iamax,
+        nrm2,
+        rot,
+        scal,
+        swap,
+        symv,
+        syr,
+        trmv,
+        trsv,
+    )
 
 
 def names() -> List[str]:

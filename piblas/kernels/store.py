@@ -20,16 +20,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 import os
 import struct
-import tempfile
 import zlib
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 import numpy as np
 
-from .. import config
+from .. import config, log
 
 __all__ = ["PATH", "fingerprint", "key_of", "load", "save", "write_package"]
 
@@ -43,7 +41,6 @@ _MAGIC = b"piblas programs 1\n"
 _LENGTH = struct.Struct("<I")
 _SUFFIX = ".qpu"
 
-log = logging.getLogger("piblas")
 
 
 def key_of(name: str, options: Any) -> str:
@@ -183,6 +180,8 @@ def save(key: str, words: np.ndarray) -> None:
 
 def _write(path: str, data: bytes) -> None:
     """Put a whole file in place, or leave what was there."""
+    import tempfile  # here, because few processes write
+
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".piblas-")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -25,9 +25,12 @@ On a single QPU, one role produces and consumes, and no semaphore is needed.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from ..codegen import Assembler, macros
+from . import macros
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["DRAIN", "EMPTY", "FULL", "HALF", "Role", "write_roles"]
 

@@ -19,12 +19,15 @@ compute the result itself.  Denormal operands and results count as +0, and -0 as
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..codegen import Assembler, macros
 from ..isa import setup_words as sw
+from . import macros
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = [
     "LANES",

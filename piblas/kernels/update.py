@@ -24,16 +24,18 @@ or an overflow.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Sequence, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler
 from ..isa import setup_words as sw
 from . import parts
 from .spec import KernelSpec, register
 from .store_pipeline import DRAIN, EMPTY, FULL, HALF, Role, write_roles
 from .stream import LANES, LINE, SMALLEST_NORMAL, UNIT_ROUNDOFF, fill, from_uniforms
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
 
 __all__ = ["ROWS", "UpdateOptions", "error_bound", "spec"]
 

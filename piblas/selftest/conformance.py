@@ -18,19 +18,24 @@ from ..isa import modes, ops
 from ..isa import setup_words as sw
 from .programs import assembled
 
-__all__ = ["CASES", "Case", "Difference", "compare", "expected", "path", "run_case"]
+__all__ = ["CASES", "OPEN_RULES", "Case", "Difference", "compare", "expected", "path", "run_case"]
 
 TURNS = 2
 LANES = 16
 
 
 class Case(NamedTuple):
-    """``floats``: which of the two sets of input; ``exact``: whether every bit is compared."""
+    """``floats``: which of the two sets of input; ``exact``: whether every bit is compared.
+
+    ``open_rule``: the rule of the strict emulator that such a program breaks, because sources
+    contradict each other.  A board decides; the stored words are those of the emulator without it.
+    """
 
     name: str
     body: Sequence[str]
     floats: bool = True
     exact: bool = True
+    open_rule: str = ""
 
 
 _FLAGS = [
@@ -98,6 +103,12 @@ def _cases() -> List[Case]:
     cases.append(_vpm("horizontal", sw.vpm_write(16), sw.vpm_read(2, 16, horizontal=False)))
     cases.append(_vpm("half words", sw.vpm_write(16, size=16), sw.vpm_read(2, 16, size=16)))
     cases.append(_vpm("laned bytes", sw.vpm_write(16, size=8, laned=True), sw.vpm_read(2, 16)))
+    block = sw.vdw_stride(0, blockmode=True)
+    cases.append(_store("block mode", sw.vdw_store(32, 1, 16), "vdw-block", block))
+    column = sw.vdw_store(1, 32, 16, 3, horizontal=False)
+    cases.append(_store("column of 32", column, "vdw-deep"))
+    corner = sw.vdw_store(2, 16, 16, 15, horizontal=False)
+    cases.append(_store("beyond column 15", corner, "vdw-rows"))
     return cases
 
 
@@ -112,7 +123,21 @@ def _vpm(name: str, write: int, read: int) -> Case:
     return Case(f"VPM {name}", body, floats=False)
 
 
+def _store(name: str, setup: int, rule: str, stride: int = sw.vdw_stride(0)) -> Case:
+    """Stores 32 words out of rows 16 to 47, each of whose words is another, and loads them back."""
+    body = [f"ldi -, vpm_wr_setup, {sw.vpm_write(16):#x}", "mov r2, elem_num"]
+    body += 32 * ["mov vpm, r2", "add r2, r2, 15", "add r2, r2, 1"]
+    body += [f"ldi -, vpm_wr_setup, {stride:#x}", f"ldi -, vpm_wr_setup, {setup:#x}"]
+    body += ["mov vdw_addr, rb30", "mov -, vdw_wait"]
+    body += [f"ldi vpm_rd_setup, -, {sw.vdr_load(2, LANES, 48, pitch=64):#x}"]
+    body += ["mov vdr_addr, rb30", "mov -, vdr_wait"]
+    body += [f"ldi vpm_rd_setup, -, {sw.vpm_read(2, 48):#x}", "nop", "nop", "nop"]
+    body += ["mov ra1, vpm", "mov rb1, vpm"]
+    return Case(f"VPM store {name}", body, floats=False, open_rule=rule)
+
+
 CASES = tuple(_cases())
+OPEN_RULES = tuple(case.open_rule for case in CASES if case.open_rule)
 _BY_NAME = {case.name: case for case in CASES}
 
 

@@ -1,4 +1,4 @@
-"""The board's own figures: clock, launch, copies, and its CPU."""
+"""The board's own figures: clock, launch, copies, its CPU and the speed of Python on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import scipy.linalg.blas
 
 from ..dispatch.tuned import FIGURES, with_figures
 from ..selftest.host import host_times
+from .interpreter import CALLS, PER_CALL, loop_seconds
 from .step import Bench, Step, best
 
 __all__ = ["STEP"]
@@ -20,6 +21,7 @@ _UNITS = {
     "cached": (1.0, "MiB/s, a copy in the CPU's own memory"),
     "cpu": (1.0, "GFLOPS, sgemm on the CPU"),
     "call": (1e6, "us, a small call on the CPU"),
+    "python": (1e6, "us, a function call of piblas, by a loop in pure Python"),
 }
 COPIED = 4 << 20
 
@@ -47,6 +49,7 @@ def _run(at: Bench) -> Dict[str, Any]:
         "cached": COPIED / 2**20 / copied,
         "cpu": 2 * size**3 / product / 1e9,
         "call": call,
+        "python": PER_CALL * loop_seconds(10 * repeats) / CALLS,
     }
 
 
@@ -57,5 +60,6 @@ def _text(values: Dict[str, Any], at: Bench) -> str:
 
 
 STEP = Step(
-    FIGURES, "the board's clock, launch, copies and CPU", ("qpu",), _run, _text, board=with_figures
-)
+    FIGURES, "the board's clock, launch, copies, CPU and Python", ("qpu",), _run, _text,
+    board=with_figures,
+)  # fmt: skip

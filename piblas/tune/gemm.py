@@ -14,8 +14,8 @@ from typing import Any, Dict
 
 import numpy as np
 
-from ..driver.device import Device
 from ..driver import open_device
+from ..driver.device import Device
 from ..isa.timing import SETS
 from ..kernels import gemm, gemm_layout, gemm_schedule, uniforms
 from ..kernels.gemm_choice import CLOCK, FAMILY, LAUNCH, name_of
@@ -33,17 +33,18 @@ def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, ske
     """Of a product whose tiles, ``WAVES`` a QPU, are all ``vectors`` wide."""
     m, n = WAVES * gemm_schedule.QPUS * options.rows, gemm.LANES * vectors
     p, q = gemm_layout.packed_words(options, m, n, k)
-    sizes = 4 * p.words, 4 * q.words, 4 * m * n
+    sizes = 4 * p.words, 4 * q.words, 4 * m * n, 4 * gemm_schedule.watched_words(gemm_schedule.QPUS)
     buffers = [device.alloc(size) for size in sizes]
     try:
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
         streams = gemm_schedule.streams(options, tiles, gemm_schedule.QPUS, skew)
         buffers.append(device.alloc(streams.nbytes))
         own = buffers[-1].bus_address
-        addresses = dict(zip(("p", "q", "d", uniforms.OWN), (b.bus_address for b in buffers)))
+        names = "p", "q", "d", "watch", uniforms.OWN
+        addresses = dict(zip(names, (buffer.bus_address for buffer in buffers)))
         one = np.ones(1, dtype=np.float32)
         out = buffers[-1].array(np.uint32, streams.words.shape)
-        streams.fill(out, addresses, {"alpha": one, "beta": one})
+        streams.fill(out, addresses, {"alpha": one, "beta": one, "limit": one * gemm_schedule.LIMIT})
         for buffer in buffers:
             buffer.clean()
         program = device.load(gemm.SPEC.program(options).words)

@@ -1,9 +1,17 @@
 """Routines at some sizes: how far off the cost model is, and from which size on the QPUs win.
 
-On a board each call is timed on both processors.  What the QPUs took (``RunReport.seconds``)
-beside the stored prediction gives a factor for the kernel, what the call took beside that one for
-staging, and the CPU's time one for the CPU: geometric means over the sizes
-(:class:`piblas.dispatch.boards.Factors`).  On the emulator only the kernel is known, simulated.
+On a board each call is timed on both processors, on the QPUs with operands in device memory and in
+ordinary memory.  Measured seconds by those of the model (:func:`piblas.dispatch.choose.costs`) give
+a factor for each of its parts (:class:`piblas.dispatch.boards.Factors`), a geometric mean over the
+sizes:
+
+    kernel   what the launches took (``RunReport.seconds``), less what a launch takes
+    host     the rest of a call whose operands lie in device memory, if nothing is copied there
+    staging  the rest of other calls, less the host's part as it has just been found; of a routine
+             that always copies, that rest by the model's, for host and staging alike
+    cpu      the CPU's call, less what a small one takes
+
+On the emulator only the kernel is known, and simulated.
 """
 
 from __future__ import annotations
@@ -13,11 +21,12 @@ from typing import Any, Dict, List, Optional
 
 from .. import record
 from ..blas import functions
-from ..dispatch import choose, devices, predictions
+from ..dispatch import choose, devices
 from ..dispatch.boards import Board, Factors
 from ..dispatch.choose import Call
 from ..dispatch.tuned import ROUTINES as SECTION
 from ..errors import PiblasError
+from ..host import arrays
 from ..routines import ROUTINES
 from .step import Bench, Step, best
 
@@ -38,40 +47,47 @@ def _sizes(routine: str, n: int) -> Dict[str, int]:
     return {name: n // 8 if name in band else n for name in row.sizes}
 
 
-def _model(board: Board, routine: str, sizes: Dict[str, int]) -> Dict[str, float]:
-    """The cost model's seconds by part, before factors."""
+def _model(board: Board, routine: str, n: int, resident: bool) -> Dict[str, float]:
+    """The cost model's seconds by factor, all factors being 1."""
     plain = board._replace(factors={})
-    kernel = predictions.seconds(routine, board.clock, sizes)
-    launching = board.launch * predictions.launches(routine, sizes)
-    seconds = choose.predict(Call(routine, sizes), plain)
-    return {
-        "kernel": kernel or 0.0,
-        "staging": seconds["qpu"] - launching - (kernel or 0.0) if "qpu" in seconds else 0.0,
-        "cpu": seconds["cpu"] - board.call,
-    }
+    costs = choose.costs(Call(routine, _sizes(routine, n), resident), plain)
+    if "qpu" not in costs:
+        return dict.fromkeys(Factors._fields, 0.0)
+    qpu = costs["qpu"]
+    return {"kernel": qpu.kernel, "staging": qpu.copy, "host": qpu.host, "cpu": costs["cpu"].kernel}
 
 
-def _one(at: Bench, routine: str, n: int) -> Optional[Dict[str, Any]]:
-    """A routine at one size: seconds, and the model's; None where the QPUs have nothing to do."""
-    sizes, function = _sizes(routine, n), functions.function(routine)
-    call = at.prepare(routine, function, sizes)
-    row: Dict[str, Any] = {"n": n, "model": _model(at.board, routine, sizes)}
+def _one(at: Bench, routine: str, n: int, resident: bool) -> Optional[Dict[str, Any]]:
+    """A routine at one size: seconds, and the model's; None where the QPUs have nothing to do.
+
+    ``kernel`` are those of the launches, ``around`` those of the rest of the call.
+    """
+    function = functions.function(routine)
+    place = (lambda array: arrays.array(array, device=at.device)) if resident else None
+    call = at.prepare(routine, function, _sizes(routine, n), place)
+    row: Dict[str, Any] = {
+        "n": n, "resident": resident, "model": _model(at.board, routine, n, resident),
+    }  # fmt: skip
+    turns: List[Dict[str, Any]] = []
     with devices.use(at.device):
         if not at.simulated:
             call()  # loads the program and takes its memory
-        with record.Profile() as profile:
-            row["call"] = best(call, 1 if at.simulated else 3)
-    if not profile.reports:
-        return None
-    share = len(profile.reports) // (1 if at.simulated else 3) or 1
-    ends = range(share, len(profile.reports) + 1, share)
-    row["launches"] = share
-    row["kernel"] = min(sum(one.seconds for one in profile.reports[e - share : e]) for e in ends)
+        for _ in range(1 if at.simulated else 5):
+            with record.Profile() as profile:
+                seconds = best(call, 1)
+            if not profile.reports:
+                return None
+            kernel = sum(report.seconds for report in profile.reports)
+            turns.append(
+                {"launches": len(profile.reports), "kernel": kernel, "around": seconds - kernel}
+            )
+    for name in ("launches", "kernel", "around"):
+        row[name] = min(turn[name] for turn in turns)
     if at.simulated:
-        del row["call"]  # how long the emulator took is nobody's business
-        return row
-    with devices.use("cpu"):
-        row["cpu"] = best(call, 3)
+        del row["around"]  # how long the emulator took is nobody's business
+    elif not resident:
+        with devices.use("cpu"):
+            row["cpu"] = best(call, 3)
     return row
 
 
@@ -84,16 +100,32 @@ def _factor(ratios: List[float]) -> Optional[float]:
 def _factors(rows: List[Dict[str, Any]], board: Board) -> Dict[str, Optional[float]]:
     """Measured time by the model's, where both are long enough to say something."""
     ratios: Dict[str, List[float]] = {name: [] for name in Factors._fields}
+
+    def note(name: str, seconds: float, predicted: float) -> None:
+        if seconds > SHORTEST and predicted > SHORTEST:
+            ratios[name].append(seconds / predicted)
+
     for row in rows:
-        measured = {"kernel": row["kernel"]}
-        if "call" in row:
+        launching = 0.0
+        if "around" in row:
             # A report's seconds begin and end with the launch call, so they hold the launch.
-            measured["kernel"] -= row["launches"] * board.launch
-            measured["staging"] = row["call"] - row["kernel"]
-            measured["cpu"] = row["cpu"] - board.call
-        for name, seconds in measured.items():
-            if seconds > SHORTEST and row["model"][name] > SHORTEST:
-                ratios[name].append(seconds / row["model"][name])
+            launching = row["launches"] * board.launch
+        note("kernel", row["kernel"] - launching, row["model"]["kernel"])
+        if "cpu" in row:
+            note("cpu", row["cpu"] - board.call, row["model"]["cpu"])
+    timed = [row for row in rows if "around" in row]
+    copying = [row for row in timed if row["model"]["staging"]]
+    for row in timed:
+        if row not in copying:
+            note("host", row["around"], row["model"]["host"])
+    host = _factor(ratios["host"])
+    for row in copying:
+        own, copied = row["model"]["host"], row["model"]["staging"]
+        if host is not None:
+            note("staging", row["around"] - host * own, copied)
+        else:
+            for name in ("host", "staging"):
+                note(name, row["around"], own + copied)
     return {name: _factor(found) for name, found in ratios.items()}
 
 
@@ -123,12 +155,14 @@ def _run(at: Bench) -> Dict[str, Any]:
         for n in (QUICK_SIZES if at.quick else SIZES)[level]:
             at.say(f"{routine}, {' '.join(ROUTINES[routine].sizes)} = {n}")
             try:
-                one = _one(at, routine, n)
+                # Resident ones have the emulator nothing to say that the others do not.
+                for resident in (False,) if at.simulated else (True, False):
+                    one = _one(at, routine, n, resident)
+                    if one is not None:
+                        rows.append(one)
             except PiblasError as error:
                 entry["problem"] = f"n = {n}: {error}"
                 break
-            if one is not None:
-                rows.append(one)
         if not (rows or entry["problem"]):
             entry["problem"] = "did not run on the QPUs"
         entry.update(_factors(rows, at.board))
@@ -161,10 +195,11 @@ def _text(values: Dict[str, Any], at: Bench) -> str:
     head = "simulated" if at.simulated else "measured"
     whose = "; the CPU's figures are published ones" if at.simulated else ""
     lines = [
-        f"  {head} kernel time by the stored prediction's, the same of staging and CPU; rate of",
-        "  the kernel at the largest size; smallest n where the QPUs win, operands in ordinary",
-        "  memory and in GPU memory" + whose,
-        f"  {'':8} {'kernel':>8} {'staging':>8} {'cpu':>8} {'rate':>15} {'n':>7} {'resident':>9}",
+        f"  {head} kernel time by the stored prediction's, the same of staging, CPU and host;",
+        "  rate of the kernel at the largest size; smallest n where the QPUs win, operands in",
+        "  ordinary memory and in GPU memory" + whose,
+        "  " + f"{'':8}" + "".join(f" {name:>8}" for name in Factors._fields)
+        + f" {'rate':>15} {'n':>7} {'resident':>9}",
     ]
     for routine, row in values.items():
         factors = "".join(

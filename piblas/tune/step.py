@@ -15,8 +15,9 @@ class Bench(NamedTuple):
     """What a step works on.
 
     - ``board``: its figures so far, those that earlier steps have measured included;
-    - ``prepare(routine, function)``, given sizes by name, makes a call of ``function``, which has
-      the signature of ``routine``, with its operands ready;
+    - ``prepare(routine, function, sizes, place)``, given sizes by name, makes a call of
+      ``function``, which has the signature of ``routine``, with its operands ready; ``place``, if
+      it is not None, makes an operand of each array;
     - ``routines``: those to measure;
     - ``quick``: fewer and smaller sizes; ``say`` is told what comes next.
     """

@@ -50,6 +50,12 @@ def test_they_are_what_the_kernels_take(routine):
         assert found.programs and set(found.programs) <= set(row["programs"]), ANEW
         assert found.clocks == row["clocks"]["300"][index], ANEW
         assert found.launches == row["launches"][index], ANEW
+    assert ("resident" in row) == (routine in predict.RESIDENT), ANEW
+    if "resident" in row:
+        found, kept = predict.simulate(routine, sizes, 300, resident=True), row["resident"]
+        assert set(found.programs) <= set(row["programs"]), ANEW
+        assert found.clocks == kept["clocks"]["300"][index], ANEW
+        assert found.launches == kept["launches"][index], ANEW
 
 
 @pytest.mark.parametrize(

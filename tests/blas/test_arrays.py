@@ -558,7 +558,7 @@ def test_dispatch_knows_where_operands_lie(device, monkeypatch):
     ]  # fmt: skip
 
 
-def test_auto_looks_at_vectors_once_some_are_on_a_device(fresh, monkeypatch, chip):
+def test_auto_looks_at_vectors_once_some_are_on_a_device(fresh, quick_host, monkeypatch, chip):
     """Before, no vector can pay; afterwards each call is judged by its own operands."""
     monkeypatch.setattr(devices, "open_device", lambda which: chip)
     monkeypatch.setattr(devices, "_opened", {})

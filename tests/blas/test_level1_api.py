@@ -253,14 +253,15 @@ def test_staging_never_pays(name, board):
 
 def test_prediction_by_hand(monkeypatch):
     """saxpy moves 12 bytes an element; a cached copy of n bytes moves 2 n, at 3 x 134 MiB/s."""
-    monkeypatch.setattr(choose.predictions, "seconds", lambda routine, mhz, sizes: 3e-3)
+    monkeypatch.setattr(choose.predictions, "seconds", lambda *args: 3e-3)
     n = 10**6
     pi1 = boards.BOARDS["pi1"]
-    resident = choose.predict(choose.Call("saxpy", {"n": n}, resident=True), pi1)
-    assert resident["cpu"] == pytest.approx(5e-6 + 12 * n / (6 * 134 * 2**20))
-    assert resident["qpu"] == pytest.approx(100e-6 + 3e-3)
-    staged = choose.predict(choose.Call("saxpy", {"n": n}), pi1)
-    assert staged["qpu"] == pytest.approx(resident["qpu"] + 12 * n / (134 * 2**20))
+    resident = choose.costs(choose.Call("saxpy", {"n": n}, resident=True), pi1)
+    assert resident["cpu"].kernel == pytest.approx(12 * n / (6 * 134 * 2**20))
+    qpu = resident["qpu"]
+    assert (qpu.launch, qpu.copy, qpu.kernel) == (100e-6, 0.0, 3e-3)
+    staged = choose.costs(choose.Call("saxpy", {"n": n}), pi1)
+    assert staged["qpu"].copy == pytest.approx(12 * n / (134 * 2**20))
 
 
 # --- counting -----------------------------------------------------------------------------------

@@ -27,6 +27,18 @@ def test_launches(row, m, n, launches):
     assert predictions.launches("sgemv", {"m": m, "n": n}) == pytest.approx(launches)
 
 
+def test_another_way_for_resident_operands(row, monkeypatch):
+    sizes = {"m": 10, "n": 1}
+    other = {"launches": 6 * [4], "clocks": {mhz: 6 * [800] for mhz in ROW["clocks"]}}
+    monkeypatch.setitem(ROW, "resident", other)
+    assert predictions.launches("sgemv", sizes, True) == pytest.approx(4)
+    assert predictions.seconds("sgemv", 200, sizes, True) == pytest.approx(4e-6)
+    assert predictions.launches("sgemv", sizes) == 1
+    assert predictions.seconds("sgemv", 200, sizes) == pytest.approx(5e-7)
+    monkeypatch.delitem(ROW, "resident")
+    assert predictions.launches("sgemv", sizes, True) == 1
+
+
 def test_launches_of_nobody_knows_whom(row):
     assert predictions.launches("sger", {"m": 1, "n": 1}) == 1.0
 
@@ -73,7 +85,9 @@ def test_each_entry_is_complete_and_grows():
         for points in each["axes"].values():
             assert points == sorted(set(points)) and points[0] >= 1
             count *= len(points)
-        assert len(each["launches"]) == count and min(each["launches"]) >= 1
-        for clocks in each["clocks"].values():
-            assert len(clocks) == count and min(clocks) > 0
-            assert clocks[-1] == max(clocks), name
+        for way in (each, each.get("resident", each)):
+            assert len(way["launches"]) == count and min(way["launches"]) >= 1
+            assert way["clocks"].keys() == each["clocks"].keys()
+            for clocks in way["clocks"].values():
+                assert len(clocks) == count and min(clocks) > 0
+                assert clocks[-1] == max(clocks), name

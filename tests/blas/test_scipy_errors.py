@@ -12,8 +12,8 @@ from scipy.linalg import blas
 import piblas
 from piblas import BlasError, PiblasError
 from piblas.blas import scipy_errors
-from piblas.routines import ROUTINES
 from piblas.errors import brief
+from piblas.routines import ROUTINES
 
 F32 = np.float32
 X, Y = np.arange(5, dtype=F32), np.ones(5, F32)

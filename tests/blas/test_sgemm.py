@@ -281,7 +281,7 @@ class Failing:
         raise self.error
 
 
-def test_auto_falls_back_when_memory_is_short(fresh, monkeypatch, caplog):
+def test_auto_falls_back_when_memory_is_short(fresh, quick_host, monkeypatch, caplog):
     """One call goes to the CPU; the next may be smaller and is tried again."""
     gpu = Failing(monkeypatch, OutOfDeviceMemory("no room for 4 bytes"))
     x = small(64, 64)
@@ -294,7 +294,7 @@ def test_auto_falls_back_when_memory_is_short(fresh, monkeypatch, caplog):
     assert piblas.stats() == {"cpu": {"the GPU failed: OutOfDeviceMemory": 2}}
 
 
-def test_auto_gives_a_failed_gpu_up(fresh, monkeypatch, caplog):
+def test_auto_gives_a_failed_gpu_up(fresh, quick_host, monkeypatch, caplog):
     """One warning, then the CPU, until a device is asked for again."""
     gpu = Failing(monkeypatch, DeviceTimeout("no end after 10 s"))
     c = np.array(small(64, 64), order="F")

@@ -310,7 +310,7 @@ def test_too_large_for_the_device(name, fresh):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_auto_falls_back(name, fresh, monkeypatch, device):
+def test_auto_falls_back(name, fresh, quick_host, monkeypatch, device):
     """A GPU that "auto" found and that fails: the CPU's result, one warning."""
     monkeypatch.setattr(devices, "open_device", lambda which: device)
     monkeypatch.setattr(devices, "_opened", {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plain_qpu import Machine, tmu_value, lanes
+from plain_qpu import Machine, lanes, tmu_value
 
 from piblas.codegen import Assembler, macros
 from piblas.isa import setup_words

@@ -38,7 +38,7 @@ def boot(tmp_path, monkeypatch):
         config.write_text(text)
         for other, content in files.items():
             (tmp_path / f"{other}.txt").write_text(content)
-        monkeypatch.setattr(config_txt.board, "TREE", str(tree))
+        monkeypatch.setattr(config_txt.soc, "TREE", str(tree))
         monkeypatch.setattr(config_txt, "CONFIGS", (str(config),))
 
     return lay_out

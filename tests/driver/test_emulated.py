@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
+
+from numba.core import event
 
 from piblas.codegen import Assembler
 from piblas.driver import Emulator
@@ -273,15 +280,247 @@ def test_an_interrupted_launch_leaves_the_device_usable(device, monkeypatch):
     assert report.instructions == 3
 
 
-def test_compiling_is_announced_when_it_takes_long(monkeypatch):
-    import time
+class _Compiled:
+    """A stand-in for the compiled loop that "is compiled" at its first call."""
 
+    def __init__(self, compiles):
+        self.real, self.compiles = machine_module.scheduler.run, compiles
+
+    def __call__(self, *args):
+        if self.compiles:
+            self.compiles = False
+            with event.trigger_event("numba:compile", data={"dispatcher": self}):
+                pass
+        return self.real(*args)
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+@pytest.mark.parametrize("listens", [True, False])
+def test_compiling_is_announced_once_or_is_one_warning(monkeypatch, caplog, compiles, listens):
     lines = []
     monkeypatch.setattr(machine_module, "_prepared", False)
-    real = machine_module.Machine.finish
-    monkeypatch.setattr(machine_module.Machine, "finish", lambda m: (time.sleep(1.2), real(m)))
-    machine_module.prepare(lines.append)
-    assert lines == ["preparing the emulator; on its first run it is compiled, a minute or two"]
+    monkeypatch.setattr(machine_module.scheduler, "run", _Compiled(compiles))
+    machine_module.prepare(lines.append if listens else None)
+    machine_module.prepare(lines.append if listens else None)
+    told = ["compiling the emulator, once: a minute or two"] * compiles
+    assert all(len(text) < 60 for text in told)  # with a spinner and the time it fits a terminal
+    assert lines == (told if listens else [])
+    warned = [(r.name, r.levelname, r.getMessage()) for r in caplog.records]
+    assert warned == ([] if listens else [("piblas.emu", "WARNING", text) for text in told])
+
+
+def child(lines, tmp_path, **environment):
+    """What a fresh interpreter prints for a few lines of Python."""
+    env = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, env=env,
+        cwd=tmp_path, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+# Stands for a file system without a place for compiled code.
+READ_ONLY = [
+    "import numba.core.caching as caching",
+    "class Nowhere:",
+    "    @classmethod",
+    "    def from_function(cls, function, path):",
+    "        return None",
+    "old = getattr(caching, '_UserProvidedCacheLocator', None)",
+    "Given = getattr(caching, 'UserProvidedCacheLocator', old)",
+    "(getattr(caching, '_CacheImpl', None) or caching.CacheImpl)._locator_classes = [%s]",
+    "from piblas.emu import scheduler",
+    "print(scheduler.kept_in())",
+]
+
+
+def test_code_is_kept_in_the_temporary_directory_for_want_of_another(tmp_path):
+    lines = list(READ_ONLY)
+    lines[7] %= "Given"
+    out, err = child(lines, tmp_path, TMPDIR=str(tmp_path), NUMBA_CACHE_DIR="")
+    place = pathlib.Path(out.strip())
+    assert place.parent == tmp_path / f"piblas-{os.getuid()}" and err == ""
+    assert place.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("what", ["no locator", "somebody else's"])
+def test_without_any_place_the_emulator_is_compiled_each_time(tmp_path, what):
+    lines = list(READ_ONLY)
+    lines[7] %= "Nowhere" if what == "no locator" else "Given"
+    if what != "no locator":  # others could put code there
+        (tmp_path / f"piblas-{os.getuid()}").mkdir(mode=0o777)
+        (tmp_path / f"piblas-{os.getuid()}").chmod(0o777)
+    out, err = child(lines, tmp_path, TMPDIR=str(tmp_path), NUMBA_CACHE_DIR="")
+    assert out.strip() == "None" and len(err.splitlines()) == 1
+    assert "set NUMBA_CACHE_DIR to a directory that can be written to" in err
+
+
+def test_whole_floats_are_sizes():
+    with Emulator(memory=1e6, n_qpus=np.float32(3)) as dev:
+        assert dev.n_qpus == 3
+        dev.alloc(900_000)
+    for options in ({"memory": 1e6 + 0.5}, {"memory": "1M"}, {"n_qpus": None}, {"seed": 1.5}):
+        ((name, value),) = options.items()
+        with pytest.raises(TypeError, match=re.escape(f"{name} = {value!r}: give a whole number")):
+            Emulator(**options)
+
+
+def test_rules_can_be_switched_off_one_by_one():
+    lines = words(["mov.zs r0, r1", "mov r0, none", *END])
+    with Emulator(memory=1 << 20) as dev:
+        with pytest.raises(EmulatorFault) as info:
+            dev.execute(dev.load(lines), [[]])
+    assert info.value.rule == "flags-unset"
+    with Emulator(memory=1 << 20, keep_going=["flags-unset"]) as dev:
+        with pytest.raises(EmulatorFault) as info:
+            dev.execute(dev.load(lines), [[]])
+    assert (info.value.rule, info.value.pc) == ("undefined-read", 1)
+    with Emulator(memory=1 << 20, keep_going=["undefined-read", "flags-unset"]) as dev:
+        assert dev.execute(dev.load(lines), [[]]).instructions == 5
+    with pytest.raises(DeviceError, match="keep_going = 'flags': choose from .*flags-unset"):
+        Emulator(memory=1 << 20, keep_going="flags")
+
+
+def test_a_launch_can_be_watched_and_stopped(device):
+    loop = device.load(words(["br.always rel -32", "nop", "nop", "nop"]))
+    seen = []
+
+    def watch(instructions):
+        seen.append(instructions)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        device.execute(loop, [[]], timeout=1e6, watch=watch)
+    assert 0 < seen[0] < seen[1] < seen[2]
+    assert device.execute(device.load(words(END)), [[]]).instructions == 3
+
+
+# --- forks --------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys, threading, time
+import numpy as np
+import piblas
+from piblas.driver import Emulator
+from piblas.errors import DeviceError
+
+def in_child(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+            os._exit(1)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) if hasattr(os, "waitstatus_to_exitcode") else (
+                os.WEXITSTATUS(status))
+        time.sleep(0.02)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return "hangs"
+"""
+
+
+def test_the_child_of_a_fork_has_a_copy_of_an_idle_device(tmp_path):
+    lines = FORK + """
+device = Emulator(memory=1 << 22)
+with piblas.use(device):
+    x = np.arange(64, dtype=np.float32)
+    def work():
+        assert piblas.sdot(x, x) == np.dot(x, x)
+        device.alloc(64).free()
+    work()
+    print(in_child(work))
+    work()
+"""
+    out, _ = child([lines], tmp_path)
+    assert out == "0\n"
+
+
+BUSY = """
+def busy(device, until):
+    loop = device.load([0xF0F809E7FFFFFFE0] + 3 * [0x100009E7009E7000])
+    def watch(instructions):
+        started.set()
+        if until.is_set():
+            raise KeyboardInterrupt
+    started = threading.Event()
+    def run():
+        try:
+            device.execute(loop, [[]], timeout=1e9, watch=watch)
+        except KeyboardInterrupt:
+            pass
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait()
+    return thread
+until = threading.Event()
+"""
+
+
+def test_the_child_of_a_fork_is_told_that_the_device_was_in_use(tmp_path):
+    lines = FORK + BUSY + """
+device = Emulator(memory=1 << 22)
+buffer = device.alloc(64)
+thread = busy(device, until)
+print(in_child(lambda: device.alloc(64)))
+print(in_child(buffer.free))
+print(in_child(device.close))
+until.set()
+thread.join()
+buffer.free()
+"""
+    out, _ = child([lines], tmp_path)
+    told = (
+        "DeviceError: this process was forked while a thread of its parent was using this device: "
+        "open one after the fork\n"
+    )
+    assert out == f"{told}1\n0\n0\n"
+
+
+def test_calls_of_a_child_work_while_threads_of_the_parent_are_in_calls(tmp_path):
+    """The device that calls have opened is opened anew; locks of the library are free."""
+    lines = FORK + BUSY + """
+from piblas.blas import devices, qpu, record
+from piblas.driver import collect
+piblas.use("emulator")
+x = np.arange(64, dtype=np.float32)
+def work():
+    assert piblas.sdot(x, x) == np.dot(x, x)
+    piblas.stats()
+work()
+thread = busy(devices._opened["emulator"], until)
+with qpu._lock, record._lock, collect._lock:
+    held = threading.Thread(target=lambda: print(in_child(work)))
+    held.start()
+    held.join()
+until.set()
+thread.join()
+work()
+"""
+    out, _ = child([lines], tmp_path)
+    assert out == "0\n"
+
+
+def test_a_fork_during_the_first_compilation_is_no_silent_wait(tmp_path):
+    lines = FORK + """
+from piblas.emu import machine
+with machine._prepare_lock:
+    held = threading.Thread(target=lambda: print(in_child(lambda: Emulator(memory=1 << 20))))
+    held.start()
+    held.join()
+Emulator(memory=1 << 20)
+"""
+    out, _ = child([lines], tmp_path)
+    assert out.startswith("DeviceError: this process was forked while another thread compiled")
+    assert out.endswith("\n1\n")
 
 
 def test_a_thread_that_flushes_denormals_is_refused(device, monkeypatch):

@@ -401,6 +401,11 @@ _TEXT = """
     hazard_outcomes:a_conditional_write_to_a_peripheral_is_a_fault
 6-H26  Rows under a DMA that nobody waited for are not to be touched. (p. 56)
     hazard_outcomes:undefined_by_the_chip
+2.6-vague  Flags of an undefined value count where a condition looks at them. (emulator)
+    flags_conditions:flags_of_an_undefined_value_are_undefined
+    flags_conditions:a_value_that_is_kept_is_used
+1.5-unset  A branch by a register that was never set is a mistake. (emulator)
+    control_flow:a_branch_by_a_register_that_was_never_set_says_so
 5.4-lost  Accumulators and flags are lost over a thread switch. (p. 20)
     hazard_outcomes:undefined_by_the_chip threads:accumulators_and_flags_are_lost
     threads:accumulators_and_flags_hold_what_the_other_thread_left
@@ -408,8 +413,10 @@ _TEXT = """
     texture:wrong_sequences
 6-H13  No byte of a colour goes to a peripheral. (measured)
     hazard_outcomes:undefined_by_the_chip
-6-H14  File-A packs need a register of file A, 32s needs add or sub. (p. 18; measured)
+6-H14  File-A packs need a register of file A. (p. 18; measured)
     hazard_outcomes:undefined_by_the_chip pack_unpack:packing_does_not_reach_accumulators
+6-H14-32s  Pack 32s changes results of add and sub only. (measured)
+    pack_unpack:32s_changes_the_results_of_no_integer_op_but_add_and_sub
 6-H19  The last three words use neither uniforms nor the VPM. (p. 21)
     hazard_outcomes:undefined_by_the_chip texture:wrong_sequences
 6-H19-14  The last three words do not read ra14 or rb14. (p. 21)
@@ -568,8 +575,10 @@ _TEXT = """
     dma_store:a_field_of_0_means_128
 8.4-zero  ROWLEN, NROWS and VPITCH count to 16, written as 0. (p. 58)
     dma_load:horizontal_words dma_load:vertical_words
-8.5-block  Block mode takes units one after another. (p. 58)
-    dma_store:block_mode_packs_units_one_after_another
+8.5-deep  A column of a store ends with its 16 rows, columns with column 15. (undetermined)
+    dma_store:a_column_starts_again_at_the_top_of_its_block
+8.5-block  Whether block mode takes units one after another. (undetermined)
+    dma_store:block_mode_steps_as_it_does_without
 8.5-column  Which bytes and half-words a store takes from a column. (undetermined)
     dma_store:the_place_of_bytes_in_a_column_is_undetermined
 8.5-16  16-bit stores take consecutive halves of a row. (p. 57)
@@ -591,6 +600,12 @@ _TEXT = """
     dma_races:a_load_beside_a_store dma_races:a_store_beside_a_load
     dma_races:a_lookup_beside_a_store dma_races:a_uniform_beside_a_store
     dma_races:rows_that_overlap_leave_no_gap
+8.6-order  What orders accesses is a wait, and the mutex or a semaphore between QPUs. (p. 24, 56)
+    dma_races:two_qpus_race_whoever_is_first dma_races:the_message_names_both_sides
+    dma_races:a_wait_and_a_signal_order dma_races:the_mutex_orders
+    dma_races:a_signal_before_the_wait_does_not
+    dma_races:a_transfer_without_a_wait_is_never_over
+    dma_races:a_semaphore_orders_as_many_as_have_gone_up
 8.6-overlap  A load and a store may run at once. (p. 56)
     dma_load:load_and_store_may_overlap
 9.1-accuracy  Special functions: rtol 1e-4, log2 1e-2. (measured)

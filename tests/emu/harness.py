@@ -7,6 +7,8 @@ registers, after these lines, these vectors come out", for hundreds of cases a l
 
 The fixed program keeps its state in ra28..ra31 and rb28..rb31; a body must leave them alone.
 It is written by hand in the text form of :mod:`piblas.isa.parse`, with every hazard respected.
+
+A program that faults is run again with a clock, and traced: the same rule must be broken each time.
 """
 
 from __future__ import annotations
@@ -16,8 +18,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
+from piblas.emu import accounts, layout
+from piblas.emu.debugger import Debugger
+from piblas.errors import EmulatorFault
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
+from piblas.isa.timing import timing_set
 
 END = ["nop", "nop", "nop; thrend", "nop", "nop"]
 """The end of a program, far enough from a last access of the VPM."""
@@ -106,6 +112,47 @@ def loop_program(
     return assemble(lines + END)
 
 
+def execute_timed(device: Any, program: Any, streams: Any, **options: Any) -> Any:
+    """A launch with a clock on a device that has none."""
+    costs = device.machine._state.K
+    before = costs.copy()
+    costs[:] = accounts.costs(timing_set("calibrated"), device.clock_hz)
+    try:
+        return device.execute(program, streams, **options)
+    finally:
+        costs[:] = before
+
+
+def execute_traced(device: Any, program: Any, streams: Any, **options: Any) -> None:
+    """A launch instruction by instruction."""
+    with Debugger(device, program, streams, trace=lambda line: None, **options) as debugger:
+        while debugger.step().reason != "end":
+            pass
+
+
+def execute(device: Any, program: Any, streams: Any, **options: Any) -> Any:
+    """A launch; a fault must be one in every manner of running the program."""
+    state = device.machine._state
+    left = state.V.copy(), state.Q[:, layout.Q_VDW_STRIDE].copy(), state.G.copy()
+    try:
+        return device.execute(program, streams, **options)
+    except EmulatorFault as fault:
+        if "no debugger" in fault.reason:
+            raise
+        for manner in (execute_timed, execute_traced):
+            # What the launch before has left.
+            state = device.machine._state
+            state.V[:], state.Q[:, layout.Q_VDW_STRIDE], state.G[:] = left
+            try:
+                manner(device, program, streams, **options)
+            except EmulatorFault as again:
+                same = again.rule or again.reason, fault.rule or fault.reason
+                assert same[0] == same[1], f"{manner.__name__}: {again}; without: {fault}"
+            else:
+                raise AssertionError(f"{manner.__name__} runs what faults: {fault}") from fault
+        raise
+
+
 class Lab:
     """A device with the means to run bodies of text on it."""
 
@@ -123,7 +170,7 @@ class Lab:
         program = self.device.load(np.array(assemble(lines), np.uint64))
         try:
             streams = [patterns_1d(stream) for stream in uniforms]
-            return self.device.execute(program, streams, timeout=timeout, **options)
+            return execute(self.device, program, streams, timeout=timeout, **options)
         finally:
             program.free()
 
@@ -159,7 +206,7 @@ class Lab:
                 source.array(np.uint32, data.shape)[:] = data
                 source.clean()
             stream = [source.bus_address, target.bus_address, turns, *uniforms]
-            device.execute(program, [patterns_1d(stream)], timeout=timeout)
+            execute(device, program, [patterns_1d(stream)], timeout=timeout)
             target.invalidate()
             got = np.array(target.array(np.uint32, (turns, count, 16)))
         finally:

@@ -7,7 +7,7 @@ import pytest
 import reference as ref
 from harness import END, assemble, patterns_1d, store, store_uniforms
 
-from piblas.errors import DeviceTimeout
+from piblas.errors import DeviceTimeout, EmulatorFault
 from piblas.isa import modes
 
 CODES = [code for code, name in enumerate(modes.BRANCH_CONDITIONS) if name]
@@ -271,3 +271,15 @@ def test_loops_do_not_depend_on_the_number_of_qpus(lab):
         lab.run(lines, [store_uniforms(out.bus_address + 64 * q, q) for q in range(count)])
         assert (out.array(np.uint32, (12, 16))[:count] == sum(range(100))).all()
     out.free()
+
+
+@pytest.mark.parametrize("line", ["br.always abs 0 + ra5", "br.always rel 0 + ra5"])
+def test_a_branch_by_a_register_that_was_never_set_says_so(lab, line):
+    lines = [line, "nop", "nop", "nop", *END]
+    if "abs" in line:
+        with pytest.raises(EmulatorFault, match="went by ra5, which has not been set"):
+            lab.run(lines)
+    set_wrong = ["ldi ra5, -, 0x40000", "nop", *lines]
+    with pytest.raises(EmulatorFault, match="outside the loaded code") as info:
+        lab.run(set_wrong)
+    assert "ra5, which" not in str(info.value)

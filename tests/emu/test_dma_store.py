@@ -21,13 +21,22 @@ STORE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def window(lab):
+def opened(lab):
     window = Window(lab, seed=16)
     window.memory = lab.device.alloc(SIZE)
     yield window
     window.memory.free()
     window.close()
+
+
+@pytest.fixture(scope="module")
+def window(lab):
+    yield from opened(lab)
+
+
+@pytest.fixture(scope="module")
+def loose_window(loose):
+    yield from opened(loose)
 
 
 def stored(window, setup, stride, offset, blockmode=False):
@@ -63,11 +72,11 @@ def horizontal_cases():
 
 def vertical_cases():
     rng = random.Random(4)
-    cases = [(16, 64, 0, 0), (1, 16, 16, 5), (1, 1, 63, 15), (16, 16, 32, 0)]
+    cases = [(16, 16, 0, 0), (1, 16, 16, 5), (1, 1, 63, 15), (16, 16, 32, 0)]
     while len(cases) < 14:
-        units, depth = rng.randint(1, 16), rng.randint(1, 64)
+        units, depth = rng.randint(1, 16), rng.randint(1, 16)
         y, x = rng.randint(0, 63), rng.randint(0, 15)
-        if x + units <= 16 and y + depth <= 64:
+        if x + units <= 16 and y % 16 + depth <= 16:
             cases.append((units, depth, y, x))
     return cases
 
@@ -95,18 +104,75 @@ def test_stride_has_16_bits(window, stride):
     assert np.array_equal(got, want)
 
 
-def test_block_mode_packs_units_one_after_another(window):
-    got = stored(window, vdw_store(8, 4, 6), 16, 0, blockmode=True)
-    want = expected(window, 8, 4, lambda u, d: 4 * (6 * 16 + 4 * u + d), 16, 0)
-    assert np.array_equal(got, want)
+@pytest.mark.parametrize(
+    "units, depth, y, x",
+    [(32, 1, 7, 3), (1, 33, 0, 2), (3, 20, 8, 1), (2, 16, 40, 0), (5, 9, 60, 4)],
+)
+def test_a_column_starts_again_at_the_top_of_its_block(window, loose_window, units, depth, y, x):
+    """As measured; it could go on in the next 16 rows, so that it is a fault where it does."""
+    setup = vdw_store(units, depth, y, x, horizontal=False)
+
+    def place(u, d):
+        row = y // 16 * 16 + (y + d) % 16 + 16 * ((x + u) // 16)
+        return 4 * (row * 16 + (x + u) % 16)
+
+    got = stored(loose_window, setup, 4, 64)
+    assert np.array_equal(got, expected(loose_window, units, depth, place, 4, 64))
+    deep, wide = y % 16 + depth > 16, x + units > 16
+    if deep or wide:
+        reason = "runs out of its 16 rows" if deep else "columns outside 0..15"
+        with pytest.raises(EmulatorFault, match=reason):
+            stored(window, setup, 4, 64)
+    else:
+        assert np.array_equal(stored(window, setup, 4, 64), got)
 
 
-@pytest.mark.parametrize("units, depth", [(128, 8), (8, 128)])
-def test_a_field_of_0_means_128(window, units, depth):
-    """In block mode, as 128 rows or columns are more than there are."""
-    setup = 0x80004000 | (units & 127) << 23 | (depth & 127) << 16
-    got = stored(window, setup, 4, 64, blockmode=True)
-    want = expected(window, units, depth, lambda u, d: 4 * (depth * u + d), 4, 64)
+@pytest.mark.parametrize(
+    "units, depth, modew, horizontal, open_question",
+    [
+        (16, 1, 0, True, True),
+        (8, 4, 0, True, True),
+        (4, 16, 0, True, False),
+        (1, 5, 0, True, False),
+        (3, 32, 2, True, False),
+        (3, 30, 2, True, True),
+        (2, 64, 4, True, False),
+        (3, 8, 0, False, True),
+        (1, 8, 0, False, False),
+    ],
+)
+def test_block_mode_steps_as_it_does_without(
+    window, loose_window, units, depth, modew, horizontal, open_question
+):
+    """The guide packs units without gaps; programs that ran on boards need one row a unit."""
+    setup = vdw_store(units, depth, 6, modew=modew, horizontal=horizontal)
+    size = {0: 4, 2: 2, 4: 1}[modew]
+
+    def place(u, d):
+        return 64 * (6 + u) + size * d if horizontal else 4 * (16 * (6 + d) + u)
+
+    want = expected(loose_window, units, depth, place, 16, 0, size)
+    assert np.array_equal(stored(loose_window, setup, 16, 0, blockmode=True), want)
+    if open_question:
+        with pytest.raises(EmulatorFault, match="in block mode, whose places are undetermined"):
+            stored(window, setup, 16, 0, blockmode=True)
+    else:
+        assert np.array_equal(stored(window, setup, 16, 0, blockmode=True), want)
+
+
+@pytest.mark.parametrize("units, depth", [(128, 1), (1, 128)])
+def test_a_field_of_0_means_128(loose_window, units, depth):
+    """More than there are: rows beyond 63 are whatever is there, columns are taken anew."""
+    horizontal = units == 128
+    setup = 0x80000000 | horizontal << 14 | (units & 127) << 23 | (depth & 127) << 16
+    got = stored(loose_window, setup, 4, 64)
+    if horizontal:
+        want = expected(loose_window, 64, 1, lambda u, d: 64 * u, 4, 64)
+        beyond = np.arange(64 + 8 * 64, 64 + 8 * 128).reshape(-1, 8)[:, :4].ravel()
+        assert (got[beyond] != (beyond * 7 % 251)).any()
+        got[beyond] = want[beyond]
+    else:
+        want = expected(loose_window, 1, 128, lambda u, d: 64 * (d % 16), 4, 64)
     assert np.array_equal(got, want)
 
 

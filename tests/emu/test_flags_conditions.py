@@ -234,3 +234,23 @@ def test_a_branch_not_taken_with_an_odd_register_field_keeps_flags(loose):
     body = ["add.sf -, r0, r1", "br.all_ns rel @on, r2, - !raddr_a=1", "nop", "nop", "nop", "on:"]
     got = loose.vectors(body, INPUTS, ["r0"], flags=True)
     assert flags_of(got) == [Z, N, C]
+
+
+@pytest.mark.parametrize(
+    "line", ["or.sf -, mutex, r0", "or.sf mutex, mutex, r0", "m_mov.sf -, none"]
+)
+def test_flags_of_an_undefined_value_are_undefined(lab, line):
+    """Whole dialects read the mutex so.  It matters where a condition looks at the flags."""
+    mutex = ["mov mutex, r0"] if "-, mutex" in line else []
+    free = ["mov -, mutex", "mov mutex, r0"] if "mutex, mutex" not in line else []
+    body = [*free, line, *mutex, "nop"]
+    lab.vectors(body, {"r0": 5}, ["r0"])
+    lab.vectors([*body, "sub.sf -, r0, 5", "mov.zs r0, 7"], {"r0": 5}, ["r0"])
+    for use in (["mov.zs r0, 1"], ["br.any_zs rel +8", "nop", "nop", "nop"]):
+        with pytest.raises(EmulatorFault, match="a register address whose value is undefined"):
+            lab.vectors([*body, *use], {"r0": 5}, ["r0"])
+
+
+def test_a_value_that_is_kept_is_used(lab):
+    with pytest.raises(EmulatorFault, match="a register address whose value is undefined"):
+        lab.vectors(["or.sf r1, mutex, r0", "mov mutex, r0"], {"r0": 5}, ["r0"])

@@ -299,7 +299,6 @@ def test_patterns_of_the_harness():
         ["ldi vpm_wr_setup, -, 0x1a00", "mov vpm, r1; m_mov vpm, r1"],
         # packs
         ["ldi vpm_wr_setup, -, 0x1a00", "m_mov vpm.8ac, r1"],
-        ["min ra1.32s, r0, r1"],
         ["add r0, r0, r1 !pack=4"],
         # jumps in the shadow of jumps
         ["br.always rel +8", "br.always rel +8"] + ["nop"] * 5,

@@ -212,6 +212,17 @@ def test_a_load_packs_as_an_integer(lab, mode):
     assert flat(got, "ra1") == hexes([ref.pack(mode, value, OLD, False, False, 0)] * 16)
 
 
+INTEGER_OPS = "and or xor shl shr asr ror min max v8adds v8subs m_v8min m_v8muld mul24".split()
+
+
+@pytest.mark.parametrize("op", INTEGER_OPS)
+def test_32s_changes_the_results_of_no_integer_op_but_add_and_sub(lab, op):
+    body = [f"{op} ra1.32s, r0, r1", f"{op} r2, r0, r1", "mov r3, ra1"]
+    a, b = np.random.default_rng(7).integers(0, 1 << 32, (2, 8, 16), np.uint32)
+    got = lab.vectors(body, {"r0": a, "r1": b}, ["r2", "r3"])
+    assert np.array_equal(got["r2"], got["r3"]) and got["r2"].any()
+
+
 def test_elements_whose_condition_fails_are_not_packed(lab):
     mask = [0, 1] * 8
     body = ["mov.sf -, r1", "mov.zs ra1.8a, r0"]

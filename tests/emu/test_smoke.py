@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("numba")
 
 from piblas.driver import Emulator
-from piblas.emu import layout
+from piblas.emu import layout, rules
 from piblas.emu import machine as machine_module
 from piblas.emu.decode import decode_rows
 from piblas.errors import DecodeError, DeviceTimeout, EmulatorFault
@@ -66,7 +66,7 @@ def test_arithmetic_reaches_memory(device, buffer):
 
 
 def test_report_counts_exactly(device, buffer):
-    lines = ["mov r0, 1", *STORE]
+    lines = ["mov r0, 1", "mov -, mutex", *STORE[:-3], "mov mutex, r0", *END]
     report = execute(device, lines, [buffer.bus_address], [buffer.bus_address + 64])
     assert report.instructions == 2 * len(lines)
     assert report.issue_cycles == 4 * len(lines)
@@ -282,7 +282,6 @@ CASES = {
     "CROWD": ["mov t0s, r0; m_mov recip, r0"],
     "VPM_CROWD": ["mov r0, vpm; m_mov vpm_wr_setup, r1"],
     "BYTE_IO": ["m_mov vpm.8ac, r0"],
-    "PACK_SATURATE": ["min ra0.32s, r0, r1"],
     "UNPACK_IO": ["mov r0, unif.8b"],
     "PACK_TARGET": ["add r0, r0, r1 !pack=4"],
     "R4_BUSY": ["fadd r0, r0, 2.0", "mov recip, r0", "mov r1, r4"],
@@ -312,6 +311,9 @@ CASES = {
     "VDW": [DMA[0], "mov vdw_addr, 0"],
     "VDW_ALIGN": [DMA[0], "mov r0, unif", "add vdw_addr, r0, 2"],
     "VDW_ROWS": [DMA[0].replace("0x80904000", "0x80904008"), DMA[1]],
+    "VDW_DEEP": [DMA[0].replace("0x80904000", "0x80a00000"), DMA[1]],
+    "VDW_BLOCK": [DMA[0].replace("0x80904000", "0x81014000"), "ldi -, vpm_wr_setup, 0xc0010000",
+                  DMA[1]],
     "VDW_COLUMN": [DMA[0].replace("0x80904000", "0x80900004"), DMA[1]],
     "VDW_SETUP": ["mov vdw_addr, unif"],
     "TLB": ["mov tlb_all, r0"],
@@ -336,11 +338,16 @@ THREADS = {
     "TMU_HALF": [*LOOKUP, *["mov t0s, r0"] * 4],
     "TMU_OTHER": [*LOOKUP, "mov t0s, r0", *["nop; thrsw", "nop", "nop", "nop; ldtmu0"] * 2],
 }
+# On two QPUs, of which the second one does what the first one has not heard of.
+TWO = {
+    "VPM_ORDER": ["ldi -, vpm_wr_setup, 0x1a00", "mov vpm, r0", *DMA, "mov -, vdw_wait"],
+    "RACE_READ": [*LOOKUP, "nop; ldtmu0", DMA[0], "mov vdw_addr, r0", "mov -, vdw_wait"],
+}
 ELSEWHERE = {"TMU_SWAP_EARLY", "TMU_SWAP_BUSY", "UNINITIALISED"}
 
 
 def expect(name, run):
-    _, unit, reason = next(row for row in layout.FAULTS if row[0] == name)
+    _, unit, reason = next(row for row in rules.FAULTS if row[0] == name)
     with pytest.raises(EmulatorFault) as caught:
         run()
     assert (caught.value.reason.split(":")[0], caught.value.unit) == (reason, unit)
@@ -363,8 +370,8 @@ def test_fault(device, buffer, name):
 
 
 def test_every_fault_is_tested():
-    tested = {*CASES, *TEXTURES, *THREADS, *ELSEWHERE}
-    assert tested == {name for name, _, _ in layout.FAULTS}
+    tested = {*CASES, *TEXTURES, *THREADS, *TWO, *ELSEWHERE}
+    assert tested == {name for name, _, _ in rules.FAULTS}
 
 
 @pytest.mark.parametrize("name", TEXTURES)
@@ -381,6 +388,14 @@ def test_fault_of_a_texture(device, name):
     error = expect(name, lambda: execute(device, lines, [float(at), *config]))
     assert error.pc == 2
     image.free()
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_fault_of_two_qpus(device, buffer, name):
+    program = device.load(words([*TWO[name], "nop", *END]))
+    error = expect(name, lambda: device.execute(program, [[buffer.bus_address]] * 2))
+    assert f"QPU {error.qpu}: " in error.reason and f"QPU {1 - error.qpu}" in error.reason
+    program.free()
 
 
 @pytest.mark.parametrize("name", THREADS)

@@ -8,8 +8,8 @@ import random
 import pytest
 from lines import expressible, random_line, read_back, reading
 
-from piblas.errors import AssemblerError, DecodeError
 from piblas.codegen import Assembler
+from piblas.errors import AssemblerError, DecodeError
 from piblas.isa.disasm import to_text
 from piblas.isa.instr import decode, encode
 from piblas.isa.parse import parse

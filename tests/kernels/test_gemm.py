@@ -7,11 +7,12 @@ import itertools
 
 import numpy as np
 import pytest
-
 from gemm_runs import run
+
 from piblas.driver import Emulator
 from piblas.isa.disasm import to_text
 from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, parts
+
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
 def device(request):

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("numba")
 
 from gemm_runs import run
+
 from piblas.driver import Emulator
 from piblas.isa.disasm import to_text
 from piblas.isa.timing import SETS

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("numba")
 
 from gemm_runs import run, uniform
+
 from piblas.driver import Emulator
 from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_schedule
 

@@ -13,7 +13,18 @@ import pytest
 
 from piblas.driver import Emulator
 from piblas.kernels import (
-    asum, axpy, copy, dot, iamax, nrm2, reduce, rot, scal, spec, stream, swap,
+    asum,
+    axpy,
+    copy,
+    dot,
+    iamax,
+    nrm2,
+    reduce,
+    rot,
+    scal,
+    spec,
+    stream,
+    swap,
 )  # fmt: skip
 
 GUARD = np.uint32(0x7FA5A5A5)

@@ -14,7 +14,18 @@ import plain_streams
 import pytest
 
 from piblas.kernels import (
-    asum, axpy, copy, dot, iamax, nrm2, panel_plan, rot, scal, storage, swap, update_plan,
+    asum,
+    axpy,
+    copy,
+    dot,
+    iamax,
+    nrm2,
+    panel_plan,
+    rot,
+    scal,
+    storage,
+    swap,
+    update_plan,
 )  # fmt: skip
 
 ELEMENTWISE = (copy, swap, scal, axpy, rot)

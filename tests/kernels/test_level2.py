@@ -13,7 +13,17 @@ from test_level1 import GUARD, Operand
 
 from piblas.driver import Emulator
 from piblas.kernels import (
-    gemv, ger, panel, panel_plan, spec, storage, symv, syr, trmv, update, update_plan,
+    gemv,
+    ger,
+    panel,
+    panel_plan,
+    spec,
+    storage,
+    symv,
+    syr,
+    trmv,
+    update,
+    update_plan,
 )  # fmt: skip
 from piblas.kernels.stream import OVERFLOW
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 import numpy as np
+
 from piblas.isa.instr import encode
 from piblas.isa.parse import parse
 from piblas.profiler import hot

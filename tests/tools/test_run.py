@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
 
+from piblas.cli import run as run_module
+from piblas.emu.rules import RULES
 from piblas.isa.source import assemble
 
 from .helpers import END, PROGRAMS, run, words_of
@@ -108,6 +111,7 @@ def test_json(capsys, tmp_path):
 
 STORE = (
     """
+    mov -, mutex
     ldi vpm_wr_setup, -, 0x00001a00
     mov vpm, unif
     mov vpm, unif
@@ -117,6 +121,7 @@ STORE = (
     ldi vpm_wr_setup, -, 0xc0000000
     mov vdw_addr, unif
     mov -, vdw_wait
+    mov mutex, r0
     mov host_int, 1
 """
     + END
@@ -211,6 +216,7 @@ def test_a_fault_as_json(capsys, tmp_path, data):
         "unit": "tmu",
         "address": 0xC4001000 + data.nbytes,
         "reason": "reads outside the buffers",
+        "rule": "tmu",
         "where": f"{COPY}:17",
         "beside": "0 bytes behind the end of buffer a",
     }
@@ -265,6 +271,95 @@ def test_an_endless_loop(capsys, tmp_path, trace):
     assert "QPU 0, pc " in err and "running" in err
     code, out, _ = run(capsys, "run", path, "--timeout", "1e-4", "--json")
     assert code == 1 and json.loads(out)["fault"]["kind"] == "DeviceTimeout"
+
+
+@pytest.mark.parametrize("trace", [(), ("--trace", "--trace-limit", "1"), ("--trace",)])
+def test_an_endless_loop_ends_in_wall_time_and_is_seen_to_run(capsys, tmp_path, monkeypatch, trace):
+    monkeypatch.setattr(run_module._Watch, "AT_LEAST", 0.0)
+    monkeypatch.setattr(run_module._Watch, "EVERY", 1.5)
+    path = tmp_path / "loop.qasm"
+    path.write_text("x: br.always rel x\nnop\nnop\nnop")
+    start = time.monotonic()
+    code, _, err = run(capsys, "run", path, "--timeout", "4", *trace)
+    assert time.monotonic() - start < 30
+    assert code == 1 and re.search(r"no end after \d+\.\d s; give it more with --timeout", err)
+    assert "QPU 0, pc " in err
+    if not trace:
+        assert re.search(r"running .*loop.qasm: \d+ million instructions, \d s \.\.\.", err)
+
+
+RACE = """
+    mov r3, unif
+    ldi vpm_wr_setup, -, 0x00001a00
+    mov.sf -, r3
+    mov r0, unif
+    br.all_zc rel writes
+    nop
+    nop
+    nop
+    ldi vpm_wr_setup, -, 0x82104000
+    ldi vpm_wr_setup, -, 0xc0000000
+    mov vdw_addr, r0
+    mov -, vdw_wait
+    br.always rel done
+    nop
+    nop
+    nop
+writes:
+    mov vpm, r0
+done:
+"""
+
+
+@pytest.mark.parametrize("how", [(), ("--trace",), ("--trace", "--trace-limit", 3), ("--seed", 5)])
+def test_a_race_is_one_however_the_program_is_run(capsys, tmp_path, how):
+    """QPU 0 stores rows 0 to 3, QPU 1 writes row 0, and nothing orders the two."""
+    path = tmp_path / "race.qasm"
+    path.write_text(RACE + END)
+    argv = ["run", path, "--buffer", "b=64:uint32", "--uniforms", "0,@b", "--uniforms", "1,@b"]
+    code, _, err = run(capsys, *argv, *how)
+    assert code == 1
+    for piece in ("QPU 0", "QPU 1", "VPM rows 0-3", "0xc4001000..0xc40010ff"):
+        assert piece in err
+    assert "(--keep-going vpm-race passes over what breaks this rule)" in err
+    code, _, err = run(capsys, *argv, *how, "--keep-going", "vpm-race")
+    assert code == 0
+    code, _, err = run(capsys, *argv, *how, "--keep-going", "memory-race")
+    assert code == 1
+
+
+def test_rules_to_keep_going_at(capsys, tmp_path):
+    path = tmp_path / "p.qasm"
+    path.write_text("mov.zs r0, r1\nmov r0, none" + END)
+    code, _, err = run(capsys, "run", path)
+    assert code == 1 and "--keep-going flags-unset" in err
+    code, _, err = run(capsys, "run", path, "--keep-going", "flags-unset")
+    assert code == 1 and "--keep-going undefined-read" in err
+    rules = ("--keep-going", "flags-unset", "--keep-going", "undefined-read")
+    assert run(capsys, "run", path, *rules)[0] == 0
+    code, _, err = run(capsys, "run", path, "--keep-going", "flags")
+    assert code == 2 and "--keep-going flags: choose from" in err and "flags-unset" in err
+    code, out, _ = run(capsys, "run", "--help")
+    words = re.sub(r"-\s+", "-", out)
+    assert code == 0 and all(rule in words for rule in RULES)
+
+
+def test_more_uniforms_than_were_given(capsys, tmp_path):
+    path = tmp_path / "p.qasm"
+    path.write_text("mov r0, unif\nmov r0, unif\nmov r0, unif" + END)
+    assert run(capsys, "run", path, "--uniforms", "1,2,3")[::2] == (0, "")
+    code, _, err = run(capsys, "run", path, "--uniforms", "1,2")
+    assert code == 1 and "(it was given 2 uniforms)" in err and "--keep-going unif " in err
+    for how in ("--no-strict",), ("--keep-going", "unif"), ("--no-strict", "--trace"):
+        code, _, err = run(capsys, "run", path, "--uniforms", "1,2,3", "--uniforms", "1,2", *how)
+        warning = "QPU 1 read 3 uniforms and was given 2"
+        assert (code, err) == (0, f"piblas run: warning: {warning}\n")
+    code, out, _ = run(capsys, "run", path, "--uniforms", "1,2", "--no-strict", "--json")
+    assert json.loads(out)["warnings"] == ["QPU 0 read 3 uniforms and was given 2"]
+    # A program that says itself where its uniforms are.
+    path.write_text("mov r0, unif\nmov unif_addr, r0\nnop\nnop\nmov r0, unif\nmov r0, unif" + END)
+    buffer = ("--buffer", "b=16:uint32", "--uniforms", "@b", "--no-strict")
+    assert run(capsys, "run", path, *buffer)[::2] == (0, "")
 
 
 # --- trace --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Callable, Dict, List, Optional
 
-from .gpu import Gpu, V3D
+from .gpu import V3D, Gpu
 from .ram import Ram
 from .setups import Setup
 

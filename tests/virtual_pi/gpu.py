@@ -12,8 +12,8 @@ from __future__ import annotations
 import itertools
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from piblas.emu import layout as x
 from piblas.emu import accounts
+from piblas.emu import layout as x
 from piblas.errors import EmulatorFault
 
 from .ram import Ram

@@ -88,8 +88,12 @@ os.environ["PIBLAS_PROFILES"] = sys.argv[1]
 from piblas.cli import main
 code = main(["tune", "--quick", "--routine", "saxpy", "--routine", "sgemm", "--json"])
 import piblas
-from piblas.dispatch import devices
-print(json.dumps([devices.board().tuned, devices.board().launch, piblas.why("saxpy", n=9).seconds]))
+from piblas.dispatch import devices, host_calls
+choice = piblas.why("saxpy", n=9)
+board = devices.board()
+print(json.dumps([
+    board.tuned, board.launch, choice.seconds, choice.parts["cpu"].host, host_calls.on_cpu("saxpy")
+]))
 sys.exit(code)
 """
 
@@ -109,11 +113,11 @@ def test_tune(name, board, tmp_path):
     assert figures["clock"] == pi.kernel.setup.board.v3d_hz / 1e6
     assert all(value > 0 for value in figures.values())
     for row in routines.values():
-        assert row["kernel"] > 0 and row["cpu"] > 0 and row["problem"] == ""
-    tuned, launch, seconds = after
+        assert row["kernel"] > 0 and row["cpu"] > 0 and row["host"] > 0 and row["problem"] == ""
+    tuned, launch, seconds, host, calls = after
     assert tuned and launch == figures["launch"]
-    assert seconds["cpu"] == pytest.approx(figures["call"], rel=0.5)
-    assert seconds["qpu"] > launch
+    assert host == pytest.approx(figures["call"] + calls * figures["python"])
+    assert seconds["cpu"] >= host and seconds["qpu"] > launch
 
 
 @pytest.mark.slow
