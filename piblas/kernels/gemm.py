@@ -47,12 +47,15 @@ Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound th
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from ..codegen import Assembler, macros
-from ..codegen.operand import Reg
-from . import parts
+from . import macros, parts
 from .gemm_plan import FILE_SIZE, Advance, KStep, files_of
 from .spec import KernelSpec, register
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
+    from ..codegen.operand import Reg
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
