@@ -36,6 +36,7 @@ __all__ = [
     "asarray",
     "collect",
     "empty",
+    "fresh",
     "home",
     "keep",
     "located",
@@ -69,8 +70,10 @@ class Memory:
         self.bus_address, self.nbytes = buffer.bus_address, buffer.nbytes
         self._bytes = buffer.array(np.uint8)
         self.__array_interface__ = self._bytes.__array_interface__
-        self.address: int = self._bytes.__array_interface__["data"][0]
-        _free_after(self, device, buffer)
+        self.address: int = self.__array_interface__["data"][0]
+
+    def __del__(self, note: Any = _dropped.append) -> None:
+        note((self.device, self.buffer))
 
 
 def _free_after(owner: Any, device: Device, buffer: Buffer) -> None:
@@ -223,6 +226,15 @@ def empty(
     devices.resident()
     made = np.asarray(memory).view(kind).reshape(sizes, order=order)
     return made.view(DeviceArray)
+
+
+def fresh(device: Device, rows: int, columns: int) -> DeviceArray:
+    """A float32 matrix of any contents, in Fortran order, in the memory of a device that the caller
+    holds the lock of; for results of calls."""
+    if _dropped:
+        collect()
+    memory = Memory(device, device.alloc(4 * rows * columns))
+    return DeviceArray((rows, columns), _FLOAT32, np.asarray(memory), order="F")
 
 
 def zeros(

@@ -7,9 +7,11 @@ from typing import Sequence
 from ..driver.device import RunReport
 
 __all__ = [
-    "BY_ZERO", "CpuNeeded", "NOT_FINITE", "OVERFLOW", "SINGULAR", "SORT_OUT", "TINY", "WATCHED",
+    "BY_ZERO", "CpuNeeded", "NOT_FINITE", "NO_PRODUCT", "OVERFLOW", "SINGULAR", "SORT_OUT", "TINY",
+    "WATCHED",
 ]  # fmt: skip
 
+NO_PRODUCT = "nothing to multiply"
 SORT_OUT = "arguments that only SciPy sorts out"
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
 NOT_FINITE = "an operand holds Inf or NaN, which QPUs do not treat as IEEE 754 does"

@@ -73,6 +73,7 @@ class Scratch:
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer, self.nbytes, self.bus_address = buffer, buffer.nbytes, buffer.bus_address
+        buffer.clean()  # of what whoever had this memory before has written
         self.floats = buffer.array(np.float32)
         self.words = self.floats.view(np.uint32)
 
