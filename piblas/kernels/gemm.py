@@ -47,12 +47,15 @@ Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound th
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from ..codegen import Assembler, macros
-from ..codegen.operand import Reg
-from . import parts
+from . import macros, parts
 from .gemm_plan import FILE_SIZE, Advance, KStep, files_of
 from .spec import KernelSpec, register
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
+    from ..codegen.operand import Reg
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
@@ -70,8 +73,8 @@ class GemmOptions:
 
     ``rows`` x 16 * ``vectors`` is the tile; tiles on the right may be ``edge`` vectors wide, if
     that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
-    rows have one register each; lines of Q up to ``reach`` lines from the pointer are requested
-    without moving it; ``beta`` says whether D is read.
+    rows, but not of the first row, have one register each; lines of Q up to ``reach`` lines from
+    the pointer are requested without moving it; ``beta`` says whether D is read.
     """
 
     rows: int = 8
@@ -85,7 +88,7 @@ class GemmOptions:
     def __post_init__(self) -> None:
         fine = 2 <= self.rows <= 16 and 1 <= self.vectors <= 8 and 0 <= self.edge < self.vectors
         fine = fine and self.unroll >= 2 and self.unroll % 2 == 0
-        fine = fine and 0 <= self.single < self.rows and 1 <= self.reach <= 7
+        fine = fine and 0 <= self.single and 1 <= self.reach <= 7
         if not fine or self.rows * self.vectors > 64:
             raise ValueError(f"gemm: no kernel has {self}")
 
@@ -96,8 +99,9 @@ class GemmOptions:
 
     def step(self, vectors: int) -> KStep:
         """The plan of the k loop for a tile of that many vectors."""
-        files = files_of(self.rows, self.vectors, self.single)
-        return KStep(self.rows, vectors, self.unroll, self.single, files, self.reach)
+        single = min(self.single, self.rows - 1)
+        files = files_of(self.rows, self.vectors, single)
+        return KStep(self.rows, vectors, self.unroll, single, files, self.reach)
 
 
 class _Tile:

@@ -26,17 +26,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler, macros
-from ..codegen.operand import Reg
 from ..isa import setup_words as sw
-from . import parts, uniforms
+from . import macros, parts, uniforms
 from .gemm import LANES, LINE
 from .gemm_layout import Packed
 from .spec import KernelSpec, register
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
+    from ..codegen.operand import Reg
 
 __all__ = [
     "Operand", "PackOptions", "QPUS", "SPEC", "Segments", "segments", "streams", "watched_words",

@@ -25,8 +25,6 @@ import functools
 import math
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..codegen.pack import LINE_SLOTS
-
 __all__ = ["FILE_SIZE", "Advance", "KStep", "files_of"]
 
 FILE_SIZE = 32
@@ -207,6 +205,8 @@ class KStep:
     @property
     def _gap(self) -> float:
         """Products in which a line of uniforms arrives."""
+        from ..codegen.pack import LINE_SLOTS  # here, as only the generator asks
+
         return LINE_SLOTS * self.rows * self.vectors / self.slots
 
     @property

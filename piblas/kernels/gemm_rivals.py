@@ -35,16 +35,18 @@ What is left out: beta.  Store and end of a launch are those of this project's o
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler, macros
-from ..codegen.operand import Reg
-from . import parts
+from . import macros, parts
 from .gemm import LANES, LINE
 from .spec import KernelSpec
 from .stream import words_of
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
+    from ..codegen.operand import Reg
 
 __all__ = [
     "PYVIDEOCORE", "QMKL", "QMKL_FIRST", "SPEC", "Problem", "RivalOptions", "Streams",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import numpy as np
 
-from ..codegen import Assembler, macros
-from ..codegen.operand import Operand
 from ..isa import setup_words as sw
+from . import macros
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
+    from ..codegen.operand import Operand
 
 __all__ = [
     "MAX_VDR_PITCH",

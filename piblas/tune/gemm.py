@@ -44,7 +44,8 @@ def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, ske
         addresses = dict(zip(names, (buffer.bus_address for buffer in buffers)))
         one = np.ones(1, dtype=np.float32)
         out = buffers[-1].array(np.uint32, streams.words.shape)
-        streams.fill(out, addresses, {"alpha": one, "beta": one, "limit": one * gemm_schedule.LIMIT})
+        limit = one * gemm_schedule.LIMIT
+        streams.fill(out, addresses, {"alpha": one, "beta": one, "limit": limit})
         for buffer in buffers:
             buffer.clean()
         program = device.load(gemm.SPEC.program(options).words)
