@@ -141,6 +141,7 @@ def bind(bound: Bound, state: State) -> Job:
     from ..host import gemm
 
     a, b, c = bound["a"], bound["b"], bound["c"]
+    arguments.real(bound["alpha"]), arguments.real(bound["beta"])
     transposed = bound.flag("trans_a", 2) != 0, bound.flag("trans_b", 2) != 0
     m, k = a.shape[::-1] if transposed[0] else a.shape
     rows, n = b.shape[::-1] if transposed[1] else b.shape

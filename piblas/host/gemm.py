@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -160,8 +160,8 @@ def staged(
     old: Optional[np.ndarray],
     reports: List[RunReport],
 ) -> np.ndarray:
-    """alpha P Q + beta D as a view of scratch memory, for finite P^T (``p_of``, k x m), Q (``q_of``,
-    k x n) and D (``old``, m x n; None for zeros).
+    """alpha P Q + beta D as a view of scratch memory, for finite P^T (``p_of``, k x m), Q
+    (``q_of``, k x n) and D (``old``, m x n; None for zeros).
 
     What lies outside the wanted tiles is undefined.  CpuNeeded where the result overflows.
     """
@@ -304,6 +304,7 @@ def _located(matrix: np.ndarray) -> Tuple[int, Buffer]:
 
 def in_device_memory(
     runner: Runner,
+    device: Tuple[int, float, Optional[float]],
     alpha: float,
     p_of: np.ndarray,
     q_of: np.ndarray,
@@ -313,11 +314,11 @@ def in_device_memory(
     reports: List[RunReport],
 ) -> None:
     """d = alpha P Q + beta d for P (m x k), Q (k x n) and d (m x n), whose rows are contiguous and
-    which overlaps neither, all in device memory.
+    which overlaps neither, all in memory of a device of (QPUs, clock rate, longest launch).
 
     ``given``: d has old contents, which come back where this raises CpuNeeded or DeviceError.
     """
-    device = runner.device
+    n_qpus, clock_hz, longest = device
     (m, k), n = p_of.shape, q_of.shape[1]
     least = gemm_error.SMALLEST_NORMAL
     if beta != 0 and min(abs(alpha), abs(beta)) < least:
@@ -325,18 +326,19 @@ def in_device_memory(
         if not (_finite(p_of) and _finite(q_of) and _finite(d)):
             raise CpuNeeded(NOT_FINITE)
     blocks = [(slice(None), slice(None))]
-    if device.longest_launch is not None:
+    if longest is not None:
         options = gemm_choice.choose(m, n, k, beta != 0)
-        seconds = gemm_choice.clocks(options, m, n, k) / device.clock_hz
-        blocks = limits.blocks(m, n, seconds, device.longest_launch)
+        seconds = gemm_choice.clocks(options, m, n, k) / clock_hz
+        blocks = limits.blocks(m, n, seconds, longest)
     if len(blocks) == 1:
-        _launch_pair(runner, alpha, p_of, q_of, beta, d, given, reports)
+        _launch_pair(runner, n_qpus, alpha, p_of, q_of, beta, d, given, reports)
         return
     before = d.copy() if given else None
     try:
         for rows, columns in blocks:
             _launch_pair(
-                runner, alpha, p_of[rows], q_of[:, columns], beta, d[rows, columns], False, reports,
+                runner, n_qpus, alpha, p_of[rows], q_of[:, columns], beta, d[rows, columns], False,
+                reports,
             )  # fmt: skip
     except BaseException:
         if before is not None:
@@ -346,6 +348,7 @@ def in_device_memory(
 
 def _launch_pair(
     runner: Runner,
+    n_qpus: int,
     alpha: float,
     p_of: np.ndarray,
     q_of: np.ndarray,
@@ -357,10 +360,11 @@ def _launch_pair(
     (at_p, of_p), (at_q, of_q), (at_d, of_d) = _located(p_of), _located(q_of), _located(d)
     m, n, k = *d.shape, p_of.shape[1]
     pitch = d.strides[0] if m > 1 else WORD * n
-    aligned = gemm_sources.aligned(at_q, q_of.strides)
+    (p_down, p_along), (q_down, q_along) = p_of.strides, q_of.strides
+    aligned = gemm_sources.aligned(at_q, (q_down, q_along))
     reads = beta != 0
     shape = _Resident(
-        m, n, k, reads, *p_of.strides, *q_of.strides, pitch, aligned, given, runner.device.n_qpus
+        m, n, k, reads, p_down, p_along, q_down, q_along, pitch, aligned, given, n_qpus
     )
     plan = PLANS.made(shape, _resident_plan, shape)
     made = plan.data
@@ -476,7 +480,8 @@ class Product:
         self.vectors = _Vectors(a, b, device) if 1 in (m, n) else None
 
     def _operands(self, a: np.ndarray, b: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        a, b = _plain(a), _plain(b)
+        a = a if type(a) is np.ndarray else a.view(np.ndarray)
+        b = b if type(b) is np.ndarray else b.view(np.ndarray)
         return a.T if self.transposed[0] else a, b.T if self.transposed[1] else b
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
@@ -492,7 +497,7 @@ class Product:
         result = c
         if not self.own:
             result = self._room(runner)
-        out = _plain(result)
+        out = result if type(result) is np.ndarray else result.view(np.ndarray)
         if self.resident and not self.vectors and (
             self.own or type(result) is arrays.DeviceArray
         ):
@@ -501,7 +506,7 @@ class Product:
             )
             if apart:
                 in_device_memory(
-                    runner, alpha, b.T, a.T, beta, out.T, self.own, reports
+                    runner, self.device, alpha, b.T, a.T, beta, out.T, self.own, reports
                 )
                 return result, reports
         old = _plain(c) if beta != 0 else None

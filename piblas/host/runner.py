@@ -101,7 +101,10 @@ class Runner:
     # --- memory --------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A call begins: scratch memory of the one before is free to be given up."""
+        """A call begins: scratch memory of the one before is free to be given up, and so is that of
+        arrays that are gone."""
+        if arrays.dropped:
+            arrays.collect()
         self._in_use.clear()
         self._running = None
 
