@@ -212,7 +212,4 @@ def _road(row: Routine) -> Tuple[Callable[..., Any], Any]:
         return call.run, level2.bind
     from . import triangles
 
-    def run(state: Any, row: Routine, args: Any, kwargs: Any, bind: Any, on_cpu: Any) -> Any:
-        return triangles.call(row, args, kwargs, lambda: on_cpu(*args, **kwargs))
-
-    return run, None
+    return call.run, triangles.bind

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, List, Optional, Tuple
+from typing import Any, Tuple
 
 import numpy as np
 
-from .. import log, record
-from ..dispatch import choose, devices
-from ..driver.device import RunReport
+from ..dispatch import devices
+from ..dispatch.devices import State
 from ..errors import BlasError, OutOfDeviceMemory
 from ..host import arrays
-from . import arguments, launch, scipy_blas
+from ..host.outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW
+from ..routines import ROUTINES
+from . import arguments, call, scipy_blas
+from .binding import Bound, need
+from .call import Job, job_of
 
-__all__ = ["sgemm"]
+__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "bind", "sgemm"]
 
-_LARGEST = np.finfo(np.float32).max
-NOT_FINITE = "an operand holds Inf or NaN, which QPUs do not treat as IEEE 754 does"
-OVERFLOW = "the result overflows, which QPUs do not treat as IEEE 754 does"
-NO_PRODUCT = "nothing to multiply"
+_ROW = ROUTINES["sgemm"]
+_FLOAT32 = np.dtype(np.float32)
+_ARRAYS = (np.ndarray, arrays.DeviceArray)
+_NUMBERS = (float, int, np.float32, np.float64)
+_FLAGS = (int, bool)
+_NOTHING: Any = {}
 
 
 def sgemm(
@@ -55,6 +59,30 @@ def sgemm(
 
     A wrong argument raises :class:`piblas.BlasError`; whatever is raised, ``c`` is unchanged.
     """
+    given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
+    if (
+        type(a) in _ARRAYS
+        and type(b) in _ARRAYS
+        and a.dtype == b.dtype == _FLOAT32
+        and a.ndim == b.ndim == 2
+        and (c is None or type(c) in _ARRAYS and c.dtype == _FLOAT32 and c.ndim == 2)
+        and type(alpha) in _NUMBERS
+        and type(beta) in _NUMBERS
+        and type(trans_a) in _FLAGS
+        and type(trans_b) in _FLAGS
+        and type(overwrite_c) in _FLAGS
+    ):
+        return call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
+    result, given = _coerced(*given)
+    made = call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
+    return made if result is None else result
+
+
+def _coerced(
+    alpha: Any, a: Any, b: Any, beta: Any, c: Any, trans_a: Any, trans_b: Any, overwrite_c: Any
+) -> Tuple[Any, Tuple[Any, ...]]:
+    """(the result's memory, where there is a ``c``, and arguments for the same call that are plain
+    arrays and numbers); BlasError for wrong ones."""
     name = "sgemm"
     transposed_a = arguments.trans(name, "trans_a", trans_a)
     transposed_b = arguments.trans(name, "trans_b", trans_b)
@@ -72,138 +100,64 @@ def sgemm(
         )
     beta = arguments.scalar(name, "beta", 0.0 if beta is None else beta)
     overwrite = arguments.flag(name, "overwrite_c", overwrite_c)
-    room = _room(c, a, b)
-    result, out = arguments.result(name, "c", room, (m, n), beta != 0, overwrite or c is None)
-    if m == 0 or n == 0 or k == 0 or alpha == 0:
-        record.count("cpu", NO_PRODUCT)
+    result = None
+    if c is not None:
+        result, c = arguments.result(name, "c", c, (m, n), beta != 0, overwrite)
+    return result, (alpha, _base(a), _base(b), beta, c, 0, 0, 1)
+
+
+def _base(array: np.ndarray) -> np.ndarray:
+    return array if type(array) in _ARRAYS else array.view(np.ndarray)
+
+
+def _on_cpu(*given: Any) -> np.ndarray:
+    """The CPU computes a call, or refuses it."""
+    room = given[4]
+    result, (alpha, a, b, beta, out, *_) = _coerced(*given)
+    if room is None:
+        result = out = _room(a, b)
+    if 0 in a.shape or 0 in b.shape or alpha == 0:
         scipy_blas.scale(out, beta)
-        return result
-    target, device = devices.current()
-    resident = _resident(device, a, b, out)
-    call = choose.Call(name, {"m": m, "n": n, "k": k}, resident)
-    choice = choose.choose(call, target, devices.board())
-    if choice.backend != "cpu" and not resident and not _finite(alpha, a, b, beta, out):
-        choice = choose.choose(
-            choose.Call(name, call.sizes, bar=NOT_FINITE), target, devices.board()
-        )
-        log.info("sgemm on the CPU: %s", NOT_FINITE)
-    reason: Optional[str] = choice.reason
-    if choice.backend != "cpu":
-        how = choice, target, device
-        if resident:
-            reason = _in_device_memory(*how, alpha, a, b, beta, out, c is not None)
-        else:
-            reason = _on_device(*how, alpha, a, b, beta, out)
-    if reason is not None:
-        record.count("cpu", reason)
+    else:
         scipy_blas.sgemm(alpha, a, b, beta, out)
     return result
 
 
-def _room(c: Any, a: np.ndarray, b: np.ndarray) -> Any:
-    """c, or without one zeros in device memory where both operands are there."""
+def _room(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Zeros for a result, in device memory if both operands are there and calls go there."""
+    m, n = a.shape[0], b.shape[1]
     home = arrays.home(a)
-    if c is not None or home is None or arrays.home(b) is not home:
-        return c
-    if devices.current()[1] is not home or not (a.shape[0] and b.shape[1]):
-        return c
-    try:
-        return arrays.zeros((a.shape[0], b.shape[1]), order="F", device=home)
-    except OutOfDeviceMemory:
-        return c
+    if home is not None and m and n and arrays.home(b) is home is devices.current()[1]:
+        try:
+            return arrays.zeros((m, n), order="F", device=home)
+        except OutOfDeviceMemory:
+            pass
+    return np.zeros((m, n), dtype=_FLOAT32, order="F")
 
 
-def _resident(device: Any, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
-    """Whether the QPUs see all of them, and the result is none of the operands."""
-    if 1 in c.shape:  # the kernel for vectors takes a matrix as it lies
-        return False
-    if device is None or any(arrays.place(x, device) is None for x in (a, b, c)):
-        return False
-    return not any(np.may_share_memory(x, c) for x in (a, b))
-
-
-def _finite(alpha: float, a: np.ndarray, b: np.ndarray, beta: float, c: np.ndarray) -> bool:
-    operands = (alpha, beta, a, b, c) if beta != 0 else (alpha, a, b)
-    return all(bool(np.isfinite(operand).all()) for operand in operands)
-
-
-def _on_device(
-    choice: choose.Choice,
-    target: choose.Target,
-    device: Any,
-    alpha: float,
-    a: np.ndarray,
-    b: np.ndarray,
-    beta: float,
-    c: np.ndarray,
-) -> Optional[str]:
-    """Run the kernel; None if c holds the result, else why the CPU has to compute it."""
+def bind(bound: Bound, state: State) -> Job:
+    """The job of a call of sgemm whose operands are matrices of type float32."""
     # Here, because building kernels is nothing that a CPU-only process needs.
-    from . import qpu, vectors
+    from ..host import gemm
 
-    run = vectors.sgemm if 1 in c.shape else qpu.sgemm
-    # With beta = 0 the old contents are needed neither here nor on the CPU.
-    work = c if beta == 0 else c.copy(order="F")
-    reason, report = launch.attempt(
-        "sgemm", target, device, lambda: run(device, alpha, a, b, beta, work)
+    a, b, c = bound["a"], bound["b"], bound["c"]
+    arguments.real(bound["alpha"]), arguments.real(bound["beta"])
+    transposed = bound.flag("trans_a", 2) != 0, bound.flag("trans_b", 2) != 0
+    m, k = a.shape[::-1] if transposed[0] else a.shape
+    rows, n = b.shape[::-1] if transposed[1] else b.shape
+    need(k == rows and (c is None or c.shape == (m, n)))
+    own = c is not None and arguments.own(c, bound.truth("overwrite_c")) is not None
+    device = state.device
+    there = device is not None and _seen(a, device) and _seen(b, device)
+    resident = there and (_seen(c, device) if own else c is None) and 1 not in (m, n)
+    return job_of(
+        bound, state, {"m": m, "n": n, "k": k}, resident, ("alpha", "a", "b", "beta", "c"),
+        lambda: gemm.Product(a, b, transposed, c is not None, own, (there, resident), device),
+    )  # fmt: skip
+
+
+def _seen(matrix: np.ndarray, device: Any) -> bool:
+    """Whether the QPUs see a matrix, in whole words."""
+    return arrays.place(matrix, device) is not None and not any(
+        stride % 4 for stride in matrix.strides
     )
-    if reason is not None:
-        return reason
-    if report is not None:
-        record.report(report)
-    # An overflow may also have stopped at the largest number: the chip's sum is not measured there.
-    if report is None or not (np.abs(work) < _LARGEST).all():
-        log.info("sgemm on the CPU after all: %s", OVERFLOW)
-        return OVERFLOW
-    record.count(choice.backend, choice.reason)
-    if work is not c:
-        c[...] = work
-    return None
-
-
-def _in_device_memory(
-    choice: choose.Choice,
-    target: choose.Target,
-    device: Any,
-    alpha: float,
-    a: np.ndarray,
-    b: np.ndarray,
-    beta: float,
-    c: np.ndarray,
-    given: bool,
-) -> Optional[str]:
-    """As :func:`_on_device` without copies, but for one to go back to of a ``c`` that was given.
-
-    The launches find Inf, NaN and overflow as they go; the CPU looks only to say which it was."""
-    from ..kernels import gemm_error
-    from . import resident
-
-    if not (math.isfinite(alpha) and math.isfinite(beta)):
-        return NOT_FINITE
-
-    def run() -> Tuple[Optional[str], List[RunReport]]:
-        reports: List[RunReport] = []
-        if beta != 0 and min(abs(alpha), abs(beta)) < gemm_error.SMALLEST_NORMAL:
-            # The kernel sees Inf and NaN in its results, but such a factor makes 0 of them.
-            for operand in (a, b, c):
-                fine, more = resident.below(device, operand, math.inf)
-                reports += more
-                if not fine:
-                    return NOT_FINITE, reports
-        fine, more = resident.product(device, alpha, a, b, beta if given else 0.0, c, given)
-        reports += more
-        if fine:
-            return None, reports
-        return (OVERFLOW if _finite(alpha, a, b, beta, c) else NOT_FINITE), reports
-
-    failed, done = launch.attempt("sgemm", target, device, run)
-    if failed is not None:
-        return failed
-    reason, reports = done
-    for report in reports:
-        record.report(report)
-    if reason is None:
-        record.count(choice.backend, choice.reason)
-    else:
-        record.log.info("sgemm on the CPU after all: %s", reason)
-    return reason

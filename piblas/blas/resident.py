@@ -298,7 +298,7 @@ def ordered(
     device: Device, alpha: float, source: np.ndarray
 ) -> Tuple[Optional[np.ndarray], List[RunReport]]:
     """alpha * source, which lies in device memory, in Fortran order in device memory; None where
-    the CPU has to do it.
+    the CPU has to do it, :class:`.qpu1.Watched` where it has to because of a value.
 
     A matrix without gaps is a vector to copy's and scal's kernels, the latter with its error and
     its eye on Inf and NaN.  Rows that are contiguous become columns by the kernel that packs for
@@ -307,14 +307,12 @@ def ordered(
     reports: List[RunReport] = []
     (m, n), line = source.shape, _line(source)
     if line is not None and (alpha != 1 or source.flags.f_contiguous):
-        made, done, report = arrays.empty(source.size, device=device), True, None
+        made = arrays.empty(source.size, device=device)
         if alpha == 1:
             report = qpu1.scopy(device, line.size, line, 1, made, 1)
         else:
-            done, report = qpu1.scaled(device, alpha, line, made)
+            report = qpu1.scaled(device, alpha, line, made)
         reports += [report] if report is not None else []
-        if not done:
-            return None, reports
         source = _like(source, made)
         if source.flags.f_contiguous:
             return source, reports

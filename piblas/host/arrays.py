@@ -35,7 +35,9 @@ __all__ = [
     "array",
     "asarray",
     "collect",
+    "dropped",
     "empty",
+    "fresh",
     "home",
     "keep",
     "located",
@@ -54,7 +56,8 @@ of the time of saxpy, all of that of sger (``python -m bench level1 scopy saxpy`
 
 _FLOAT32 = np.dtype(np.float32)
 
-_dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
+dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
+"""Buffers whose arrays and programs are gone, for :func:`collect`."""
 
 
 class Memory:
@@ -69,13 +72,15 @@ class Memory:
         self.bus_address, self.nbytes = buffer.bus_address, buffer.nbytes
         self._bytes = buffer.array(np.uint8)
         self.__array_interface__ = self._bytes.__array_interface__
-        self.address: int = self._bytes.__array_interface__["data"][0]
-        _free_after(self, device, buffer)
+        self.address: int = self.__array_interface__["data"][0]
+
+    def __del__(self, note: Any = dropped.append) -> None:
+        note((self.device, self.buffer))
 
 
 def _free_after(owner: Any, device: Device, buffer: Buffer) -> None:
     """Have :func:`collect` free a buffer of the device once the owner is gone."""
-    weakref.finalize(owner, _dropped.append, (device, buffer)).atexit = False
+    weakref.finalize(owner, dropped.append, (device, buffer)).atexit = False
 
 
 def warn_of_special(routine: str) -> None:
@@ -85,15 +90,15 @@ def warn_of_special(routine: str) -> None:
 
 def collect(device: Optional[Device] = None) -> None:
     """Free the buffers, of one device or of all, whose arrays and programs are gone."""
-    for _ in range(len(_dropped)):
+    for _ in range(len(dropped)):
         try:
-            owner, buffer = _dropped.popleft()
+            owner, buffer = dropped.popleft()
         except IndexError:  # another thread was faster
             return
         if device is None or owner is device:
             buffer.free()
         else:
-            _dropped.append((owner, buffer))
+            dropped.append((owner, buffer))
 
 
 def keep(device: Device, key: Any, program: LoadedProgram) -> None:
@@ -223,6 +228,13 @@ def empty(
     devices.resident()
     made = np.asarray(memory).view(kind).reshape(sizes, order=order)
     return made.view(DeviceArray)
+
+
+def fresh(device: Device, rows: int, columns: int) -> DeviceArray:
+    """A float32 matrix of any contents, in Fortran order, in the memory of a device that the caller
+    holds the lock of; for results of calls."""
+    memory = Memory(device, device.alloc(4 * rows * columns))
+    return DeviceArray((rows, columns), _FLOAT32, np.asarray(memory), order="F")
 
 
 def zeros(

@@ -7,13 +7,16 @@ from typing import Sequence
 from ..driver.device import RunReport
 
 __all__ = [
-    "BY_ZERO", "CpuNeeded", "NOT_FINITE", "OVERFLOW", "SINGULAR", "SORT_OUT", "TINY", "WATCHED",
+    "BY_ZERO", "CpuNeeded", "ILL_CONDITIONED", "NOT_FINITE", "NO_PRODUCT", "OVERFLOW", "SINGULAR",
+    "SORT_OUT", "TINY", "WATCHED",
 ]  # fmt: skip
 
+NO_PRODUCT = "nothing to multiply"
 SORT_OUT = "arguments that only SciPy sorts out"
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
 NOT_FINITE = "an operand holds Inf or NaN, which QPUs do not treat as IEEE 754 does"
 OVERFLOW = "the result overflows, which QPUs do not treat as IEEE 754 does"
+ILL_CONDITIONED = "an ill-conditioned triangle, all of which is one block for the CPU to solve"
 SINGULAR = "a triangle with a diagonal element that is 0, or whose reciprocal float32 cannot hold"
 TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 BY_ZERO = "0 times Inf or NaN in device memory would be 0 on the QPUs, with nothing left to tell"

@@ -73,6 +73,7 @@ class Scratch:
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer, self.nbytes, self.bus_address = buffer, buffer.nbytes, buffer.bus_address
+        buffer.clean()  # of what whoever had this memory before has written
         self.floats = buffer.array(np.float32)
         self.words = self.floats.view(np.uint32)
 
@@ -100,7 +101,10 @@ class Runner:
     # --- memory --------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A call begins: scratch memory of the one before is free to be given up."""
+        """A call begins: scratch memory of the one before is free to be given up, and so is that of
+        arrays that are gone."""
+        if arrays.dropped:
+            arrays.collect()
         self._in_use.clear()
         self._running = None
 

@@ -515,7 +515,7 @@ def test_sgemm_that_fails_leaves_the_result(device, good, monkeypatch):
     """At packing, at the product."""
     a = piblas.array(values(20, 20))
     c = piblas.array(np.asfortranarray(values(20, 20, seed=3)))
-    before, real, launches = np.array(c), type(device).execute, []
+    before, real, launches = np.array(c), type(device).execute_list, []
 
     def execute(self, *args, **kwargs):
         launches.append(1)
@@ -525,7 +525,7 @@ def test_sgemm_that_fails_leaves_the_result(device, good, monkeypatch):
             raise DeviceTimeout("too long")
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(type(device), "execute", execute)
+    monkeypatch.setattr(type(device), "execute_list", execute)
     with pytest.raises(DeviceTimeout):
         piblas.sgemm(1.0, a, a, 0.5, c, overwrite_c=1)
     np.testing.assert_array_equal(c, before)

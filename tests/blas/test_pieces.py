@@ -7,7 +7,6 @@ import pytest
 
 import piblas
 from piblas import DeviceError
-from piblas.blas import qpu
 from piblas.host import limits
 from piblas.kernels import gemm_error, reference, update_plan
 
@@ -42,22 +41,31 @@ def limited(device, monkeypatch):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])
-def test_the_cut_keeps_the_bound_and_repeats(device, limited, monkeypatch, beta):
+def test_the_cut_keeps_the_bound_and_repeats(device, limited, monkeypatch, fresh, beta):
     """A tile's place in its launch says where in k it begins, so last bits may differ."""
     rng = np.random.default_rng(3)
     a, b = rng.standard_normal((2, 210, 200), dtype=np.float32)
     c = np.asfortranarray(rng.standard_normal((210, 210), dtype=np.float32))
     cut, whole = c.copy(order="F"), c.copy(order="F")
-    report = qpu.sgemm(limited, 1.5, a, b.T, beta, cut)
+
+    def product(out):
+        with piblas.use(device), piblas.profile() as profile:
+            assert piblas.sgemm(1.5, a, b.T, beta, out, overwrite_c=1) is out
+        return profile.reports
+
+    cut_up = product(cut)
     monkeypatch.setattr(device, "longest_launch", None)
-    one = qpu.sgemm(device, 1.5, a, b.T, beta, whole)
+    (one,) = product(whole)
     bound = gemm_error.error_bound(1.5, a, b.T, beta, c)
     exact = reference.sgemm(1.5, a, b.T, beta, c)
     assert (np.abs(cut - exact) <= bound).all() and (np.abs(whole - exact) <= bound).all()
     monkeypatch.setattr(device, "longest_launch", 1e-4)
     again = c.copy(order="F")
-    qpu.sgemm(limited, 1.5, a, b.T, beta, again)
+    product(again)
     np.testing.assert_array_equal(cut, again)
+    assert len(cut_up) > 1 and {report.kernel for report in cut_up} == {one.kernel}
+    assert sum(report.seconds for report in cut_up) > one.seconds
+    report = limits.combined(cut_up)
     assert (report.kernel, report.n_qpus) == (one.kernel, one.n_qpus)
     assert report.seconds > one.seconds and report.bytes["tmu"] >= one.bytes["tmu"]
     assert sum(report.stalls.values()) <= 12 * report.cycles
@@ -66,7 +74,7 @@ def test_the_cut_keeps_the_bound_and_repeats(device, limited, monkeypatch, beta)
 def test_a_failure_half_way_leaves_the_result_alone(limited, monkeypatch, fresh):
     a = np.ones((200, 16), np.float32)
     c = np.full((200, 200), 7, np.float32, order="F")
-    real, launches = limited.execute, []
+    real, launches = limited.execute_list, []
 
     def execute(*args, **kwargs):
         launches.append(1)
@@ -74,7 +82,7 @@ def test_a_failure_half_way_leaves_the_result_alone(limited, monkeypatch, fresh)
             raise DeviceError("the second launch fails")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(limited, "execute", execute)
+    monkeypatch.setattr(limited, "execute_list", execute)
     with piblas.use(limited), pytest.raises(DeviceError, match="second launch"):
         piblas.sgemm(1.0, a, a.T, 0.0, c, overwrite_c=1)
     assert (c == 7).all()

@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 from scipy.linalg import blas
 
 import piblas
+from bench.null_device import NullDevice
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
 from piblas.blas import level3
 from piblas.blas.arguments import ComplexWarning
@@ -265,18 +266,18 @@ def test_too_large_for_the_device(fresh):
     assert (c == 1).all()
 
 
-class Failing:
-    """Stands for a GPU found by "auto" whose launches fail."""
+class Failing(NullDevice):
+    """Stands for a GPU found by "auto" that fails."""
 
     def __init__(self, monkeypatch, error):
+        super().__init__()
         self.calls = 0
         self.error = error
         monkeypatch.setattr(devices, "open_device", lambda name: self)
         monkeypatch.setattr(devices, "_opened", {})
-        monkeypatch.setattr("piblas.blas.qpu.sgemm", self.sgemm)
         monkeypatch.setenv("PIBLAS_BOARD", "pi1")
 
-    def sgemm(self, *args):
+    def alloc(self, nbytes):
         self.calls += 1
         raise self.error
 

@@ -10,9 +10,11 @@ from test_like_scipy import aligned, outcome, random_call, which
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import level3, qpu, triangles
+from piblas.blas import level3, triangles
 from piblas.dispatch import devices
 from piblas.host.outcome import SORT_OUT
+from piblas.host.plan import PLANS
+from piblas.host.runner import Runner
 from piblas.routines import ROUTINES
 
 F32 = np.float32
@@ -273,7 +275,7 @@ class Failing:
 
     def __init__(self, monkeypatch, device, good):
         self.left = good
-        real = type(device).execute
+        real = type(device).execute_list
 
         def execute(this, *args, **kwargs):
             if this is device:
@@ -282,7 +284,7 @@ class Failing:
                     raise DeviceTimeout("no end after 10 s")
             return real(this, *args, **kwargs)
 
-        monkeypatch.setattr(type(device), "execute", execute)
+        monkeypatch.setattr(type(device), "execute_list", execute)
 
 
 @pytest.mark.parametrize("name, good", [*((name, 0) for name in NAMES), ("strsm", 2)])
@@ -398,7 +400,8 @@ def test_a_fault_of_ours_is_no_wrong_argument(name, device, fresh, monkeypatch):
     def fails(*args, **kwargs):
         raise ValueError("a kernel's fault")
 
-    monkeypatch.setattr(qpu, "loaded_program", fails)
+    monkeypatch.setattr(Runner, "program", fails)
+    PLANS.clear()
     a = np.eye(4, dtype=np.float32)
     with piblas.use(device), pytest.raises(ValueError, match="a kernel's fault"):
         getattr(piblas, name)(1.0, a, *([] if name == "ssyrk" else [a]))
