@@ -358,4 +358,4 @@ class Emulator(Device):
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self.kept.clear()
+            self.forget_kept()

@@ -35,6 +35,7 @@ __all__ = [
     "array",
     "asarray",
     "collect",
+    "dropped",
     "empty",
     "home",
     "keep",
@@ -54,7 +55,8 @@ of the time of saxpy, all of that of sger (``python -m bench level1 scopy saxpy`
 
 _FLOAT32 = np.dtype(np.float32)
 
-_dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
+dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
+"""Buffers for :func:`collect` to free."""
 
 
 class Memory:
@@ -75,7 +77,7 @@ class Memory:
 
 def _free_after(owner: Any, device: Device, buffer: Buffer) -> None:
     """Have :func:`collect` free a buffer of the device once the owner is gone."""
-    weakref.finalize(owner, _dropped.append, (device, buffer)).atexit = False
+    weakref.finalize(owner, dropped.append, (device, buffer)).atexit = False
 
 
 def warn_of_special(routine: str) -> None:
@@ -85,15 +87,15 @@ def warn_of_special(routine: str) -> None:
 
 def collect(device: Optional[Device] = None) -> None:
     """Free the buffers, of one device or of all, whose arrays and programs are gone."""
-    for _ in range(len(_dropped)):
+    for _ in range(len(dropped)):
         try:
-            owner, buffer = _dropped.popleft()
+            owner, buffer = dropped.popleft()
         except IndexError:  # another thread was faster
             return
         if device is None or owner is device:
             buffer.free()
         else:
-            _dropped.append((owner, buffer))
+            dropped.append((owner, buffer))
 
 
 def keep(device: Device, key: Any, program: LoadedProgram) -> None:

@@ -158,14 +158,19 @@ def launched(call, device, longest, monkeypatch):
     monkeypatch.setattr(device, "longest_launch", longest, raising=False)
     monkeypatch.setattr(limits, "SLICE", 512)
     monkeypatch.setattr(update_plan, "WIDTH", 64)
-    real, seconds = type(device).execute, []
+    seconds = []
 
-    def execute(*args, **kwargs):
-        report = real(device, *args, **kwargs)
-        seconds.append(report.seconds)
-        return report
+    def timed(real):
+        def launch(*args, **kwargs):
+            report = real(device, *args, **kwargs)
+            seconds.append(report.seconds)
+            return report
 
-    monkeypatch.setattr(device, "execute", execute, raising=False)
+        return launch
+
+    for way in ("execute", "execute_list"):
+        real = getattr(type(device), way)
+        monkeypatch.setattr(device, way, timed(real), raising=False)
     with piblas.use(device), piblas.profile() as profile:
         result = call()
     total = sum(report.seconds for report in profile.reports)
