@@ -144,9 +144,16 @@ def run(
         with state.lock:
             runner = state.runner
             runner.begin()
+            taken = [values[at] for at in job.take]
             try:
-                result, reports = job.compute(runner, [values[at] for at in job.take])
+                result, reports = job.compute(runner, taken)
+            except OutOfDeviceMemory:
+                # No launch has changed an operand yet.  Without what is kept from earlier calls,
+                # which may lie in the middle of memory, there may be room in one piece.
+                runner.abandon()
+                result, reports = job.compute(runner, taken)
             finally:
+                runner.active = False
                 if runner.scratch_bytes > KEPT_SCRATCH:
                     runner.trim()
     except CpuNeeded as needed:

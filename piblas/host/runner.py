@@ -90,6 +90,7 @@ class Runner:
         self._device = weakref.ref(device)
         self.lock: Any = None
         self.scratch_bytes = 0
+        self.active = False
         self._tables: "collections.OrderedDict[LaunchPlan, List[_Table]]"
         self._tables = collections.OrderedDict()
         self._table_bytes = 0
@@ -109,6 +110,7 @@ class Runner:
 
     def begin(self) -> None:
         """A call begins: scratch memory of the one before is free to be given up."""
+        self.active = True  # whoever began it sets this to False at its end
         self._in_use.clear()
         self._running = None
         if arrays.dropped:
@@ -144,7 +146,7 @@ class Runner:
 
     def trim(self) -> None:
         """Give up all scratch memory: a call has ended."""
-        self.begin()
+        self._in_use.clear()
         self._release_scratch()
 
     def _release_scratch(self) -> None:
@@ -152,16 +154,24 @@ class Runner:
             self._give_up(name)
 
     def release(self) -> None:
-        """Give up all memory that the present call does not need."""
+        """Give up all memory that the present call, if there is one, does not need."""
+        if not self.active:
+            self._in_use.clear()
+            self._running = None
         self._release_scratch()
         for plan in [plan for plan in self._tables if plan is not self._running]:
             self._drop(plan)
 
     def abandon(self) -> None:
-        """Give up everything: a launch failed, and may still use it.  The device knows what it must
-        not hand out again before that has ended."""
-        self.begin()
+        """Give up everything, in the middle of a call as well.
+
+        Where a launch failed that may go on and use the memory, the device knows not to hand it out
+        again before that has ended.
+        """
+        self._in_use.clear()
+        self._running = None
         self.release()
+        arrays.collect(self.device)  # programs that only tables held
 
     def forget(self) -> None:
         """Let go of everything: the device is closed, and its memory goes as a whole."""
