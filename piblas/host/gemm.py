@@ -5,8 +5,8 @@ column-major results, so D is the transpose of C, P that of op(B) and Q that of 
 are named by what the kernel takes.
 
 Operands in ordinary memory are packed by the CPU in one pass each.  Those in device memory are
-packed by the QPUs, or Q is read where it lies: two launches, of which the first also copies a D that
-was given, so that it comes back if the second one fails or meets Inf, NaN or an overflow.
+packed by the QPUs, or Q is read where it lies: two launches, of which the first also copies a D
+that was given, so that it comes back if the second one fails or meets Inf, NaN or an overflow.
 
 The kernels report the largest magnitude that they met: the packing program of the operands, the
 kernel of the sums of products.  The CPU looks at a result only where these leave a doubt.
