@@ -185,7 +185,9 @@ def _update(bound: Bound, state: State) -> Job:
         matrix = matvec.held(np.empty(old.shape, np.float32, order="F"), None, made, cut=cut)
 
     def compute() -> Callable[[Runner, Any], Any]:
-        return matvec.Update(bound.row.name, matrix, vectors, target, state.device)
+        from ..host import updates  # here, as products need none of it
+
+        return updates.Update(bound.row.name, matrix, vectors, target, state.device)
 
     return job_of(bound, state, sizes, matrix.resident, ("alpha", name, *names), compute)
 

@@ -25,7 +25,7 @@ from ..errors import OutOfDeviceMemory
 from ..kernels import (
     gemm, gemm_choice, gemm_error, gemm_layout, gemm_pack, gemm_schedule, gemm_sources, triangle,
 )  # fmt: skip
-from . import arrays, limits, matvec
+from . import arrays, limits
 from .outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW, SORT_OUT, CpuNeeded
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import Runner
@@ -435,6 +435,8 @@ class _Vectors:
     lies.  ``a`` is op(A), m x k, ``b`` is op(B), k x n."""
 
     def __init__(self, a: np.ndarray, b: np.ndarray, device: Device) -> None:
+        from . import matvec  # here, as products of matrices need none of it
+
         self.first = b.shape[1] == 1
         matrix = a if self.first else b.T
         transposed = abs(matrix.strides[1]) < abs(matrix.strides[0])

@@ -22,21 +22,16 @@ from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
 from . import arrays, limits
+from .numbers import BEYOND, ROUNDED_TO_0, finite
 from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded
 from .plan import PLANS, Launch, LaunchPlan, forgotten
 from .runner import Runner, Scratch
 
-__all__ = ["MAPS", "Map", "Operand", "REDUCTIONS", "Reduce", "finite"]
+__all__ = ["MAPS", "Map", "Operand", "REDUCTIONS", "Reduce"]
 
 RATE = 0.8e9
 """Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
 gives the memory, and than the DMA store engine takes."""
-
-BEYOND = 3.4028235677973366e38
-"""The smallest magnitude that float32 rounds to infinity."""
-
-ROUNDED_TO_0 = 2.0**-150
-"""The largest magnitude that float32 rounds to 0."""
 
 _FLOAT32 = np.dtype(np.float32)
 _maximum = np.maximum.reduce
@@ -56,14 +51,6 @@ class Operand(NamedTuple):
     resident: bool
     changed: bool = False
     own: bool = False
-
-
-def finite(*numbers: Any) -> bool:
-    """Whether numbers stay finite when they are rounded to float32."""
-    for number in numbers:
-        if not -BEYOND < float(number) < BEYOND:
-            return False
-    return True
 
 
 # --- what the routines compute -----------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Tuple, TypeVar
 
 import numpy as np
@@ -113,7 +115,13 @@ def names() -> List[str]:
 
 def get(name: str) -> KernelSpec:
     """The kernel of that name; KeyError with the known names if there is none."""
-    _load()
+    if name in _REGISTRY:
+        return _REGISTRY[name]
+    if name.isidentifier() and importlib.util.find_spec(f"{__package__}.{name}") is not None:
+        # A kernel's module has its name: this one alone, as importing all takes a while.
+        importlib.import_module(f"{__package__}.{name}")
+    if name not in _REGISTRY:
+        _load()
     if name not in _REGISTRY:
         raise KeyError(f"no kernel is called {name!r}; there are {', '.join(sorted(_REGISTRY))}")
     return _REGISTRY[name]

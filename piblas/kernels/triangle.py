@@ -180,15 +180,46 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
     ``t`` is lower triangular (n, n) float32, with zeros above and no zero on the diagonal.  An
     inverse is computed in float64 and rounded once; what float32 cannot hold becomes Inf.
     """
-    from scipy.linalg.lapack import dtrtri
-
+    n = t.shape[0]
+    count = -(-n // block)
+    # Blocks of a size that is a power of two; beyond the matrix they are the identity.
+    blocks = np.zeros((count, 1 << (block - 1).bit_length(), 1 << (block - 1).bit_length()))
+    along = np.arange(blocks.shape[1])
+    blocks[:, along, along] = 1
+    for number in range(count):
+        part = t[number * block : (number + 1) * block, number * block : (number + 1) * block]
+        blocks[number, : len(part), : len(part)] = part
     factors = -t
-    for begin in range(0, t.shape[0], block):
-        own = slice(begin, begin + block)
-        inverse, _ = dtrtri(t[own, own].astype(np.float64), lower=1)
-        with np.errstate(over="ignore"):
-            factors[own, own] = inverse
+    with np.errstate(all="ignore"):
+        inverses = _inverses(blocks).astype(np.float32)
+    for number in range(count):
+        part = factors[number * block : (number + 1) * block, number * block : (number + 1) * block]
+        part[...] = inverses[number, : len(part), : len(part)]
     return factors
+
+
+def _inverses(t: np.ndarray) -> np.ndarray:
+    """The inverses of lower triangular matrices (count, size, size), size a power of two.
+
+    Of [[a, 0], [c, b]] it is [[1/a, 0], [-1/b c 1/a, 1/b]]: from the diagonal on, blocks of twice
+    the size each time, of all matrices at once.  NumPy alone, as importing SciPy takes seconds on a
+    small board.
+    """
+    count, size, _ = t.shape
+    made = np.zeros_like(t)
+    along = np.arange(size)
+    made[:, along, along] = 1 / t[:, along, along]
+    half = 1
+    while half < size:
+        blocks = size // (2 * half)
+        at = np.arange(blocks)
+        shape = count, blocks, 2 * half, blocks, 2 * half
+        inverse, given = made.reshape(shape), t.reshape(shape)
+        a = inverse[:, at, :half, at, :half]
+        b = inverse[:, at, half:, at, half:]
+        inverse[:, at, half:, at, :half] = -(b @ given[:, at, half:, at, :half] @ a)
+        half *= 2
+    return made
 
 
 # --- how a diagonal block is solved --------------------------------------------------------------
