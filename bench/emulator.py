@@ -76,9 +76,9 @@ class _Timed(Emulator):
 
     rate = 0.0
 
-    def execute(self, *args: Any, **options: Any) -> RunReport:
+    def execute_list(self, *args: Any, **options: Any) -> RunReport:
         start = time.thread_time()
-        report = super().execute(*args, **options)
+        report = super().execute_list(*args, **options)
         assert report.instructions is not None
         self.rate = max(self.rate, report.instructions / (time.thread_time() - start))
         return report

@@ -50,7 +50,7 @@ def test_what_it_needs_has_no_compiled_parts_of_its_own(wheel):
     (metadata,) = (name for name in archive.namelist() if name.endswith("METADATA"))
     text = archive.read(metadata).decode()
     needed = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", text, re.M)
-    assert sorted(needed) == ["ioctl-opt", "numpy", "scipy"]
+    assert sorted(needed) == ["ioctl-opt", "numpy", "platformdirs", "scipy"]
     assert "Requires-Python: >=3.9" in text
 
 

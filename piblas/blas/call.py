@@ -22,7 +22,7 @@ from ..driver.device import RunReport
 from ..errors import DeviceError, OutOfDeviceMemory
 from ..host import arrays
 from ..host.outcome import SORT_OUT, CpuNeeded
-from ..host.runner import Runner, runner_of
+from ..host.runner import KEPT_SCRATCH, Runner, runner_of
 from ..routines import Routine
 from .binding import Bound, Unbound
 
@@ -89,11 +89,17 @@ def key_of(
     for value in (*args, *kwargs.values()) if kwargs else args:
         kind = type(value)
         if kind in _ARRAYS:
-            base = value.base
+            shape, base = value.shape, value.base
+            if shape == ():
+                return None  # it may be an integer, whose value counts
             while type(base) in _ARRAYS:
                 base = base.base
-            home = base.device_key if type(base) is arrays.Memory else 0
-            key += (value.shape, value.strides, value.dtype, value.flags.num, home)
+            home = 0
+            if type(base) is arrays.Memory:
+                home = base.device_key
+            elif base is not None and isinstance(base, np.ndarray):
+                return None  # of a class that is not known here: it may lie anywhere
+            key += (shape, value.strides, value.dtype, value.flags.num, home)
         elif kind in _PLAIN:
             key += (kind, value)
         elif kind in _NUMBERS:
@@ -116,8 +122,9 @@ def run(
     ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
     """
     if state.jobs is None:
-        state.jobs = {}
+        # The runner first: other threads look at the jobs.
         state.runner = None if state.device is None else runner_of(state.device)
+        state.jobs = {}
     key = key_of(row.name, args, kwargs)
     job = state.jobs.get(key) if key is not None else None
     if job is None:
@@ -135,8 +142,20 @@ def run(
     reports: Sequence[RunReport] = ()
     try:
         with state.lock:
-            state.runner.begin()
-            result, reports = job.compute(state.runner, [values[at] for at in job.take])
+            runner = state.runner
+            runner.begin()
+            taken = [values[at] for at in job.take]
+            try:
+                result, reports = job.compute(runner, taken)
+            except OutOfDeviceMemory:
+                # No launch has changed an operand yet.  Without what is kept from earlier calls,
+                # which may lie in the middle of memory, there may be room in one piece.
+                runner.abandon()
+                result, reports = job.compute(runner, taken)
+            finally:
+                runner.active = False
+                if runner.scratch_bytes > KEPT_SCRATCH:
+                    runner.trim()
     except CpuNeeded as needed:
         reason, reports = needed.reason, needed.reports
     except DeviceError as error:

@@ -162,6 +162,9 @@ class Function:
             self._refuse(args, kwargs, error)
 
     def _dispatched(self, args: Any, kwargs: Any) -> Any:
+        if not self._row.kernel:  # it has no use for a device that may be missing
+            devices.resolve()
+            return self(*args, **kwargs)
         state = devices.now()
         if self._counter[0] is not None:
             return self(*args, **kwargs)

@@ -17,6 +17,7 @@ import functools
 import os
 from typing import Any, Dict, Mapping
 
+from .. import tables
 from .predictions import interpolated
 
 __all__ = ["PATH", "calls", "on_cpu", "per_launch", "stored"]
@@ -28,10 +29,7 @@ PATH = os.path.join(os.path.dirname(__file__), "host_calls.json")
 def stored() -> Dict[str, Any]:
     """The file: "launch", and under "routines" by name the "axes", the lists "resident" and
     "staged", the last axis fastest, and the number "cpu"."""
-    import json  # here, because few processes predict, and json takes a while to import
-
-    with open(PATH, encoding="ascii") as file:
-        data: Dict[str, Any] = json.load(file)
+    data: Dict[str, Any] = tables.load(PATH)
     return data
 
 

@@ -19,6 +19,7 @@ import math
 import os
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from .. import tables
 from ..routines import ROUTINES
 
 __all__ = ["PATH", "clocks", "entry", "interpolated", "launches", "seconds", "stored"]
@@ -29,10 +30,7 @@ PATH = os.path.join(os.path.dirname(__file__), "predictions.json")
 @functools.lru_cache(maxsize=None)
 def stored() -> Dict[str, Any]:
     """The file: ``timing`` and ``fingerprint`` of the set, ``routines`` by name."""
-    import json  # here, because few processes predict, and json takes a while to import
-
-    with open(PATH, encoding="ascii") as file:
-        data: Dict[str, Any] = json.load(file)
+    data: Dict[str, Any] = tables.load(PATH)
     return data
 
 

@@ -242,10 +242,19 @@ class Device(abc.ABC):
     """Seconds that one launch should be predicted to take at most; callers cut longer work into
     several launches.  None: any length."""
 
+    runner: Any = None
+    """What :func:`piblas.host.runner.runner_of` keeps with the device."""
+
     @functools.cached_property
     def kept(self) -> Dict[Any, LoadedProgram]:
         """Programs that are loaded once and launched often, by a key of their user's."""
         return {}
+
+    def forget_kept(self) -> None:
+        """Let go of what users of the device keep with it, before its memory goes."""
+        self.kept.clear()
+        if self.runner is not None:
+            self.runner.forget()
 
     @property
     @abc.abstractmethod

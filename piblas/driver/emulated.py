@@ -406,7 +406,7 @@ class Emulator(Device):
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self.kept.clear()
+            self.forget_kept()
 
 
 def _after_fork() -> None:

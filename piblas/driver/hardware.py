@@ -356,7 +356,7 @@ class Pi(Device):
             if self._closed:
                 return
             self._closed = True
-            self.kept.clear()
+            self.forget_kept()
             _open_devices.discard(self)
             still_runs = not self._recover() and not stop_qpus(self.mailbox)
             if still_runs:

@@ -293,7 +293,7 @@ class Multiply:
         runner.run(plan, addresses, (), {"x": x} if made.plain else None, reports, watched)
         # Of uncached memory every word is read once.
         found = out.floats[: made.words].copy()[made.tiles.used]
-        if _maximum(np.abs(found)) >= LARGEST:
+        if not _maximum(np.abs(found)) < LARGEST:  # which NaN is not, either
             raise CpuNeeded(WATCHED, reports)
         return np.bincount(made.tiles.element, found, made.length)
 
@@ -498,17 +498,18 @@ class Update:
         alpha, a, *given = values
         if self.target.own:
             _apart(a, *given)
-        if alpha == 0:
-            return self.target.array(a), ()
         if not finite(alpha):
             raise CpuNeeded(WATCHED)
+        alpha = np.float32(alpha)  # as on the CPU
+        if alpha == 0:
+            return self.target.array(a), ()
         found = [vector.floats(x) for vector, x in zip(self.vectors, given)]
         factors = []
         for x in found[::-1]:
-            # Products may overflow, so the largest of them is looked at first.
+            # Products may overflow, so the largest of them, exact in float64, is looked at first.
             if not abs(float(alpha)) * float(_maximum(np.abs(x))) < BEYOND:
                 raise CpuNeeded(WATCHED)
-            factors += [np.float32(alpha) * x]
+            factors += [alpha * x]
         return self._updated(runner, a, found, factors)
 
     def _updated(

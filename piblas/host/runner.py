@@ -5,7 +5,8 @@ that starts the QPUs, and the streams.  A call whose operands lie where they lay
 values, launches it again as it is.  Otherwise the changed addresses or values are filled in.
 
 Scratch memory is shared by name among all plans, as calls on a device take turns.  What is kept is
-bounded, and given up when device memory runs out.
+bounded, and given up when device memory runs out, when a launch fails (which may go on for good,
+and write there), and when the device is closed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
+from ..dispatch import devices
 from ..driver.device import Buffer, Device, LoadedProgram, RunReport, on_shortage
 from ..kernels.spec import KernelSpec
 from ..kernels.uniforms import OWN
@@ -31,7 +33,11 @@ KEPT_TABLES = 8 << 20
 """Bytes of uniform streams that a device keeps."""
 
 KEPT_SCRATCH = 16 << 20
-"""Bytes of scratch memory that stay allocated between calls."""
+"""Bytes of scratch memory that stay allocated between calls; where a call needed more, all is given
+up after it."""
+
+KEPT_READY = 1000
+"""Plans of which it is remembered where their scratch memory is."""
 
 PAIR = 8
 """Bytes of an entry of the list that starts the QPUs: {uniforms address, code address}."""
@@ -83,6 +89,9 @@ class Runner:
 
     def __init__(self, device: Device) -> None:
         self._device = weakref.ref(device)
+        self.lock: Any = None
+        self.scratch_bytes = 0
+        self.active = False
         self._tables: "collections.OrderedDict[LaunchPlan, List[_Table]]"
         self._tables = collections.OrderedDict()
         self._table_bytes = 0
@@ -101,18 +110,20 @@ class Runner:
     # --- memory --------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A call begins: scratch memory of the one before is free to be given up, and so is that of
-        arrays that are gone."""
-        if arrays.dropped:
-            arrays.collect()
+        """A call begins: scratch memory of the one before is free to be given up."""
+        self.active = True  # whoever began it sets this to False at its end
         self._in_use.clear()
         self._running = None
+        if arrays.dropped:
+            arrays.collect()
 
     def scratch(self, plan: LaunchPlan) -> List[Scratch]:
         """The plan's scratch memory, in the order of its names, for the length of the call."""
         found = self._ready.get(plan)
         if found is None:
             found = [self._room(name, nbytes) for name, nbytes in plan.scratch.items()]
+            if len(self._ready) >= KEPT_READY:
+                self._ready.clear()
             self._ready[plan] = found
         self._in_use |= plan.rooms
         return found
@@ -124,28 +135,51 @@ class Runner:
                 self._give_up(name)
             self._in_use.add(name)  # so that a lack of memory leaves what this call has
             found = self._scratch[name] = Scratch(self.device.alloc(nbytes))
+            self.scratch_bytes += found.nbytes
         self._in_use.add(name)
         return found
 
     def _give_up(self, name: str) -> None:
         self._ready.clear()
-        self._scratch.pop(name).buffer.free()
+        gone = self._scratch.pop(name)
+        self.scratch_bytes -= gone.nbytes
+        gone.buffer.free()
 
     def trim(self) -> None:
-        """Give up scratch memory if it is more than a device should keep between calls."""
-        if sum(each.nbytes for each in self._scratch.values()) > KEPT_SCRATCH:
-            self.begin()
-            self._release_scratch()
+        """Give up all scratch memory: a call has ended."""
+        self._in_use.clear()
+        self._release_scratch()
 
     def _release_scratch(self) -> None:
         for name in [name for name in self._scratch if name not in self._in_use]:
             self._give_up(name)
 
     def release(self) -> None:
-        """Give up all memory that the present call does not need."""
+        """Give up all memory that the present call, if there is one, does not need."""
+        if not self.active:
+            self._in_use.clear()
+            self._running = None
         self._release_scratch()
         for plan in [plan for plan in self._tables if plan is not self._running]:
             self._drop(plan)
+
+    def abandon(self) -> None:
+        """Give up everything, in the middle of a call as well.
+
+        Where a launch failed that may go on and use the memory, the device knows not to hand it out
+        again before that has ended.
+        """
+        self._in_use.clear()
+        self._running = None
+        self.release()
+        arrays.collect(self.device)  # programs that only tables held
+
+    def forget(self) -> None:
+        """Let go of everything: the device is closed, and its memory goes as a whole."""
+        self._ready.clear()
+        self._scratch.clear()
+        self._tables.clear()
+        self._table_bytes = self.scratch_bytes = 0
 
     def _drop(self, plan: LaunchPlan) -> None:
         self._ready.pop(plan, None)
@@ -214,9 +248,14 @@ class Runner:
         device = self._device()
         assert device is not None
         for number, table in enumerate(self.tables(plan)):
-            if table.addresses != addresses or table.scalars != scalars or vectors:
+            # 0.0 is the same as -0.0, though its word is not.
+            if table.addresses != addresses or table.scalars != scalars or vectors or 0 in scalars:
                 _fill(table, plan, addresses, scalars, vectors)
-            report = device.execute_list(table.list_address, table.count, timeout)
+            try:
+                report = device.execute_list(table.list_address, table.count, timeout)
+            except BaseException:
+                self.abandon()
+                raise
             report.kernel = table.launch.spec.name
             reports += [report]
             if after is not None:
@@ -241,30 +280,38 @@ def _fill(
             values[name] = numbers[at : at + count]
             at += count
     streams = table.launch.streams
-    if table.addresses == addresses:
+    same, table.addresses = table.addresses == addresses, None  # until all is written and clean
+    if same:
         streams.fill_values(table.array, values)
     else:
-        table.addresses = None  # until all is written
         by_name = dict(zip(plan.names, addresses))
         by_name[OWN] = table.buffer.bus_address + _head(table.count)
         streams.fill(table.array, by_name, values)
-    table.addresses, table.scalars = addresses, scalars
     table.buffer.clean()
-
-
-_runners: "weakref.WeakKeyDictionary[Device, Runner]" = weakref.WeakKeyDictionary()
+    table.addresses, table.scalars = addresses, scalars
 
 
 def runner_of(device: Device) -> Runner:
     """The device's runner, made when it is first wanted."""
-    found = _runners.get(device)
-    return found if found is not None else _runners.setdefault(device, Runner(device))
+    found = device.runner
+    if found is None:
+        # Two threads may make one at the same time; the first stays.
+        found = device.__dict__.setdefault("runner", Runner(device))
+    found.lock = devices.lock(device)  # a new one in the child of a fork
+    return found
 
 
 def _release(device: Device) -> None:
-    found = _runners.get(device)
-    if found is not None:
+    """Memory is short.  A call of another thread, which may be on its way, is left alone; that
+    thread is not waited for either, as it may wait for this one's allocation."""
+    found = device.runner
+    if found is None or not found.lock.acquire(blocking=False):
+        return
+    try:
         found.release()
+    finally:
+        found.lock.release()
+    arrays.collect(device)  # programs of tables that are gone now
 
 
 on_shortage(_release)

@@ -35,6 +35,9 @@ gives the memory, and than the DMA store engine takes."""
 BEYOND = 3.4028235677973366e38
 """The smallest magnitude that float32 rounds to infinity."""
 
+ROUNDED_TO_0 = 2.0**-150
+"""The largest magnitude that float32 rounds to 0."""
+
 _FLOAT32 = np.dtype(np.float32)
 _maximum = np.maximum.reduce
 
@@ -58,7 +61,7 @@ class Operand(NamedTuple):
 def finite(*numbers: Any) -> bool:
     """Whether numbers stay finite when they are rounded to float32."""
     for number in numbers:
-        if not -BEYOND < number < BEYOND:
+        if not -BEYOND < float(number) < BEYOND:
             return False
     return True
 
@@ -74,15 +77,16 @@ def _none(scalars: Sequence[Any]) -> Constants:
 
 
 def _axpy(scalars: Sequence[Any]) -> Constants:
-    return None if scalars[0] == 0 else (scalars[0],)
+    a = float(scalars[0])
+    return None if -ROUNDED_TO_0 <= a <= ROUNDED_TO_0 else (a,)
 
 
 def _scal(scalars: Sequence[Any]) -> Constants:
-    return (scalars[0],)
+    return (float(scalars[0]),)
 
 
 def _rot(scalars: Sequence[Any]) -> Constants:
-    c, s = scalars
+    c, s = float(scalars[0]), float(scalars[1])  # there is no negative of an unsigned integer
     return (c, s, -s, c)
 
 

@@ -8,16 +8,14 @@ loses the least against the member that is fastest there.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from ..isa.timing import memory_rate, timing_set
-from .gemm import LANES, LINE, GemmOptions
+from .. import tables
+from .gemm import LANES, GemmOptions
 from .gemm_layout import PANEL
 from .gemm_schedule import FEW, QPUS, SKEWS, Tiles
 
@@ -53,6 +51,13 @@ PATH = Path(__file__).with_name("gemm_costs.json")
 CLOCK = 250e6
 """The clock that the costs are for."""
 SLICES = 3
+LINE_CLOCKS = {
+    "pessimistic": (10, 16.0),
+    "calibrated": (6, 6.956521739130435),
+    "optimistic": (4, 5.333333333333333),
+}
+"""Clocks that a line of Q takes of the port of L2, and of memory, by timing set.  A copy of what
+:mod:`piblas.isa.timing` says (a test compares), whose import takes thousands of function calls."""
 LAUNCH = 1000
 """Clocks of a launch: the first fetch of the code, the end."""
 
@@ -67,7 +72,10 @@ class _Family:
 
     def __init__(self, beta: bool, costs: Dict[str, Any]) -> None:
         self.options: List[GemmOptions] = [
-            dataclasses.replace(tile, edge=edge, beta=beta)
+            GemmOptions(
+                rows=tile.rows, vectors=tile.vectors, edge=edge, unroll=tile.unroll,
+                single=tile.single, reach=tile.reach, beta=beta,
+            )
             for tile in FAMILY
             for edge in range(tile.vectors)
         ]
@@ -81,28 +89,26 @@ class _Family:
         gcd = np.gcd(self.width, self.edge)
         self.most_edges = np.where(self.edge > 0, self.width // gcd, 1)
         self.edges = np.arange(self.most_edges.max())[:, None]
-        sets = [timing_set(name) for name in costs]
-        self.line = (
-            np.array([[timing.l2_port_line] for timing in sets]),
-            np.array([[LINE * CLOCK / memory_rate(timing)] for timing in sets]),
+        self.line = tuple(
+            np.array([[LINE_CLOCKS[name][which]] for name in costs]) for which in range(2)
         )
         # Timing set, member, (full width, edge).
+        kind = " beta" if beta else ""
+        named = [(f"{tile.rows}x{tile.columns}{kind}", tile.vectors) for tile in FAMILY]
+        names = [name for name, edges in named for _ in range(edges)]
+        widths = [(each.vectors - 1, (each.edge or each.vectors) - 1) for each in self.options]
         self.step, self.rest, self.store = (
             np.array(
                 [
                     [
-                        [members[name_of(options)][part][v - 1] for v in self._widths(options)]
-                        for options in self.options
+                        [members[name][part][width] for width in both]
+                        for name, both in zip(names, widths)
                     ]
                     for members in costs.values()
                 ]
             )
             for part in ("step", "rest", "store")
         )
-
-    @staticmethod
-    def _widths(options: GemmOptions) -> Tuple[int, int]:
-        return options.vectors, options.edge or options.vectors
 
     def panels(self, n: int) -> Tuple[np.ndarray, np.ndarray]:
         """:func:`.gemm_layout.cover` of n columns by each member's widths."""
@@ -156,13 +162,14 @@ class _Family:
 
 
 @functools.lru_cache(maxsize=None)
-def _families() -> Tuple[Tuple[str, ...], Tuple[_Family, _Family]]:
-    costs = json.loads(PATH.read_text())
-    return tuple(costs), (_Family(False, costs), _Family(True, costs))
+def _costs() -> Dict[str, Any]:
+    found: Dict[str, Any] = tables.load(str(PATH))
+    return found
 
 
+@functools.lru_cache(maxsize=None)
 def _family(beta: bool) -> _Family:
-    return _families()[1][beta]
+    return _Family(beta, _costs())
 
 
 def clocks(
@@ -178,7 +185,7 @@ def clocks(
     250 MHz."""
     family = _family(options.beta)
     by_set = family.clocks(m, n, k, n_qpus, parts)
-    return float(by_set[_families()[0].index(timing), family.number[options]])
+    return float(by_set[list(_costs()).index(timing), family.number[options]])
 
 
 def clocks_of_tiles(options: GemmOptions, tiles: Tiles) -> np.ndarray:

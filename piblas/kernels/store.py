@@ -19,17 +19,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
-import struct
 import zlib
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 import numpy as np
 
 from .. import config, log
 
-__all__ = ["PATH", "fingerprint", "key_of", "load", "save", "write_package"]
+__all__ = ["PATH", "fingerprint", "key_of", "keys", "load", "save", "write_package"]
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs.bin")
 """The programs that come with the package."""
@@ -37,8 +35,7 @@ PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs.bin")
 SOURCES = ("isa", "codegen", "kernels")
 """The packages whose sources decide what words a kernel has."""
 
-_MAGIC = b"piblas programs 1\n"
-_LENGTH = struct.Struct("<I")
+_MAGIC = "piblas programs 2"
 _SUFFIX = ".qpu"
 
 
@@ -76,56 +73,64 @@ def _digest(code: bytes) -> str:
 def write_package(programs: Iterable[Tuple[str, np.ndarray]], path: str = PATH) -> int:
     """Write the package's file from (key, words) of each program; the file's size in bytes.
 
-    The same programs make the same file.
+    It begins with lines of text: the fingerprint; for each program its key, place, size and hash,
+    with tabs in between; an empty one.  Then come the compressed programs.  The same programs make
+    the same file.
     """
-    index: Dict[str, Tuple[int, int, str]] = {}
+    lines = [_MAGIC, fingerprint()]
     packed = []
     at = 0
     for key, words in programs:
         code = np.ascontiguousarray(words, dtype="<u8").tobytes()
         small = zlib.compress(code, 9)
-        index[key] = at, len(small), _digest(code)
+        lines.append(f"{key}\t{at}\t{len(small)}\t{_digest(code)}")
         packed.append(small)
         at += len(small)
-    head = json.dumps({"fingerprint": fingerprint(), "programs": index}, sort_keys=True).encode()
-    data = _MAGIC + _LENGTH.pack(len(head)) + head + b"".join(packed)
+    data = "\n".join((*lines, "", "")).encode() + b"".join(packed)
     _write(path, data)
     return len(data)
 
 
 @functools.lru_cache(maxsize=None)
-def _index() -> Tuple[int, Dict[str, Tuple[int, int, str]]]:
-    """(where the first program begins, key -> its place, size and hash) of the package's file;
-    nothing where it is missing, damaged or made from other sources."""
+def _index() -> Tuple[int, str]:
+    """(where the first program begins, the lines of text) of the package's file; nothing where it
+    is missing, damaged or made from other sources."""
     try:
         with open(PATH, "rb") as file:
-            start = file.read(len(_MAGIC) + _LENGTH.size)
-            if not start.startswith(_MAGIC):
-                raise ValueError("no file of programs")
-            (size,) = _LENGTH.unpack(start[len(_MAGIC) :])
-            head = json.loads(file.read(size))
-        if head["fingerprint"] != fingerprint() and fingerprint():
-            _say(f"{PATH} was made from other sources")
-            return 0, {}
-        return len(start) + size, dict(head["programs"])
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            head, found, _ = file.read().partition(b"\n\n")
+        text = head.decode()
+        magic, _, rest = text.partition("\n")
+        made_from = rest.partition("\n")[0]
+        if magic != _MAGIC or not found:
+            raise ValueError("no file of programs")
+    except (OSError, ValueError) as error:
         _say(f"{PATH} cannot be used ({error})")
-        return 0, {}
+        return 0, ""
+    if made_from != fingerprint() and fingerprint():
+        _say(f"{PATH} was made from other sources")
+        return 0, ""
+    return len(head) + 2, text + "\n"
+
+
+def keys() -> List[str]:
+    """The keys of the package's programs."""
+    return [line.partition("\t")[0] for line in _index()[1].splitlines()[2:]]
 
 
 def _from_package(key: str) -> Optional[bytes]:
-    start, programs = _index()
-    if key not in programs:
+    start, text = _index()
+    _, found, rest = text.partition(f"\n{key}\t")
+    if not found:
         return None
-    at, size, digest = programs[key]
     try:
+        at, size, digest = rest.partition("\n")[0].split("\t")
         with open(PATH, "rb") as file:
-            file.seek(start + at)
-            code = zlib.decompress(file.read(size))
+            file.seek(start + int(at))
+            code = zlib.decompress(file.read(int(size)))
         if _digest(code) == digest:
             return code
         reason = "another hash"
-    except (OSError, zlib.error) as error:
+    except (OSError, ValueError, zlib.error) as error:
         reason = str(error)
     _say(f"{PATH} is damaged ({reason})")
     return None

@@ -15,7 +15,8 @@ from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
 from piblas.blas import batch, level3, qpu2
 from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
-from piblas.host import arrays
+from piblas.host import arrays, matvec
+from piblas.host.runner import runner_of
 
 F32 = np.float32
 ASKED = "the emulator was asked for"
@@ -86,6 +87,7 @@ def test_asarray(device):
 
 def test_memory_is_given_back(device):
     piblas.sasum(values(4))  # whose program stays
+    runner_of(device).release()  # and nothing else
     gc.collect()
     arrays.collect()
     free = device._heap.free
@@ -99,6 +101,7 @@ def test_memory_is_given_back(device):
     del row
     gc.collect()
     piblas.sasum(values(4))  # a call frees it
+    runner_of(device).release()
     assert device._heap.free == free
 
 
@@ -277,7 +280,7 @@ def test_level_2_reads_matrices_where_they_lie(name, ld, device, monkeypatch):
     a = Held(device, source, ld=ld)
     wanted = call(a.plain.copy(order="F"))
     staged = []
-    monkeypatch.setattr(qpu2.Matrix, "image", lambda *given: staged.append(given))
+    monkeypatch.setattr(matvec.Held, "image", lambda *given: staged.append(given))
     in_place = name in UPDATES
     got = call(a.array)
     np.testing.assert_array_equal(got, wanted)

@@ -28,14 +28,18 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_launches_of_a_call(name, resident, device, fresh, monkeypatch):
     launches, call = CALLS[name]
-    real, seen = device.execute, []
+    seen = []
 
-    def execute(*args, **kwargs):
-        seen.append(1)
-        return real(*args, **kwargs)
+    def counted(real):
+        def launch(*args, **kwargs):
+            seen.append(1)
+            return real(*args, **kwargs)
+
+        return launch
 
     with piblas.use(device):
         operands = [piblas.asarray(each) if resident else each for each in (A, X, Y)]
-        monkeypatch.setattr(device, "execute", execute, raising=False)
+        for way in ("execute", "execute_list"):
+            monkeypatch.setattr(device, way, counted(getattr(device, way)), raising=False)
         call(*operands)
     assert len(seen) == launches

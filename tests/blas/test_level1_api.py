@@ -18,9 +18,11 @@ from scipy.linalg import blas
 from test_like_scipy import aligned, outcome, vary, which
 
 import piblas
+from bench.null_device import NullDevice
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import level1, qpu1
+from piblas.blas.call import NO_LAUNCH
 from piblas.dispatch import boards, choose, devices
+from piblas.host import outcome as outcomes
 from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
@@ -164,10 +166,10 @@ def test_what_only_scipy_sorts_out(call, emulator, caplog):
     np.testing.assert_array_equal(call(piblas), wanted)
     reasons = piblas.stats()
     assert reasons in (
-        {"cpu": {level1.SORT_OUT: 1}},
+        {"cpu": {outcomes.SORT_OUT: 1}},
         {"emulator": {ASKED: 1}},  # n is None: as if it were not given
     )
-    assert (level1.SORT_OUT in caplog.text) == ("cpu" in reasons)
+    assert (outcomes.SORT_OUT in caplog.text) == ("cpu" in reasons)
     assert ("emulator" in reasons) == (call.__code__.co_consts[-1] == ("n", "incx", "incy"))
 
 
@@ -175,7 +177,7 @@ def test_no_launch_where_none_is_needed(emulator):
     y = Y.copy()
     assert piblas.saxpy(np.full(8, np.nan, F32), y, a=0) is y
     np.testing.assert_array_equal(y, Y)
-    assert piblas.stats() == {"cpu": {level1.NO_LAUNCH: 1}}
+    assert piblas.stats() == {"cpu": {NO_LAUNCH: 1}}
 
 
 def test_reports(emulator):
@@ -196,20 +198,21 @@ def test_wrong_calls_are_type_errors(emulator):
 
 @pytest.fixture
 def gpu(monkeypatch, fresh):
-    """ "auto" finds a GPU, which is any object: no call gets as far as using it."""
-    monkeypatch.setattr(devices, "_open", lambda name: object())
-    monkeypatch.setattr(devices, "lock", lambda device: devices._lock)
+    """ "auto" finds a GPU, which computes nothing."""
+    found = NullDevice()
+    monkeypatch.setattr(devices, "_open", lambda name: found)
+    return found
 
 
 def fails(error):
-    def kernel(*operands):
+    def launch(*args, **kwargs):
         raise error
 
-    return kernel
+    return launch
 
 
 def test_a_demanded_device_that_fails(emulator, monkeypatch):
-    monkeypatch.setattr(qpu1, "saxpy", fails(DeviceTimeout("too long")))
+    monkeypatch.setattr(type(emulator), "execute_list", fails(DeviceTimeout("too long")))
     y = Y.copy()
     with pytest.raises(DeviceTimeout, match="too long"):
         piblas.saxpy(X, y)
@@ -224,7 +227,7 @@ def test_a_found_device_that_fails(gpu, monkeypatch, error, later):
     """The call goes to the CPU, and so do all later ones unless only memory was short."""
     choice = choose.Choice("qpu", "axpy", "so")
     monkeypatch.setattr(choose, "choose", lambda *args: choice)
-    monkeypatch.setattr(qpu1, "saxpy", fails(error))
+    monkeypatch.setattr(gpu, "execute_list", fails(error))
     y = Y.copy()
     assert piblas.saxpy(X, y) is y
     np.testing.assert_array_equal(y, X + Y)

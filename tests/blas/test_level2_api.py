@@ -6,6 +6,8 @@ against SciPy's double precision and the error bounds in the kernels' modules.
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 from scipy.linalg import blas
@@ -13,9 +15,13 @@ from test_like_scipy import aligned, outcome, vary, which
 
 import piblas
 from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import level1, level2, qpu2
+from bench.null_device import NullDevice
+from piblas.blas import level2
+from piblas.blas.binding import Bound
+from piblas.blas.call import NO_LAUNCH
 from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
+from piblas.host.outcome import SORT_OUT, WATCHED
 from piblas.kernels import trsv
 from piblas.routines import KERNELS, ROUTINES
 
@@ -145,15 +151,10 @@ class Call:
             a = np.where(self.rng.random(a.shape) < 0.02, np.sign(a), 0).astype(F32)
         elif a.size:
             a = a / F32(a.shape[-1])
-            dense = level2._matrix(self.stem, dict(self.given, a=a, ap=a))[0]
-            along = np.arange(dense.storage.n)
-            at = dense.storage.first + (dense.storage.step + 1) * along
-            at = at + dense.storage.growth * (along * (along - 1) // 2)
-            table = dense.source
-            if table.ndim == 1:
-                table[at] += 1
-            else:
-                table[at % dense.ld, at // dense.ld] += 1
+            bound = Bound(self.row, (), {**self.given, name: a})
+            held = level2._matrix(bound, types.SimpleNamespace(device=None))[0]
+            along = np.arange(held.storage.n)
+            held.source(a)[held.index(along, along)] += 1
         self.given[name] = a
 
 
@@ -404,7 +405,7 @@ def test_what_only_scipy_sorts_out(call, emulator):
         assert str(refused) in str(caught.value)
         return
     np.testing.assert_array_equal(call(piblas), wanted)
-    assert piblas.stats() == {"cpu": {level1.SORT_OUT: 1}}
+    assert piblas.stats() == {"cpu": {SORT_OUT: 1}}
 
 
 # --- factors of 0, special values ----------------------------------------------------------------
@@ -432,7 +433,7 @@ def test_no_alpha_no_matrix(emulator):
     a = np.eye(40, dtype=F32, order="F")
     assert piblas.sger(0.0, NAN[0], NAN[0], a=a, overwrite_a=1) is a
     np.testing.assert_array_equal(a, np.eye(40, dtype=F32))
-    assert piblas.stats() == {"cpu": {level1.NO_LAUNCH: 4}}
+    assert piblas.stats() == {"cpu": {NO_LAUNCH: 4}}
 
 
 def test_the_other_triangle_is_not_used(emulator):
@@ -460,7 +461,7 @@ def test_the_other_triangle_is_not_used(emulator):
             got = piblas.strsv(unit / 64, ONES, lower=lower, diag=1)
             small = (clean_unit + 63 * np.eye(40)) / 64
             np.testing.assert_allclose(got, np.linalg.solve(small, ONES), rtol=1e-5)
-    assert level2.WATCHED not in piblas.stats().get("cpu", {})
+    assert WATCHED not in piblas.stats().get("cpu", {})
 
 
 @pytest.mark.parametrize("bad", (np.inf, -np.inf, np.nan, 3.3e38))
@@ -488,7 +489,7 @@ def test_special_values_are_as_on_the_cpu(name, bad, emulator, caplog):
         wanted = getattr(blas, name)(**spoiled)
         got = getattr(piblas, name)(**spoiled)
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-3, equal_nan=True)
-        assert level2.WATCHED in piblas.stats()["cpu"] and level2.WATCHED in caplog.text
+        assert WATCHED in piblas.stats()["cpu"] and WATCHED in caplog.text
         piblas.reset_stats()
 
 
@@ -498,7 +499,7 @@ def test_a_singular_triangle_is_as_on_the_cpu(emulator):
     with np.errstate(all="ignore"):
         wanted = blas.strsv(a, np.ones(200, F32))
     np.testing.assert_array_equal(piblas.strsv(a, np.ones(200, F32)), wanted)
-    assert piblas.stats() == {"cpu": {level2.WATCHED: 1}}
+    assert piblas.stats() == {"cpu": {WATCHED: 1}}
 
 
 def test_special_factors_are_as_on_the_cpu(emulator):
@@ -507,7 +508,7 @@ def test_special_factors_are_as_on_the_cpu(emulator):
         np.testing.assert_array_equal(piblas.sgemv(alpha, A, X4, beta=beta, y=X3), wanted)
     wanted = blas.sger(3e38, 3 * X3, 3 * X4)
     np.testing.assert_array_equal(piblas.sger(3e38, 3 * X3, 3 * X4), wanted)
-    assert piblas.stats() == {"cpu": {level2.WATCHED: 4}}
+    assert piblas.stats() == {"cpu": {WATCHED: 4}}
 
 
 # --- devices that fail, dispatch -----------------------------------------------------------------
@@ -528,7 +529,7 @@ def test_a_demanded_device_that_fails(emulator, monkeypatch):
     def fails(*args, **kwargs):
         raise DeviceTimeout("too long")
 
-    monkeypatch.setattr(type(emulator), "execute", fails)
+    monkeypatch.setattr(type(emulator), "execute_list", fails)
     y, s, x = X3.copy(), S.copy(order="F"), np.ones(200, F32)
     for call in (
         lambda: piblas.sgemv(1.0, A, X4, beta=1.0, y=y, overwrite_y=1),
@@ -543,15 +544,15 @@ def test_a_demanded_device_that_fails(emulator, monkeypatch):
 
 def test_a_found_device_that_is_full(fresh, monkeypatch):
     """The call goes to the CPU."""
-    monkeypatch.setattr(devices, "_open", lambda name: object())
-    monkeypatch.setattr(devices, "lock", lambda device: devices._lock)
+    found = NullDevice()
+    monkeypatch.setattr(devices, "_open", lambda name: found)
     choice = choose.Choice("qpu", "gemv", "so")
     monkeypatch.setattr(choose, "choose", lambda *args: choice)
 
     def fails(*args, **kwargs):
         raise OutOfDeviceMemory("full")
 
-    monkeypatch.setattr(qpu2, "staged", fails)
+    monkeypatch.setattr(found, "alloc", fails)
     np.testing.assert_array_equal(piblas.sgemv(1.0, A, X4), A @ X4)
     assert piblas.stats() == {"cpu": {"the GPU failed: OutOfDeviceMemory": 1}}
 

@@ -168,17 +168,17 @@ def launched(call, device, longest, monkeypatch):
     monkeypatch.setattr(update_plan, "WIDTH", 64)
     seconds = []
 
-    def counted(real):
-        def execute(*args, **kwargs):
-            report = real(*args, **kwargs)
+    def timed(real):
+        def launch(*args, **kwargs):
+            report = real(device, *args, **kwargs)
             seconds.append(report.seconds)
             return report
 
-        return execute
+        return launch
 
-    for name in ("execute", "execute_list"):
-        real = getattr(type(device), name).__get__(device)
-        monkeypatch.setattr(device, name, counted(real), raising=False)
+    for way in ("execute", "execute_list"):
+        real = getattr(type(device), way)
+        monkeypatch.setattr(device, way, timed(real), raising=False)
     with piblas.use(device), piblas.profile() as profile:
         result = call()
     total = sum(report.seconds for report in profile.reports)

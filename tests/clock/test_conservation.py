@@ -24,17 +24,17 @@ HOLDS_ALL = 512
 
 
 class Recorder(Emulator):
-    """Keeps the uniform streams of the last launch."""
+    """Keeps the addresses of the uniform streams of the last launch."""
 
     streams: tuple = ()
 
-    def execute(self, program, uniforms, **options):
-        self.streams = tuple(uniforms)
-        return super().execute(program, uniforms, **options)
+    def execute_list(self, address, count, timeout=10.0, **options):
+        self.streams = tuple(self.machine.words(address, 2 * count)[::2].tolist())
+        return super().execute_list(address, count, timeout, **options)
 
 
 def launch(routine, sizes, beta=0.0, n_qpus=12, **changes):
-    """The report of a routine's only launch, and the uniform streams."""
+    """The report of a routine's only launch, and the addresses of the uniform streams."""
     run = calls.prepare(routine, getattr(piblas, routine), sizes, calls.Options(beta=beta))
     timing = timing_set("calibrated", **changes)
     with Recorder(memory=16 << 20, timing=timing, n_qpus=n_qpus) as device, piblas.use(device):
@@ -48,6 +48,11 @@ def code_lines(report) -> int:
     """Lines that hold an executed word, and those behind them, which are fetched ahead."""
     lines = set((report.hot.addresses[report.hot.issued > 0] // LINE).tolist())
     return len(lines | {line + 1 for line in lines})
+
+
+def uniform_lines(report) -> int:
+    """Lines of the streams, each on lines of its own: a FIFO holds two words more than are read."""
+    return sum(-(-(qpu["uniforms"] + 2) // 16) for qpu in report.per_qpu)
 
 
 def check_accounts(report):
@@ -66,11 +71,10 @@ def check_accounts(report):
 @pytest.mark.parametrize("n_qpus", [1, 5, 12])
 @pytest.mark.parametrize("n", [1600, 19200])
 def test_dot_reads_each_line_once(n, n_qpus):
-    report, streams = launch("sdot", {"n": n}, n_qpus=n_qpus)
+    report, _ = launch("sdot", {"n": n}, n_qpus=n_qpus)
     check_accounts(report)
     data = 2 * n // 16
-    # A stream's FIFO holds two words more than are read.
-    uniforms = sum(-(-(len(stream) + 2) // 16) for stream in streams)
+    uniforms = uniform_lines(report)
     assert report.bytes["sdram_read"] == LINE * (data + code_lines(report) + uniforms)
     assert report.counters[25] == data
     assert report.bytes["vpm_dma_load"] == 0
@@ -80,9 +84,9 @@ def test_dot_reads_each_line_once(n, n_qpus):
 @pytest.mark.parametrize("n_qpus", [1, 5, 12])
 @pytest.mark.parametrize("n", [1600, 19200])
 def test_copy_reads_and_writes_each_line_once(n, n_qpus):
-    report, streams = launch("scopy", {"n": n}, n_qpus=n_qpus)
+    report, _ = launch("scopy", {"n": n}, n_qpus=n_qpus)
     check_accounts(report)
-    uniforms = sum(-(-(len(stream) + 2) // 16) for stream in streams)
+    uniforms = uniform_lines(report)
     ahead = 1  # behind the end of x
     code = code_lines(report)
     lines = report.bytes["sdram_read"] // LINE - n // 16 - ahead - uniforms

@@ -32,7 +32,7 @@ def python(request, tmp_path):
 
     def run(code, on_a_pi=True):
         place = str(tree) if on_a_pi else str(tmp_path / "nowhere")
-        head = f"from piblas.driver import board\nboard.TREE = {place!r}\n"
+        head = f"from piblas.driver import soc\nsoc.TREE = {place!r}\n"
         paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
         env = {k: v for k, v in os.environ.items() if not k.startswith("PIBLAS_")}
         return subprocess.run(

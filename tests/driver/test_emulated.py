@@ -488,8 +488,10 @@ buffer.free()
 def test_calls_of_a_child_work_while_threads_of_the_parent_are_in_calls(tmp_path):
     """The device that calls have opened is opened anew; locks of the library are free."""
     lines = FORK + BUSY + """
-from piblas.blas import devices, qpu, record
+from piblas import record
+from piblas.dispatch import devices
 from piblas.driver import collect
+from piblas.host import plan
 piblas.use("emulator")
 x = np.arange(64, dtype=np.float32)
 def work():
@@ -497,7 +499,7 @@ def work():
     piblas.stats()
 work()
 thread = busy(devices._opened["emulator"], until)
-with qpu._lock, record._lock, collect._lock:
+with plan.PLANS._lock, record._lock, collect._lock:
     held = threading.Thread(target=lambda: print(in_child(work)))
     held.start()
     held.join()

@@ -71,7 +71,11 @@ def test_every_conformance_test_stands_for_a_fact():
             assert name in HELPERS or f"{path.name}::{name}" in named, f"{path.name}::{name}"
 
 
-@pytest.mark.parametrize("rule", BY_ID)
+ENDINGS = {"H31", "H32", "H33"}
+"""Rules about what a program leaves behind, which the checker warns of; the chip goes on."""
+
+
+@pytest.mark.parametrize("rule", sorted(BY_ID.keys() - ENDINGS))
 def test_every_hazard_is_a_fact(rule):
     assert any(fact.key.split("-")[:2] == ["6", rule] for fact in FACTS)
 

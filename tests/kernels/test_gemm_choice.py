@@ -11,12 +11,19 @@ pytest.importorskip("numba")
 
 from bench import costs as bench_costs
 from piblas.driver import open_device
-from piblas.isa.timing import SETS
+from piblas.isa.timing import SETS, memory_rate, timing_set
 from piblas.kernels import gemm, gemm_choice, gemm_layout
 from piblas.tune import gemm as tune_gemm
 
 COSTS = json.loads(gemm_choice.PATH.read_text())
 ANEW = "python -m bench costs makes the costs anew"
+
+
+def test_clocks_of_a_line_are_those_of_the_timing_sets():
+    for name in SETS:
+        timing = timing_set(name)
+        memory = gemm.LINE * gemm_choice.CLOCK / memory_rate(timing)
+        assert gemm_choice.LINE_CLOCKS[name] == (timing.l2_port_line, memory)
 
 
 def test_every_member_has_its_costs():

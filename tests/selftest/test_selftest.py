@@ -147,9 +147,9 @@ def test_a_wrong_routine_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "_LEVEL1", {"saxpy": routines._axpy})
     (good,) = routines.check(untimed)
     assert good.ok and good.ran
-    real = routines.generic.function
+    real = routines.functions.function
     monkeypatch.setattr(
-        routines.generic, "function", lambda name: lambda *a, **k: real(name)(*a, **k) + 1e-3
+        routines.functions, "function", lambda name: lambda *a, **k: real(name)(*a, **k) + 1e-3
     )
     (bad,) = routines.check(untimed)
     assert bad.ran and not bad.ok
@@ -159,13 +159,13 @@ def test_a_routine_that_does_not_reach_the_qpus_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "LENGTHS", (17,))
     monkeypatch.setattr(routines, "SHAPES", ())
     monkeypatch.setattr(routines, "_LEVEL1", {"saxpy": routines._axpy})
-    real = routines.generic.function("saxpy")
+    real = routines.functions.function("saxpy")
 
     def on_the_cpu(*args, **kwargs):
         with routines.devices.use("cpu"):
             return real(*args, **kwargs)
 
-    monkeypatch.setattr(routines.generic, "function", lambda name: on_the_cpu)
+    monkeypatch.setattr(routines.functions, "function", lambda name: on_the_cpu)
     (row,) = routines.check(untimed)
     assert row.error <= 1 and not row.ran and not row.ok
 

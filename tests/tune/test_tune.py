@@ -241,7 +241,7 @@ def test_a_routine_that_fails_is_told(capsys, home, monkeypatch):
 
     from piblas.errors import PiblasError as piblas_error
 
-    monkeypatch.setattr(routines.generic, "function", run)
+    monkeypatch.setattr(routines.functions, "function", run)
     code, out, _ = tune(capsys, *EMULATED_ROUTINES, "--routine", "saxpy")
     assert code == 1 and "FAILED saxpy: n = 1024: no room" in out
 
