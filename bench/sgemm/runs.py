@@ -12,8 +12,10 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from piblas.blas import qpu, resident, vectors
+import piblas
+from piblas.blas import resident
 from piblas.driver import Emulator
+from piblas.host import limits
 from piblas.kernels import gemm_error, gemm_rivals, reference
 from piblas.kernels.gemm_rivals import Problem, RivalOptions
 
@@ -130,12 +132,11 @@ def call(shape: Shape, timing: Any) -> Run:
     """Ours, as :func:`piblas.sgemm` launches it for operands in ordinary memory."""
     m, n, _ = shape
     a, b = _operands(shape)
-    c = np.zeros((m, n), np.float32, order="F")
-    run: Any = vectors.sgemm if 1 in c.shape else qpu.sgemm
     with Emulator(memory=_memory(shape), timing=timing, clock_hz=CLOCK_HZ) as device:
-        report = run(device, 1.0, np.asfortranarray(a), np.asfortranarray(b), 0.0, c)
+        with piblas.use(device), piblas.profile() as profile:
+            c = piblas.sgemm(1.0, np.asfortranarray(a), np.asfortranarray(b))
         _check(c, a, b)
-        return _run("piblas", shape, device, report)
+        return _run("piblas", shape, device, limits.combined(profile.reports))
 
 
 def rival(

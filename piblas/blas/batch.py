@@ -6,18 +6,21 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .. import log, record
+from .. import record
 from ..dispatch import choose, devices
+from ..dispatch.devices import State
+from ..driver.device import RunReport
 from ..errors import BlasError
 from ..host import arrays
-from . import arguments, launch, scipy_blas
-from .level3 import NO_PRODUCT, NOT_FINITE, OVERFLOW
+from ..host.outcome import NO_PRODUCT, NOT_FINITE, CpuNeeded
+from ..host.runner import Runner
+from ..routines import ROUTINES, Routine
+from . import arguments, call, launch, scipy_blas
+from .binding import Bound
 
 __all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
 
 IN_DEVICE_MEMORY = "the operand lies in device memory"
-
-_LARGEST = np.finfo(np.float32).max
 
 
 class _Each:
@@ -268,25 +271,19 @@ def _result_stack(
 # --- the work ------------------------------------------------------------------------------------
 
 
+def _row(name: str) -> Routine:
+    """What :func:`.call.run` wants to know of a routine whose argument are checked products."""
+    return ROUTINES["sgemm"]._replace(
+        name=name, arguments=("products",), required=1, defaults=(), modified=()
+    )
+
+
 def _compute(name: str, products: List[_Each]) -> None:
     """Every product into its ``out``: the QPUs take those that they can, in one launch."""
-    wanted = [x for x in products if not x.no_product]
-    reason = NO_PRODUCT
-    if wanted:
-        target, device = devices.current()
-        # Priced as one product that has as many columns as all together.
-        m, _, k = (max(x.sizes[axis] for x in wanted) for axis in range(3))
-        flops = sum(x.sizes[0] * x.sizes[1] * x.sizes[2] for x in wanted)
-        sizes = {"m": m, "n": -(-flops // (m * k)), "k": k}
-        choice = choose.choose(choose.Call("sgemm", sizes), target, devices.board())
-        reason = choice.reason
-        if choice.backend != "cpu":
-            reason = _on_device(name, choice, target, device, wanted)
-            if not reason:
-                for each in products:
-                    if each.no_product:
-                        each.on_cpu()
-                return
+    call.run(devices.now(), _row(name), (products,), {}, _bind, _on_cpu)
+
+
+def _on_cpu(products: List[_Each]) -> None:
     # An operand may be the memory of another product's result.
     outs = [x.out for x in products]
     for each in products:
@@ -296,31 +293,36 @@ def _compute(name: str, products: List[_Each]) -> None:
                 setattr(each, field, operand.copy())
     for each in products:
         each.on_cpu()
-    log.info("%s on the CPU: %s", name, reason)
-    record.count("cpu", reason)
 
 
-def _on_device(
-    name: str, choice: choose.Choice, target: choose.Target, device: Any, wanted: List[_Each]
-) -> str:
-    """Empty if the launch has given every result, else why the CPU has to."""
-    from . import qpu3
+def _bind(bound: Bound, state: State) -> call.Job:
+    products: List[_Each] = bound["products"]
+    wanted = [x for x in products if not x.no_product]
+    if not wanted:
+        return call.Job(NO_PRODUCT)
+    # Priced as one product that has as many columns as all together.
+    m, _, k = (max(x.sizes[axis] for x in wanted) for axis in range(3))
+    flops = sum(x.sizes[0] * x.sizes[1] * x.sizes[2] for x in wanted)
+    choice = state.choice("sgemm", {"m": m, "n": -(-flops // (m * k)), "k": k})
+    if choice.backend == "cpu":
+        return call.Job(choice.reason)
 
-    if not all(x.finite() for x in wanted):
-        return NOT_FINITE
-    # The kernel's results are row-major and these are Fortran-ordered: so the transposes.
-    given = [
-        qpu3.Product(x.alpha, x.b.T, x.a.T, x.beta, x.out.T if x.beta else None) for x in wanted
-    ]
-    failed, done = launch.attempt(name, target, device, lambda: qpu3.batch(device, given))
-    if failed is not None:
-        return str(failed)
-    found, reports = done
-    for report in reports:
-        record.report(report)
-    if not all(bool((np.abs(x) < _LARGEST).all()) for x in found):
-        return OVERFLOW
-    for each, result in zip(wanted, found):
-        each.out.T[...] = result
-    record.count(choice.backend, choice.reason)
-    return ""
+    def compute(runner: Runner, values: Sequence[Any]) -> Tuple[None, Sequence[RunReport]]:
+        from ..host import batch
+
+        if not all(x.finite() for x in wanted):
+            raise CpuNeeded(NOT_FINITE)
+        # The kernel's results are row-major and these are Fortran-ordered: so the transposes.
+        given = [
+            batch.Each(x.alpha, x.b.T, x.a.T, x.beta, x.out.T if x.beta else None)
+            for x in wanted
+        ]
+        reports: List[RunReport] = []
+        for each, result in zip(wanted, batch.products(runner, given, reports)):
+            each.out.T[...] = result
+        for each in products:
+            if each.no_product:
+                each.on_cpu()
+        return None, reports
+
+    return call.Job(choice.reason, choice.backend, compute, bound.take("products"))

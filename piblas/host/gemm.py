@@ -28,9 +28,9 @@ from ..kernels import (
 from . import arrays, limits
 from .outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW, SORT_OUT, CpuNeeded
 from .plan import PLANS, Launch, LaunchPlan
-from .runner import Runner
+from .runner import TIMEOUT, Runner, runner_of
 
-__all__ = ["Dense", "Product", "staged"]
+__all__ = ["Dense", "Product", "in_device_memory", "launches", "sgemm", "staged"]
 
 LARGEST = float(np.finfo(np.float32).max)
 """A result as large as this may be an overflow: the chip's sum may stop there."""
@@ -159,6 +159,7 @@ def staged(
     beta: float,
     old: Optional[np.ndarray],
     reports: List[RunReport],
+    timeout: float = TIMEOUT,
 ) -> np.ndarray:
     """alpha P Q + beta D as a view of scratch memory, for finite P^T (``p_of``, k x m), Q
     (``q_of``, k x n) and D (``old``, m x n; None for zeros).
@@ -182,7 +183,8 @@ def staged(
         room.buffer.clean()
     at = p.bus_address, q.bus_address, d.bus_address, watch.bus_address
     limit = gemm_schedule.LIMIT / (max(1.0, abs(alpha)) * split_k)
-    runner.run(plan, at, (alpha, limit, beta) if reads else (alpha, limit), None, reports)
+    scalars = (alpha, limit, beta) if reads else (alpha, limit)
+    runner.run(plan, at, scalars, None, reports, None, timeout)
     watch.buffer.invalidate()
     large = _maximum(watched)
     d.buffer.invalidate()
@@ -570,3 +572,29 @@ class Product:
         if not _below(total):
             raise CpuNeeded(OVERFLOW, reports)
         out[...] = total
+
+
+def sgemm(
+    device: Device,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    timeout: float = TIMEOUT,
+) -> RunReport:
+    """c = alpha a b + beta c on the gemm kernel, whatever the shapes: for tests of a device.
+
+    ``a`` is (m, k), ``b`` (k, n), ``c`` (m, n), all finite float32 in ordinary memory; ``c`` is
+    written when every launch has succeeded.  One report for all launches.  The caller has the
+    device to itself.
+    """
+    runner = runner_of(device)
+    runner.begin()
+    (m, k), n = a.shape, b.shape[1]
+    limits_of = device.n_qpus, device.clock_hz, device.longest_launch
+    shape = Dense(n, m, k, beta != 0, "all", *limits_of)
+    reports: List[RunReport] = []
+    old = c.T if beta != 0 else None
+    c.T[...] = staged(runner, shape, alpha, b, a.T, beta, old, reports, timeout)
+    return limits.combined(reports)

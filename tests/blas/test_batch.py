@@ -201,7 +201,7 @@ def test_failures_leave_every_c(device, fresh, monkeypatch):
     def fails(*args, **kwargs):
         raise DeviceTimeout("no end after 10 s")
 
-    monkeypatch.setattr(type(device), "execute", fails)
+    monkeypatch.setattr(type(device), "execute_list", fails)
     c = [np.ones((4, 4), F32, order="F") for _ in range(3)]
     x = 3 * [small(4, 4)]
     with piblas.use(device), pytest.raises(DeviceTimeout):

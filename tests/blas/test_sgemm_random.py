@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import piblas
-from piblas.blas import level3, qpu
+from piblas.blas import level3
 from piblas.driver import Emulator
+from piblas.host.plan import PLANS
+from piblas.host.runner import Runner
 from piblas.kernels import gemm_choice, reference
 from piblas.kernels.gemm_error import error_bound
 
@@ -176,20 +178,24 @@ def test_random_on_every_member(strict_device, fresh, monkeypatch, member):
     emulator, setup = strict_device
     rng = np.random.default_rng((setup, MEMBERS.index(member)))
     launches, ran = 0, set()
-    load = qpu.loaded_program
+    run = Runner.run
 
-    def counted(device, spec, options):
-        ran.add((spec.name, options))
+    def counted(self, plan, *args, **kwargs):
         nonlocal launches
-        launches += spec.name == "gemm"
-        return load(device, spec, options)
+        for launch in plan.launches:
+            if launch.spec.name == "gemm":
+                ran.add(launch.options)
+                launches += 1
+        return run(self, plan, *args, **kwargs)
 
-    monkeypatch.setattr(qpu, "loaded_program", counted)
+    monkeypatch.setattr(Runner, "run", counted)
+    PLANS.clear()
     with piblas.use(emulator):
         while launches < LAUNCHES:
             one_case(rng)
     with_beta = {beta: dataclasses.replace(member, beta=beta) for beta in (False, True)}
-    assert {options for name, options in ran if name == "gemm"} == set(with_beta.values())
+    assert ran == set(with_beta.values())
+    PLANS.clear()
 
 
 def test_same_call_same_bits(device, fresh):

@@ -11,7 +11,7 @@ import pytest
 
 import piblas
 from piblas import EmulatorFault, OutOfDeviceMemory
-from piblas.blas import qpu
+from piblas.host.runner import runner_of
 from piblas.driver import Emulator
 from piblas.driver.hardware import Pi
 from piblas.driver.memory import Block, MemoryBackend
@@ -60,7 +60,7 @@ def test_and_for_a_program(small):
     garbage(64 << 10)
     small.alloc(4096 * small._heap.largest)
     assert small._heap.largest == 0
-    program = qpu.loaded_program(small, axpy.SPEC, axpy.SPEC.defaults)
+    program = runner_of(small).program(axpy.SPEC, axpy.SPEC.defaults)
     assert list(small.kept.values()) == [program]
 
 
@@ -86,8 +86,8 @@ def test_programs_make_room(small):
     arrays.collect()
     before = small._heap.free
     for k in (scal, axpy):
-        qpu.loaded_program(small, k.SPEC, k.SPEC.defaults)
-    in_use = qpu.loaded_program(small, axpy.SPEC, axpy.SPEC.defaults)
+        runner_of(small).program(k.SPEC, k.SPEC.defaults)
+    in_use = runner_of(small).program(axpy.SPEC, axpy.SPEC.defaults)
     assert small._heap.free < before
     with pytest.raises(OutOfDeviceMemory):
         small.alloc(5 * MIB)
@@ -95,7 +95,7 @@ def test_programs_make_room(small):
     # The one for sasum is gone, that in use is not.
     words = small.machine.words(in_use.bus_address, 2 * in_use.n_words)
     assert words is not None
-    again = qpu.loaded_program(small, axpy.SPEC, axpy.SPEC.defaults)
+    again = runner_of(small).program(axpy.SPEC, axpy.SPEC.defaults)
     assert again.bus_address != in_use.bus_address
     del in_use
     arrays.collect()

@@ -97,12 +97,12 @@ def test_batches_take_the_member_with_the_least_work():
 def test_prediction_is_near_the_simulation(m, n, k):
     import numpy as np
 
-    from piblas.blas import qpu
+    from piblas.host import gemm as host_gemm
 
     options = gemm_choice.choose(m, n, k, False)
     b, a = np.ones((k, m), np.float32), np.ones((n, k), np.float32)
     c = np.zeros((n, m), np.float32, order="F")
     with open_device("emulator", clock_hz=tune_gemm.CLOCK) as device:
-        report = qpu.sgemm(device, 1.0, a, b, 0.0, c)
+        report = host_gemm.sgemm(device, 1.0, a, b, 0.0, c)
     assert gemm_choice.clocks(options, m, n, k) == pytest.approx(report.cycles, rel=0.05)
     assert isinstance(options, gemm.GemmOptions)

@@ -117,7 +117,7 @@ def shown(crews, site):
     # Those first that reach most: of the driver all do.
     own = {
         "qpu1": ("vectors", "arrays"), "qpu2": ("vectors", "arrays", "updates"),
-        "qpu3": ("updates",), "resident": ("resident", "arrays"),
+        "triangles": ("updates",), "resident": ("resident", "arrays"),
     }  # fmt: skip
     first = own.get(site.module.rsplit(".", 1)[1], ())
     for trial in sorted(TRIALS, key=lambda name: not name.startswith(first)):

@@ -93,7 +93,7 @@ class Scenarios:
         import numpy as np
 
         import piblas
-        from piblas.blas.qpu import sgemm
+        from piblas.host.gemm import sgemm
 
         a, b, c = matrices(72, 0)
         kept = c.copy()
@@ -356,9 +356,9 @@ def main() -> None:
     import scipy.linalg.blas  # noqa: F401
 
     import piblas.blas.level3
-    import piblas.blas.qpu
     import piblas.driver.cma
-    import piblas.driver.opening  # noqa: F401
+    import piblas.driver.opening
+    import piblas.host.gemm  # noqa: F401
     from piblas.driver import canary
     from piblas.kernels import gemm
 

@@ -1,0 +1,96 @@
+"""Many products of any sizes in one launch of the gemm kernel, from and to ordinary memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..driver.device import RunReport
+from ..kernels import gemm_choice, gemm_layout, gemm_schedule
+from .gemm import LARGEST, WORD, factors, launches
+from .outcome import OVERFLOW, CpuNeeded
+from .plan import PLANS, LaunchPlan
+from .runner import Runner
+
+__all__ = ["Each", "products"]
+
+
+class Each(NamedTuple):
+    """alpha * a @ b + beta * c: a (m, k), b (k, n), c (m, n) or None; finite float32."""
+
+    alpha: float
+    a: np.ndarray
+    b: np.ndarray
+    beta: float
+    c: Optional[np.ndarray]
+
+
+class _Shape(NamedTuple):
+    """What a plan depends on: (m, n, k) of each product, and whether any has a c."""
+
+    sizes: Tuple[Tuple[int, int, int], ...]
+    added: bool
+    n_qpus: int
+    clock_hz: float
+    longest: Optional[float]
+
+
+def _plan(shape: _Shape) -> LaunchPlan:
+    options = gemm_choice.choose_for(tuple(sorted(Counter(shape.sizes).items())), shape.added)
+    found = gemm_schedule.batch(options, shape.sizes)
+    ends = found.p_at[-1], found.q_at[-1], found.d_at[-1]
+    scratch = {name: WORD * int(end) for name, end in zip("pqd", ends)}
+    scratch["watch"] = WORD * gemm_schedule.watched_words(shape.n_qpus)
+    count = len(shape.sizes)
+    values = [(name, 1 if name == "limit" else count) for name, _ in factors(options)]
+    data = found.layouts, found.kind.tolist(), *(
+        at[:-1].tolist() for at in (found.p_at, found.q_at, found.d_at)
+    )
+    nbytes = 64 * count
+    return LaunchPlan(
+        launches(options, found.tiles, found.skew, shape[2:]), ["p", "q", "d", "watch"], values,
+        scratch, (options.beta, data), nbytes,
+    )  # fmt: skip
+
+
+def products(
+    runner: Runner, given: Sequence[Each], reports: List[RunReport]
+) -> List[np.ndarray]:
+    """The results of all products, as views of scratch memory; ``reports`` grow by those of the
+    launches.  CpuNeeded where a result overflows."""
+    sizes = tuple([(*x.a.shape, x.b.shape[1]) for x in given])
+    device = runner.device
+    shape = _Shape(
+        tuple([(m, n, k) for m, k, n in sizes]), any([x.c is not None for x in given]),
+        device.n_qpus, device.clock_hz, device.longest_launch,
+    )  # fmt: skip
+    plan = PLANS.made(shape, _plan, shape)
+    reads, (layouts, kinds, p_ats, q_ats, d_ats) = plan.data
+    p_room, q_room, d_room, watch = rooms = runner.scratch(plan)
+    results = []
+    for each, (m, n, _), kind, p_at, q_at, d_at in zip(
+        given, shape.sizes, kinds, p_ats, q_ats, d_ats
+    ):
+        p, q = layouts[kind]
+        gemm_layout.pack(p, each.a.T, p_room.floats[p_at : p_at + p.words])
+        gemm_layout.pack(q, each.b, q_room.floats[q_at : q_at + q.words])
+        d = d_room.floats[d_at : d_at + m * n].reshape(m, n)
+        if reads:  # the kernel does, even where it is to count nothing
+            d[...] = 0 if each.c is None else each.c
+        results.append(d)
+    watch.words[:] = 0
+    for room in rooms:
+        room.buffer.clean()
+    alphas = [each.alpha for each in given]
+    limit = gemm_schedule.LIMIT / max(1.0, *map(abs, alphas))
+    scalars = [*alphas, limit, *([each.beta for each in given] if reads else [])]
+    at = tuple([room.bus_address for room in rooms])
+    runner.run(plan, at, tuple(scalars), None, reports)
+    d_room.buffer.invalidate()
+    watch.buffer.invalidate()
+    if reads or watch.words.any():
+        if not all([bool((np.abs(d) < LARGEST).all()) for d in results]):
+            raise CpuNeeded(OVERFLOW, reports)
+    return results
