@@ -21,14 +21,13 @@ import numpy as np
 from ..errors import DeviceError, OutOfDeviceMemory
 from ..isa.timing import CAUSES, Timing, timing_set
 from . import collect, needs
+from .detail import Hot, Timeline
 from .device import (
     Buffer,
     BufferProgram,
     Device,
-    Hot,
     LoadedProgram,
     RunReport,
-    Timeline,
     Uniforms,
     Words,
     buffer_view,

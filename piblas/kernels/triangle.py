@@ -180,46 +180,48 @@ def inverted(t: np.ndarray, block: int) -> np.ndarray:
     ``t`` is lower triangular (n, n) float32, with zeros above and no zero on the diagonal.  An
     inverse is computed in float64 and rounded once; what float32 cannot hold becomes Inf.
     """
-    n = t.shape[0]
-    count = -(-n // block)
-    # Blocks of a size that is a power of two; beyond the matrix they are the identity.
-    blocks = np.zeros((count, 1 << (block - 1).bit_length(), 1 << (block - 1).bit_length()))
-    along = np.arange(blocks.shape[1])
-    blocks[:, along, along] = 1
+    count = -(-t.shape[0] // block)
+    size = 1 << (block - 1).bit_length()
+    # What is given, and the inverses: of a size that is a power of two, the identity beyond T.
+    both = np.zeros((2, count, size, size))
+    along = _ALONG[:size]
+    both[:, :, along, along] = 1
     for number in range(count):
-        part = t[number * block : (number + 1) * block, number * block : (number + 1) * block]
-        blocks[number, : len(part), : len(part)] = part
+        own = slice(number * block, (number + 1) * block)
+        part = t[own, own]
+        both[0, number, : part.shape[0], : part.shape[0]] = part
     factors = -t
     with np.errstate(all="ignore"):
-        inverses = _inverses(blocks).astype(np.float32)
+        _invert(both)
+        inverses = both[1].astype(np.float32)
     for number in range(count):
-        part = factors[number * block : (number + 1) * block, number * block : (number + 1) * block]
-        part[...] = inverses[number, : len(part), : len(part)]
+        own = slice(number * block, (number + 1) * block)
+        part = factors[own, own]
+        part[...] = inverses[number, : part.shape[0], : part.shape[0]]
     return factors
 
 
-def _inverses(t: np.ndarray) -> np.ndarray:
-    """The inverses of lower triangular matrices (count, size, size), size a power of two.
+_ALONG = np.arange(256)
+"""Indices along a block."""
 
-    Of [[a, 0], [c, b]] it is [[1/a, 0], [-1/b c 1/a, 1/b]]: from the diagonal on, blocks of twice
-    the size each time, of all matrices at once.  NumPy alone, as importing SciPy takes seconds on a
-    small board.
+
+def _invert(both: np.ndarray) -> None:
+    """Lower triangular matrices ``both[0]`` (count, size, size), inverted to ``both[1]``.
+
+    The inverse of [[a, 0], [c, b]] is [[1/a, 0], [-1/b c 1/a, 1/b]]: from the diagonal on, blocks
+    of twice the size each time, of all matrices at once.  NumPy alone, as importing SciPy takes
+    seconds on a small board.
     """
-    count, size, _ = t.shape
-    made = np.zeros_like(t)
-    along = np.arange(size)
-    made[:, along, along] = 1 / t[:, along, along]
-    half = 1
-    while half < size:
-        blocks = size // (2 * half)
-        at = np.arange(blocks)
-        shape = count, blocks, 2 * half, blocks, 2 * half
-        inverse, given = made.reshape(shape), t.reshape(shape)
-        a = inverse[:, at, :half, at, :half]
-        b = inverse[:, at, half:, at, half:]
-        inverse[:, at, half:, at, :half] = -(b @ given[:, at, half:, at, :half] @ a)
-        half *= 2
-    return made
+    _, count, size, _ = both.shape
+    along = _ALONG[:size]
+    both[1, :, along, along] = 1 / both[0, :, along, along]
+    half, blocks = 1, size // 2
+    while blocks:
+        at = _ALONG[:blocks]
+        given, made = both.reshape(2, count, blocks, 2 * half, blocks, 2 * half)
+        a, b = made[:, at, :half, at, :half], made[:, at, half:, at, half:]
+        made[:, at, half:, at, :half] = -(b @ given[:, at, half:, at, :half] @ a)
+        half, blocks = 2 * half, blocks // 2
 
 
 # --- how a diagonal block is solved --------------------------------------------------------------

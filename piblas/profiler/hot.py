@@ -16,7 +16,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ..codegen import Program
-from ..driver.device import Hot, RunReport
+from ..driver.detail import Hot
+from ..driver.device import RunReport
 from ..isa.disasm import disassemble
 from ..kernels import spec
 from .tables import Table

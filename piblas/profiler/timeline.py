@@ -6,7 +6,7 @@ from typing import Any, List, Tuple
 
 import numpy as np
 
-from ..driver.device import Timeline
+from ..driver.detail import Timeline
 from ..errors import PiblasError
 from . import pictures
 from .figures import Figures

@@ -18,7 +18,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple
 
 import numpy as np
 
-from ..driver.device import RunReport, Timeline
+from ..driver.detail import Timeline
+from ..driver.device import RunReport
 from ..errors import PiblasError
 from .figures import Figures
 from .hot import Places

@@ -10,7 +10,8 @@ import types
 
 import numpy as np
 
-from piblas.driver.device import Hot, RunReport, Timeline
+from piblas.driver.detail import Hot, Timeline
+from piblas.driver.device import RunReport
 from piblas.isa.timing import CAUSES, timing_set
 
 BASE = 0xC4010000

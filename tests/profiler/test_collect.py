@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from piblas.driver import collect
-from piblas.driver.device import Timeline
+from piblas.driver.detail import Timeline
 from piblas.emu import probe
 from piblas.errors import DeviceError
 from piblas.isa.counters import COUNTERS, ROWS
