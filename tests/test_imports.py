@@ -33,7 +33,7 @@ ALLOWED = {
         "host", "dispatch", "routines", "record", "kernels", "driver", "errors", "config", "log",
     },
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
-    "doctor": {"blas", "dispatch", "kernels", "driver", "errors"},
+    "doctor": {"blas", "host", "dispatch", "kernels", "driver", "errors"},
     "selftest": {"blas", "dispatch", "record", "routines", "kernels", "driver", "isa", "errors"},
     "tune": {
         "selftest", "blas", "host", "dispatch", "record", "routines", "kernels", "driver", "isa",

@@ -383,10 +383,18 @@ def _launch_pair(
     )  # fmt: skip
     size = alpha if alpha > 0 else -alpha
     limit = gemm_schedule.LIMIT / size if size > 1 else gemm_schedule.LIMIT
-    before = len(reports)
-    fine = False
+    before, fine = len(reports), False
+
+    def put_back() -> None:
+        """Undo what the second launch did, for which the first one has made the copy."""
+        if given and len(reports) > before:
+            copy.buffer.invalidate()
+            d[...] = gemm_layout.unpack(made.copy, copy.floats)
+            of_d.clean()
+
+    scalars = (alpha, limit, beta) if reads else (alpha, limit)
+    runner.run(plan, at, scalars, None, reports, undo=put_back)
     try:
-        runner.run(plan, at, (alpha, limit, beta) if reads else (alpha, limit), None, reports)
         watch.buffer.invalidate()
         of_d.invalidate()
         # Patterns of numbers that are not negative order as integers, NaN after Inf.
@@ -398,10 +406,8 @@ def _launch_pair(
             operands = _hidden(made.operand, most.floats, q_of, operands)
         fine = _fits(alpha, beta, operands, sums, d)
     finally:
-        if not fine and given and len(reports) > before:
-            copy.buffer.invalidate()
-            d[...] = gemm_layout.unpack(made.copy, copy.floats)
-            of_d.clean()
+        if not fine:
+            put_back()
     if not fine:
         finite = _finite(p_of) and _finite(q_of) and (beta == 0 or _finite(d))
         raise CpuNeeded(OVERFLOW if finite else NOT_FINITE, reports)

@@ -235,13 +235,15 @@ class Runner:
         reports: Optional[List[RunReport]] = None,
         after: Optional[Callable[[int], None]] = None,
         timeout: float = TIMEOUT,
+        undo: Optional[Callable[[], None]] = None,
     ) -> List[RunReport]:
         """Launch all of the plan; the reports, each with its kernel's name, at the end of
         ``reports``.
 
         ``addresses`` and ``scalars`` are in the plan's order, ``vectors`` are float32 arrays whose
         elements the streams hold.  The caller has cleaned what the QPUs are to see.  After each
-        launch ``after`` is called with its number.
+        launch ``after`` is called with its number; if one fails, ``undo`` is called while scratch
+        memory is still there.
         """
         if reports is None:
             reports = []
@@ -254,7 +256,11 @@ class Runner:
             try:
                 report = device.execute_list(table.list_address, table.count, timeout)
             except BaseException:
-                self.abandon()
+                try:
+                    if undo is not None:
+                        undo()
+                finally:
+                    self.abandon()
                 raise
             report.kernel = table.launch.spec.name
             reports += [report]

@@ -58,7 +58,7 @@ def pack_streams():
     )
     streams = gemm_pack.streams(operands, 12)
     words = np.empty_like(streams.words)
-    addresses = {"source": 0xFFFFFF00, "packed": 0xC0000000, OWN: 0xC0300000}
+    addresses = {"source": 0xFFFFFF00, "packed": 0xC0000000, "watch": 0xC0400000, OWN: 0xC0300000}
     streams.fill(words, addresses, {})
     return words, streams.entries(0xC0300000)
 

@@ -1,5 +1,5 @@
-"""How many Python functions a call runs, built-in ones included, on a device whose launches return
-at once: repeated calls, and first calls of a shape with programs loaded."""
+"""How many Python functions a call of level 3 runs, built-in ones included, on a device whose
+launches return at once: repeated calls, and first calls of a shape with programs loaded."""
 
 from __future__ import annotations
 
@@ -44,34 +44,6 @@ def check(make, first, repeated):
         again = [counted(call) for _ in range(3)]
     assert taken <= first and again[-1] <= repeated, (taken, again)
     return taken, again[-1]
-
-
-def vectors(resident):
-    x, y = np.ones((2, 1000), F32)
-    return (piblas.array(x), piblas.array(y)) if resident else (x, y)
-
-
-LEVEL1 = {
-    "saxpy": lambda x, y: piblas.saxpy(x, y, a=2.0),
-    "sscal": lambda x, y: piblas.sscal(2.0, x),
-    "scopy": lambda x, y: piblas.scopy(x, y),
-    "sswap": lambda x, y: piblas.sswap(x, y),
-    "srot": lambda x, y: piblas.srot(x, y, 0.6, 0.8, overwrite_x=1, overwrite_y=1),
-    "sdot": lambda x, y: piblas.sdot(x, y),
-    "sasum": lambda x, y: piblas.sasum(x),
-    "snrm2": lambda x, y: piblas.snrm2(x),
-    "isamax": lambda x, y: piblas.isamax(x),
-}
-
-
-@pytest.mark.parametrize("resident", (False, True), ids=("staged", "resident"))
-@pytest.mark.parametrize("name", LEVEL1)
-def test_level_1(fresh, name, resident):
-    def make():
-        x, y = vectors(resident)
-        return lambda: LEVEL1[name](x, y)
-
-    check(make, 1000, 60)
 
 
 SHAPES = [(n, n, n) for n in (16, 64, 256, 512, 1024)] + [(96, 3072, 363), (3072, 96, 363)]
