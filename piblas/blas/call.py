@@ -148,8 +148,10 @@ def run(
             try:
                 result, reports = job.compute(runner, taken)
             except OutOfDeviceMemory:
-                # No launch has changed an operand yet.  Without what is kept from earlier calls,
-                # which may lie in the middle of memory, there may be room in one piece.
+                if runner.launched:  # an operand may have been changed in place
+                    raise
+                # Without what is kept from earlier calls, which may lie in the middle of memory,
+                # there may be room in one piece.
                 runner.abandon()
                 result, reports = job.compute(runner, taken)
             finally:

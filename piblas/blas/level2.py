@@ -28,6 +28,9 @@ __all__ = ["bind"]
 
 def bind(bound: Bound, state: State) -> Job:
     """The job of a call."""
+    for name in bound.row.arguments:
+        if name.startswith("overwrite_"):  # SciPy wants integers, of those without effect as well
+            bound.truth(name)
     return _FAMILIES[bound.row.name[1:]](bound, state)
 
 
@@ -144,8 +147,6 @@ def _update(bound: Bound, state: State) -> Job:
     arguments.real(bound["alpha"])
     if stem == "ger":
         need(all(integer(bound[f"inc{name}"]) in (1, -1) for name in names))
-        for name in names:  # SciPy wants integers, and reads no more into them
-            bound.truth(f"overwrite_{name}")
         shape = sizes_of["x"], sizes_of["y"]
         sizes = dict(zip("mn", shape))
     else:

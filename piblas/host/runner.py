@@ -89,9 +89,10 @@ class Runner:
 
     def __init__(self, device: Device) -> None:
         self._device = weakref.ref(device)
-        self.lock: Any = None
+        self.lock: Any = devices.lock(device)
         self.scratch_bytes = 0
         self.active = False
+        self.launched = False
         self._tables: "collections.OrderedDict[LaunchPlan, List[_Table]]"
         self._tables = collections.OrderedDict()
         self._table_bytes = 0
@@ -112,6 +113,7 @@ class Runner:
     def begin(self) -> None:
         """A call begins: scratch memory of the one before is free to be given up."""
         self.active = True  # whoever began it sets this to False at its end
+        self.launched = False
         self._in_use.clear()
         self._running = None
         if arrays.dropped:
@@ -253,6 +255,7 @@ class Runner:
             # 0.0 is the same as -0.0, though its word is not.
             if table.addresses != addresses or table.scalars != scalars or vectors or 0 in scalars:
                 _fill(table, plan, addresses, scalars, vectors)
+            self.launched = True
             try:
                 report = device.execute_list(table.list_address, table.count, timeout)
             except BaseException:

@@ -4,6 +4,8 @@ shows: a call gives what it would give as the first one."""
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 import warnings
 
@@ -537,6 +539,40 @@ def test_threads(device):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_fork_in_the_middle_of_a_call(device, monkeypatch):
+    """The child computes with its own copy of the emulator, though nobody ended the call there."""
+    both(lambda lib: CALLS["sgemv"](lib, 60))
+    real, status, forked = device.execute_list, [], []
+
+    def forks(*args, **kwargs):
+        if not forked:
+            forked.append(1)  # in the child, too, which forks no more
+            child = os.fork()
+            if child == 0:
+                signal.alarm(100)
+                code = 1
+                try:
+                    wrong = []
+                    # Another thread than the one that holds the locks.
+                    thread = threading.Thread(target=lambda: wrong.append(_all_right()))
+                    thread.start()
+                    thread.join(60)
+                    code = 0 if wrong == [True] else 2
+                finally:
+                    os._exit(code)
+            status.append(os.waitpid(child, 0)[1])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(device, "execute_list", forks)
+    both(lambda lib: CALLS["sgemv"](lib, 70))
+    assert status == [0] and _all_right()
+
+
+def _all_right():
+    names = ("saxpy", "sgemv", "sger")
+    return all(np.array_equal(CALLS[n](piblas, 70), CALLS[n](blas, 70)) for n in names)
 
 
 def test_arrays_that_are_gone_are_freed_by_a_call(device):

@@ -391,6 +391,9 @@ SORTED_OUT = {
     "overlap": overlapping,
     "read only": read_only,
     "trans of a packed solve": lambda lib: lib.stpsv(4, P, X4, trans=5),
+    "overwriting nothing": lambda lib: lib.sgemv(1.0, A, X4, overwrite_y="yes"),
+    "overwriting nothing, an update": lambda lib: lib.ssyr(1.0, X4, overwrite_a=0.5),
+    "overwriting a vector": lambda lib: lib.sger(1.0, X3, X4, overwrite_x="no"),
 }
 
 

@@ -41,6 +41,21 @@ class _Grid:
         return _narrow(self.grid[key])
 
 
+class _Function:
+    """A function, or a ufunc with its methods, as ``np.maximum.reduce``."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *args, **kwargs):
+        result = self.function(*args, **kwargs)
+        wide = _asks_for_64_bits(args) or _asks_for_64_bits(list(kwargs.values()))
+        return result if wide else _narrow(result)
+
+    def __getattr__(self, name):
+        return _Function(getattr(self.function, name))
+
+
 class Small:
     def __getattr__(self, name):
         found = getattr(np, name)
@@ -48,16 +63,7 @@ class Small:
             return _Grid(found)
         if not callable(found) or isinstance(found, (type, types.ModuleType)):
             return found
-
-        def narrow(*args, **kwargs):
-            result = found(*args, **kwargs)
-            wide = _asks_for_64_bits(args) or _asks_for_64_bits(list(kwargs.values()))
-            return result if wide else _narrow(result)
-
-        for method in ("accumulate", "at", "outer", "reduce", "reduceat"):
-            if isinstance(found, np.ufunc):  # of an array, whose type decides
-                setattr(narrow, method, getattr(found, method))
-        return narrow
+        return _Function(found)
 
 
 def narrow_all(monkeypatch, *packages):

@@ -10,8 +10,11 @@ import pytest
 from small_integers import Small, narrow_all
 
 import piblas
-from piblas import blas, kernels
+from piblas import blas, host, kernels
+from piblas.dispatch import devices
 from piblas.driver import Emulator
+from piblas.host.plan import PLANS
+from piblas.host.runner import runner_of
 from piblas.kernels import gemm, gemm_layout, gemm_pack
 from piblas.kernels.stream import words_of
 from piblas.kernels.uniforms import OWN
@@ -42,11 +45,12 @@ def test_words(kind):
 
 @pytest.fixture
 def narrow(monkeypatch):
-    for package in (kernels, blas):
+    for package in (kernels, blas, host):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
-    patched = narrow_all(monkeypatch, "piblas.kernels", "piblas.blas", "piblas.codegen")
-    assert {"piblas.kernels.gemm_pack", "piblas.kernels.panel", "piblas.blas.qpu2"} <= set(patched)
+    packages = "piblas.kernels", "piblas.blas", "piblas.host", "piblas.codegen"
+    patched = narrow_all(monkeypatch, *packages)
+    assert {"piblas.kernels.gemm_pack", "piblas.kernels.panel", "piblas.host.matvec"} <= set(patched)
 
 
 def pack_streams():
@@ -111,6 +115,9 @@ def test_calls_give_the_same_bits(fresh, request):
         wanted = [np.array(made) for made in calls()]
         request.getfixturevalue("narrow")
         dev.kept.clear()
+        PLANS.clear()  # they are what is made of integers
+        runner_of(dev).release()
+        devices.figures_changed()  # which forgets the jobs
         piblas.reset_stats()
         count = 0
         for made, other in zip(calls(), wanted):

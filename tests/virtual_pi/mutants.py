@@ -70,7 +70,7 @@ def _flags(tree: ast.AST) -> Iterator[ast.Call]:
                 yield node
 
 
-def sites(packages: Sequence[str] = ("driver", "blas")) -> List[Site]:
+def sites(packages: Sequence[str] = ("driver", "blas", "host")) -> List[Site]:
     """All sites in these packages of piblas."""
     found: List[Site] = []
     for package in packages:
