@@ -24,7 +24,7 @@ from piblas.dispatch import boards, choose, devices
 from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
-NAMES = [name for name in KERNELS if ROUTINES[name].level == 1]
+NAMES = [n for n in KERNELS if ROUTINES[n].level == 1 and ROUTINES[n].family.scipy]
 ASKED = "the emulator was asked for"
 
 

@@ -144,12 +144,13 @@ def test_noise_implies_nothing(clocks, scatter):
 def test_a_wrong_routine_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "LENGTHS", (17,))
     monkeypatch.setattr(routines, "SHAPES", ())
-    monkeypatch.setattr(routines, "_LEVEL1", {"saxpy": routines._axpy})
+    only = {"saxpy": routines.reference.LEVEL_1["saxpy"]}
+    monkeypatch.setattr(routines.reference, "LEVEL_1", only)
     (good,) = routines.check(untimed)
     assert good.ok and good.ran
-    real = routines.generic.function
+    real = routines.functions.function
     monkeypatch.setattr(
-        routines.generic, "function", lambda name: lambda *a, **k: real(name)(*a, **k) + 1e-3
+        routines.functions, "function", lambda name: lambda *a, **k: real(name)(*a, **k) + 1e-3
     )
     (bad,) = routines.check(untimed)
     assert bad.ran and not bad.ok
@@ -158,14 +159,15 @@ def test_a_wrong_routine_is_found(untimed, monkeypatch):
 def test_a_routine_that_does_not_reach_the_qpus_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "LENGTHS", (17,))
     monkeypatch.setattr(routines, "SHAPES", ())
-    monkeypatch.setattr(routines, "_LEVEL1", {"saxpy": routines._axpy})
-    real = routines.generic.function("saxpy")
+    only = {"saxpy": routines.reference.LEVEL_1["saxpy"]}
+    monkeypatch.setattr(routines.reference, "LEVEL_1", only)
+    real = routines.functions.function("saxpy")
 
     def on_the_cpu(*args, **kwargs):
         with routines.devices.use("cpu"):
             return real(*args, **kwargs)
 
-    monkeypatch.setattr(routines.generic, "function", lambda name: on_the_cpu)
+    monkeypatch.setattr(routines.functions, "function", lambda name: on_the_cpu)
     (row,) = routines.check(untimed)
     assert row.error <= 1 and not row.ran and not row.ok
 
