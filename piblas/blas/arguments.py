@@ -22,7 +22,8 @@ except ImportError:  # pragma: no cover  (older NumPy)
     from numpy import ComplexWarning  # type: ignore[no-redef,attr-defined,unused-ignore]
 
 __all__ = [
-    "flag", "left_to_scipy", "matrix", "own", "real", "result", "scalar", "trans", "writable",
+    "flag", "integer", "left_to_scipy", "matrix", "own", "real", "result", "scalar", "trans",
+    "vector", "writable",
 ]  # fmt: skip
 
 _FLOAT32 = np.dtype(np.float32)
@@ -86,16 +87,16 @@ def integer(routine: str, name: str, value: Any) -> int:
     raise BlasError(routine, name, value, "wants an integer")
 
 
-def _as_float32(routine: str, name: str, value: Any) -> np.ndarray:
+def _as_float32(routine: str, name: str, value: Any, kind: str = "matrix") -> np.ndarray:
     if type(value) is np.ndarray and value.dtype == _FLOAT32:
         return value
     if value is None:
-        raise BlasError(routine, name, value, "wants a matrix")
+        raise BlasError(routine, name, value, f"wants a {kind}")
     try:
         return np.asarray(value, dtype=_FLOAT32)
     except (TypeError, ValueError) as error:
-        kind = f"<{type(value).__name__}>" if not isinstance(value, str) else value
-        raise BlasError(routine, name, kind, f"wants a matrix of numbers ({error})") from error
+        shown = f"<{type(value).__name__}>" if not isinstance(value, str) else value
+        raise BlasError(routine, name, shown, f"wants a {kind} of numbers ({error})") from error
 
 
 def _shape(routine: str, name: str, shape: Tuple[int, ...]) -> Tuple[int, int]:
@@ -115,6 +116,17 @@ def matrix(routine: str, name: str, value: Any) -> np.ndarray:
     if array.ndim == 2:
         return array
     return array.reshape(_shape(routine, name, array.shape))
+
+
+def vector(routine: str, name: str, value: Any) -> np.ndarray:
+    """A float32 vector: the caller's own memory where it is one already, else a copy.  A number
+    counts as a vector of one element, axes of length 1 do not count."""
+    array = _as_float32(routine, name, value, "vector")
+    if array.ndim == 1:
+        return array
+    if sum(length != 1 for length in array.shape) > 1:
+        raise BlasError(routine, name, array.shape, "wants one axis")
+    return array.reshape(-1)
 
 
 def writable(value: Any) -> bool:

@@ -28,62 +28,10 @@ _ERROR = (
     "Error on the QPUs, with u = 2**-23 (their arithmetic truncates): about {error}.  They give "
     "the same bits for the same call, whatever ran before and however many there are{limit}.  "
     "Numbers below 2**-126 count as 0; where there is Inf, NaN or an overflow, the result is "
-    "SciPy's."
+    "{whose}."
 )
-_SUMS = ("dot", "asum", "nrm2")
 _LIMIT = "; a device that limits the length of a launch may give other last bits"
-_EXACT = {
-    "copy": "The QPUs keep every bit, those of NaNs and denormals too.",
-    "swap": "The QPUs keep every bit, those of NaNs and denormals too.",
-    "iamax": "The QPUs' result is exact; where there is a NaN, the result is SciPy's.",
-}
-_ERRORS: Dict[str, str] = {
-    "scal": "u |a x|, element by element",
-    "axpy": "2 u |a x| + u |y|, element by element",
-    "rot": "2 u (|h11 x| + |h12 y|) for each element of x, and so for y",
-    "dot": "3.5 u sum |x| |y|, however long the vectors are, as the sum is compensated",
-    "asum": "2.5 u of the result, however long the vector is, as the sum is compensated",
-    "nrm2": "2.3 u of the result, however long the vector is; no square overflows or underflows",
-}
-"""Errors of the level-1 kernels, to first order; the kernels' modules have them in full."""
-
 _GAMMA = "gamma(i) = i u / (1 - i u), u = 2**-23"
-_BOUNDS: Dict[str, str] = {
-    "ssymm": "gamma(order of a + 3) (|alpha| |a| |b| + |beta| |c|)",
-    "ssyrk": "gamma(k + 3) (|alpha| |op(a)| |op(a)|^T + |beta| |c|)",
-    "ssyr2k": "gamma(2 k + 3) (|alpha| (|op(a)| |op(b)|^T + |op(b)| |op(a)|^T) + |beta| |c|)",
-    "strmm": "gamma(order of a + 3) |alpha| |op(a)| |b|",
-    "strsm": "|op(a) x - alpha b| <= (gamma(n + 4) + gamma(134) |D| |inverse(D)|) (|op(a)| |x| +\n"
-    "|alpha b|), n the order of a, D the blocks of op(a) on its diagonal, of up to 128 rows.\n"
-    "For each column max |op(a) x - alpha b| <= 50 n u (||op(a)|| max |x| + max |alpha b|), where\n"
-    "the norm is the largest sum of magnitudes of a row.  (If side is 1, read op(a)^T, x^T, b^T.)\n"
-    "Blocks whose inverse is too large to ensure that are corrected once by their residual, or\n"
-    "solved by substitution on the CPU in double precision: for these, see\n"
-    "piblas.kernels.triangle.residual_bound instead of the first bound",
-}
-"""Bounds of the error on the QPUs, element by element, beside what denormals taken for 0 add."""
-
-_PRODUCT = "gamma(23) |alpha| |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
-_SYMMETRIC = "gamma(23) |alpha| |a| |x| and u / 2 of the result"
-_TRIANGLE = "gamma(23) |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
-_SOLUTION = (
-    "|op(a) x' - x| <= gamma(23.5) |op(a)| |x'|, gamma(9.5) where op transposes, whatever the "
-    "condition of a (up to 128 unknowns are the CPU's to solve, in double precision)"
-)
-_RANK_1 = "2.5 u |alpha| |x y^T| + u |a|"
-_RANK_2 = "3.5 u |alpha| (|x y^T| + |y x^T|) + 2 u |a|"
-_LEVEL_2: Dict[str, str] = {
-    **dict.fromkeys(("sgemv", "sgbmv"), _PRODUCT),
-    **dict.fromkeys(("ssymv", "ssbmv", "sspmv"), _SYMMETRIC),
-    **dict.fromkeys(("strmv", "stbmv", "stpmv"), _TRIANGLE),
-    **dict.fromkeys(("strsv", "stbsv", "stpsv"), _SOLUTION),
-    "sger": _RANK_1,
-    **dict.fromkeys(("ssyr", "sspr"), _RANK_1.replace("y^T", "x^T")),
-    **dict.fromkeys(("ssyr2", "sspr2"), _RANK_2),
-}
-"""Bounds of level 2, element by element; the kernels' modules say where a matrix is so large that
-23 becomes more."""
-
 _ERROR_2 = (
     "Error on the QPUs, with {gamma}: {bound}, and about 2**-126 a term, as they take smaller "
     "numbers for zero.  They give the same bits for the same call, whatever ran before and however "
@@ -183,6 +131,42 @@ def _result(row: Routine) -> str:
     return " : Fortran-ordered" if row.level == 3 else ""
 
 
+def _conventions(row: Routine) -> List[str]:
+    """Whose conventions the routine follows, and what else there is to say."""
+    if row.family.scipy:
+        text = "Arguments, order and results are those of ``scipy.linalg.blas``; operands of another "
+        text += "type are converted first."
+    else:
+        text = "SciPy has no such routine.  Arguments, order and what is changed in place are in the "
+        text += "manner of ``scipy.linalg.blas``; operands of another type are converted first."
+    return textwrap.wrap("  ".join(filter(None, (text, row.family.notes))), 92)
+
+
+def _error(row: Routine) -> List[str]:
+    """The lines about the error on the QPUs, and an empty one."""
+    error, exact = row.family.error, row.family.exact
+    if not row.kernel:
+        return []
+    if exact:
+        return [exact, ""]
+    if row.level == 1:
+        sums = not row.modified and not any(a.startswith("overwrite_") for a in row.arguments)
+        whose = "SciPy's" if row.family.scipy else "the CPU's"
+        text = _ERROR.format(error=error, limit=_LIMIT if sums else "", whose=whose)
+        return [*textwrap.wrap(text, 90), ""]
+    if row.level == 2:
+        return [*textwrap.wrap(_ERROR_2.format(gamma=_GAMMA, bound=error), 90), ""]
+    return [
+        f"Error on the QPUs, with {_GAMMA}, and a term of about",
+        "2**-126 an operation, as they take smaller numbers for zero:",
+        f"{error}.",
+        "Operands with Inf or NaN, results that overflow and singular triangles go to the CPU.",
+        "They give the same bits for the same call, whatever ran before and however many there",
+        "are; a device that limits the length of a launch may give other last bits.",
+        "",
+    ]
+
+
 def docstring(row: Routine) -> str:
     """What the routine computes, its arguments with shapes and types, what it changes."""
     lines: List[str] = [
@@ -190,8 +174,7 @@ def docstring(row: Routine) -> str:
         "",
         f"{_meaning(row)}; {_PRECISION[row.type]}.",
         "",
-        "Arguments, order and results are those of ``scipy.linalg.blas``; operands of another type",
-        "are converted first.",
+        *_conventions(row),
         "",
         "Parameters",
         "----------",
@@ -203,24 +186,6 @@ def docstring(row: Routine) -> str:
             lines[-1] += f" (default {defaults[name]})"
     lines += ["", "Returns", "-------", row.family.returns.replace(",", ", ") + _result(row), ""]
     lines += [_KERNEL.format(kernel=row.kernel) if row.kernel else "Runs on the CPU.", ""]
-    if row.kernel in _ERRORS:
-        limit = _LIMIT if row.kernel in _SUMS else ""
-        text = _ERROR.format(error=_ERRORS[row.kernel], limit=limit)
-        lines += [*textwrap.wrap(text, 90), ""]
-    elif row.kernel in _EXACT:
-        lines += [_EXACT[row.kernel], ""]
-    elif row.name in _LEVEL_2:
-        text = _ERROR_2.format(gamma=_GAMMA, bound=_LEVEL_2[row.name])
-        lines += [*textwrap.wrap(text, 90), ""]
-    elif row.name in _BOUNDS:
-        lines += [
-            f"Error on the QPUs, with {_GAMMA}, and a term of about",
-            "2**-126 an operation, as they take smaller numbers for zero:",
-            f"{_BOUNDS[row.name]}.",
-            "Operands with Inf or NaN, results that overflow and singular triangles go to the CPU.",
-            "They give the same bits for the same call, whatever ran before and however many there",
-            "are; a device that limits the length of a launch may give other last bits.",
-            "",
-        ]
+    lines += _error(row)
     lines += ["A wrong argument raises :class:`piblas.BlasError`, before anything is written."]
     return "\n".join(lines) + "\n"

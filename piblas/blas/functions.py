@@ -30,16 +30,20 @@ _foreign: Dict[Any, Any] = {}
 def exported() -> List[str]:
     """The names of ``scipy.linalg.blas`` as installed, its routines and its two helpers, and
     piblas's own extensions."""
-    routines = sorted(name for name in scipy_blas.functions() if name in ROUTINES)
+    routines = sorted(name for name in scipy_blas.functions() if _is_scipys(name))
     return routines + sorted(scipy_blas.helpers()) + list(EXTENSIONS)
 
 
+def _is_scipys(name: str) -> bool:
+    return name in ROUTINES and ROUTINES[name].family.scipy
+
+
 def function(name: str) -> Any:
-    """``piblas.<name>``, made when it is first wanted; None if SciPy has no such routine."""
+    """``piblas.<name>``, made when it is first wanted; None if there is no such routine."""
     made = _made.get(name)
     if made is not None:
         return made
-    # Every SciPy has the routines that have a kernel; importing it can wait.
+    # Every SciPy has the routines that have a kernel and are not ours; importing it can wait.
     if name in ROUTINES and (ROUTINES[name].kernel or name in scipy_blas.functions()):
         if name == "sgemm":
             from .level3 import sgemm
@@ -64,10 +68,10 @@ def function(name: str) -> Any:
 def wrap(original: Any) -> Any:
     """The function of piblas for one of SciPy's, as found by ``get_blas_funcs``."""
     name = original.__name__.split()[-1]  # f2py names it "function saxpy"
-    if scipy_blas.functions().get(name) is original:
+    if scipy_blas.functions().get(name) is original and _is_scipys(name):
         return function(name)
     ours = (*_made.values(), *_foreign.values())
-    if original in ours or name not in ROUTINES:
+    if original in ours or not _is_scipys(name):
         return original
     # Another build of the same routine, with 64-bit integers: on the CPU.
     row = ROUTINES[name]._replace(kernel=None)
@@ -144,7 +148,7 @@ class Function:
 
     def _found(self, *args: Any, **kwargs: Any) -> Any:
         """SciPy's function, called; from then on without this."""
-        self._scipy = _guarded(self._row, scipy_blas.functions()[self.__name__])
+        self._scipy = _cpu_function(self._row)
         return self._scipy(*args, **kwargs)
 
     def _refuse(self, args: Any, kwargs: Any, error: Exception) -> NoReturn:
@@ -189,6 +193,16 @@ class Function:
 
     def __reduce__(self) -> str:
         return self.__name__
+
+
+def _cpu_function(row: Routine) -> Callable[..., Any]:
+    """What computes the routine on the CPU: SciPy, as far as it has the routine."""
+    if row.family.scipy:
+        return _guarded(row, scipy_blas.functions()[row.name])
+    from . import extensions
+
+    made: Callable[..., Any] = getattr(extensions, row.name)
+    return made
 
 
 def _guarded(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:

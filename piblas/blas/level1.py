@@ -3,7 +3,7 @@
 Only plain calls go to a kernel: vectors of real numbers with one axis, increments and offsets that
 fit, no operand that overlaps a result.  Anything else, right or wrong, is SciPy's to compute or to
 refuse, so that this module need not know SciPy's every rule; it must only be strict in what it
-takes.
+takes.  For a routine that SciPy lacks, :mod:`.extensions` does that.
 
 A result goes into the caller's array where SciPy would write there too: if the routine changes
 that argument, or is allowed to by ``overwrite_x``, and :func:`.arguments.own` gives it.  Otherwise
@@ -44,17 +44,16 @@ def bind(bound: Bound, state: State) -> Job:
         cut = slice(start, start + (n - 1) * abs(inc) + 1, abs(inc))
         resident = inc == 1 and _resident(array, cut, state) and (own or name not in changed)
         operands.append(vectors.Operand(cut, inc < 0, resident, name in changed, own))
-    scalars = [name for name in ("a", "c", "s", "param") if name in bound]
+    scalars = [name for name in ("a", "b", "c", "s", "param") if name in bound]
     for name in scalars:
         if name == "param":
             param = np.asarray(bound[name])
             need(param.shape == (5,) and param.dtype.kind in "fiub")
         else:
             arguments.real(bound[name])
-    compute = vectors.Map if row.name in vectors.MAPS else vectors.Reduce
     return job_of(
         bound, state, {"n": n}, all(operand.resident for operand in operands),
-        (*names, *scalars), lambda: compute(row.name, n, operands, runner_of(state.device)),
+        (*names, *scalars), lambda: vectors.program(row.name, n, operands, runner_of(state.device)),
     )  # fmt: skip
 
 

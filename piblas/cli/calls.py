@@ -1,25 +1,31 @@
 """Sample calls of routines on random operands, for commands that run a routine once.
 
-``CALLS`` holds one row a routine: what makes a call of a function with SciPy's signature, given a
-source of random arrays, the sizes by name and the options.
+A call of level 1 follows from the routine's row.  For levels 2 and 3 ``_CALLS`` has what makes a
+call of a function with SciPy's signature, given a source of random arrays, the sizes by name and
+the options.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
-from ..routines import ROUTINES
+from ..kernels.reference import SCALARS
+from ..routines import KERNELS, ROUTINES
 
-__all__ = ["CALLS", "Options", "TRANS", "prepare", "routines"]
+__all__ = ["Options", "TRANS", "prepare", "routines"]
 
 TRANS = ("nn", "nt", "tn", "tt")
 _SEED = 2835
 
 
 class Options(NamedTuple):
-    """What may be chosen beside the sizes: factors, and which operands are transposed."""
+    """What may be chosen besides the sizes: factors, and which operands are transposed.
+
+    saxpby's b is ``beta``, or another factor where that is 0, as it would not read y then.
+    """
 
     alpha: float = 1.0
     beta: float = 0.0
@@ -138,48 +144,16 @@ def _tpmv(f: Any, array: Array, o: Options, n: int) -> Any:
     return lambda: f(n, ap, x, lower=1)
 
 
-def _of_x(f: Any, array: Array, o: Options, n: int) -> Any:
-    x = array(n)
-    return lambda: f(x)
+def _level_1(routine: str, f: Any, array: Array, o: Options, n: int) -> Any:
+    """A call of a routine of level 1, by the arguments of its row."""
+    row = ROUTINES[routine]
+    scalars = {**SCALARS, "a": o.alpha, "b": o.beta or SCALARS["b"]}
+    given = {name: array(n) for name in ("x", "y") if name in row.arguments}
+    given.update((name, scalars[name]) for name in row.arguments if name in scalars)
+    return lambda: f(**given)
 
 
-def _of_x_y(f: Any, array: Array, o: Options, n: int) -> Any:
-    x, y = array(n), array(n)
-    return lambda: f(x, y)
-
-
-def _axpy(f: Any, array: Array, o: Options, n: int) -> Any:
-    x, y = array(n), array(n)
-    return lambda: f(x, y, a=o.alpha)
-
-
-def _scal(f: Any, array: Array, o: Options, n: int) -> Any:
-    x = array(n)
-    return lambda: f(o.alpha, x)
-
-
-def _rot(f: Any, array: Array, o: Options, n: int) -> Any:
-    x, y = array(n), array(n)
-    return lambda: f(x, y, 0.8, 0.6)
-
-
-def _rotm(f: Any, array: Array, o: Options, n: int) -> Any:
-    x, y = array(n), array(n)
-    param = np.array([-1.0, 0.8, -0.6, 0.6, 0.8], dtype=np.float32)
-    return lambda: f(x, y, param)
-
-
-CALLS: Dict[str, Callable[..., Any]] = {
-    "saxpy": _axpy,
-    "scopy": _of_x_y,
-    "sswap": _of_x_y,
-    "sscal": _scal,
-    "sdot": _of_x_y,
-    "sasum": _of_x,
-    "snrm2": _of_x,
-    "isamax": _of_x,
-    "srot": _rot,
-    "srotm": _rotm,
+_CALLS: Dict[str, Callable[..., Any]] = {
     "sgemv": _gemv,
     "sgbmv": _gbmv,
     "ssymv": _symv,
@@ -206,8 +180,8 @@ CALLS: Dict[str, Callable[..., Any]] = {
 
 
 def routines() -> List[str]:
-    """The routines of :data:`CALLS` that have a QPU kernel."""
-    return [name for name in CALLS if name in ROUTINES and ROUTINES[name].kernel]
+    """The routines that have a QPU kernel."""
+    return list(KERNELS)
 
 
 def prepare(
@@ -229,7 +203,8 @@ def prepare(
     def array(*shape: int) -> np.ndarray:
         return np.asfortranarray(rng.standard_normal(shape, dtype=np.float32))
 
-    made: Callable[[], Any] = CALLS[routine](function, array, options, **sizes)
+    call = _CALLS[routine] if routine in _CALLS else functools.partial(_level_1, routine)
+    made: Callable[[], Any] = call(function, array, options, **sizes)
     return made
 
 

@@ -11,6 +11,7 @@ bits.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -18,7 +19,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 
 from ..driver.device import Buffer, RunReport
-from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
+from ..kernels import asum, axpby, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
 from . import arrays, limits
@@ -27,7 +28,7 @@ from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded
 from .plan import PLANS, Launch, LaunchPlan, forgotten
 from .runner import Runner, Scratch
 
-__all__ = ["MAPS", "Map", "Operand", "REDUCTIONS", "Reduce"]
+__all__ = ["MAPS", "Operand", "REDUCTIONS", "program"]
 
 RATE = 0.8e9
 """Bytes a second that a launch moves at least, for its length: less than the pessimistic timing set
@@ -68,8 +69,16 @@ def _axpy(scalars: Sequence[Any]) -> Constants:
     return None if -ROUNDED_TO_0 <= a <= ROUNDED_TO_0 else (a,)
 
 
-def _scal(scalars: Sequence[Any]) -> Constants:
+def _first(scalars: Sequence[Any]) -> Constants:
     return (float(scalars[0]),)
+
+
+def _second(scalars: Sequence[Any]) -> Constants:
+    return (float(scalars[1]),)
+
+
+def _both(scalars: Sequence[Any]) -> Constants:
+    return float(scalars[0]), float(scalars[1])
 
 
 def _rot(scalars: Sequence[Any]) -> Constants:
@@ -93,12 +102,16 @@ def _rotm(scalars: Sequence[Any]) -> Constants:
 MAPS: Dict[str, Tuple[Any, Tuple[int, ...], Tuple[int, ...], Callable[..., Constants]]] = {
     "scopy": (copy, (0,), (1,), _none),
     "sswap": (swap, (0, 1), (0, 1), _none),
-    "sscal": (scal, (0,), (0,), _scal),
+    "sscal": (scal, (0,), (0,), _first),
     "saxpy": (axpy, (0, 1), (1,), _axpy),
+    "saxpby": (axpby, (0, 1), (1,), _both),
+    "saxpby, b = 0": (scal, (0,), (1,), _first),
+    "saxpby, a = 0": (scal, (1,), (1,), _second),
     "srot": (rot, (0, 1), (0, 1), _rot),
     "srotm": (rot, (0, 1), (0, 1), _rotm),
 }
-"""Kernel, which of the vectors it reads, which it writes, and its factors from the scalars."""
+"""Kernel, which of the vectors it reads, which it writes, and its factors from the scalars.  Routines
+that do not read an operand if its factor is 0 have other entries for that."""
 
 
 # --- operands ----------------------------------------------------------------------------------
@@ -286,6 +299,32 @@ class Map:
         return reports
 
 
+class Combine:
+    """saxpby: an operand whose factor is 0 is not read."""
+
+    def __init__(self, routine: str, n: int, operands: Sequence[Operand], runner: Runner) -> None:
+        self.operands = tuple(operands)
+        self.both, self.of_x, self.of_y = (
+            Map(name, n, operands, runner)
+            for name in (routine, f"{routine}, b = 0", f"{routine}, a = 0")
+        )
+
+    def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
+        """(the changed y, the reports)."""
+        a, b = ctypes.c_float(values[2]).value, ctypes.c_float(values[3]).value
+        if a == 0 and b in (0, 1):
+            views, results = _views(self.operands, values)
+            if b == 0:
+                views[1][...] = 0
+            return results[0], ()
+        chosen = (self.both if b != 0 else self.of_x) if a != 0 else self.of_y
+        if chosen.in_place:
+            for factor in (a, b):
+                if 0 < abs(factor) < SMALLEST_NORMAL:
+                    raise CpuNeeded(BY_ZERO)
+        return chosen(runner, values)
+
+
 # --- reductions --------------------------------------------------------------------------------
 
 
@@ -404,3 +443,11 @@ REDUCTIONS: Dict[str, Tuple[Any, Callable[..., Any]]] = {
     "isamax": (iamax, _first_largest),
 }
 """Kernel, and the result from ``launch(*constants)``, which gives what its parts stored."""
+
+
+def program(routine: str, n: int, operands: Sequence[Operand], runner: Runner) -> Any:
+    """What computes calls of a routine with these operands: ``program(...)(runner, values)``, where
+    ``values`` are the vectors and then the scalars."""
+    if routine == "saxpby":
+        return Combine(routine, n, operands, runner)
+    return (Map if routine in MAPS else Reduce)(routine, n, operands, runner)

@@ -86,8 +86,9 @@ def register(spec: KernelSpec) -> KernelSpec:
 
 def _load() -> None:
     # Each registers its kernels.
-    from . import (  # noqa: F401  # noqa: F401
+    from . import (  # noqa: F401
         asum,
+        axpby,
         axpy,
         copy,
         dot,

@@ -1,5 +1,4 @@
-"""BLAS routines on the device, against float64, with each kernel's own error bound or a plain one.
-"""
+"""BLAS routines on the device, against float64, with each kernel's own error bound or a plain one."""
 
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ from ..blas import functions
 from ..dispatch import devices
 from ..driver.device import Device
 from ..errors import PiblasError
-from ..kernels import spec
+from ..kernels import reference
+from ..routines import KERNELS, ROUTINES
 
 __all__ = ["Checked", "check", "untested"]
 
@@ -42,68 +42,22 @@ Pair = Tuple[Any, Any, Any]
 """Result, exact result, and what rounding may add up to."""
 
 
-def _vectors(n: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(n)
-    x, y = rng.standard_normal((2, n), dtype=np.float32)
-    return x, y, x.astype(np.float64), y.astype(np.float64)
+def _level_1(name: str, n: int, f: Any) -> Pair:
+    """A call of a routine of level 1, by the arguments of its row."""
+    row, rng = ROUTINES[name], np.random.default_rng(n)
+    given = {v: rng.standard_normal(n, np.float32) for v in ("x", "y") if v in row.arguments}
+    given.update((s, value) for s, value in reference.SCALARS.items() if s in row.arguments)
+    wide = [np.asarray(np.float32(value), np.float64) for value in given.values()]
+    wanted = reference.LEVEL_1[name].value(*wide)
+    bounds = reference.LEVEL_1[name].bound(*given.values())
+    got = f(**{key: np.array(value) if key in "xy" else value for key, value in given.items()})
+    limits = [np.broadcast_to(bound, np.shape(of)) for bound, of in zip(bounds, wanted)]
+    return _joined(got), _joined(wanted), _joined(limits)
 
 
-def _copy(n: int, f: Any) -> Pair:
-    x, y, x64, _ = _vectors(n)
-    return f(x, y), x64, 0.0
-
-
-def _swap(n: int, f: Any) -> Pair:
-    x, y, x64, y64 = _vectors(n)
-    got = f(x.copy(), y.copy())
-    return np.concatenate(got), np.concatenate((y64, x64)), 0.0
-
-
-def _scal(n: int, f: Any) -> Pair:
-    x, _, x64, _ = _vectors(n)
-    return f(2.7, x.copy()), np.float32(2.7) * x64, 2 * EPS * np.abs(3 * x64) + 1e-37
-
-
-def _axpy(n: int, f: Any) -> Pair:
-    x, y, x64, y64 = _vectors(n)
-    wanted = np.float64(np.float32(2.7)) * x64 + y64
-    return f(x, y.copy(), a=2.7), wanted, 3 * EPS * (np.abs(3 * x64) + np.abs(y64)) + 1e-37
-
-
-def _dot(n: int, f: Any) -> Pair:
-    x, y, x64, y64 = _vectors(n)
-    return f(x, y), x64 @ y64, 4 * EPS * (np.abs(x64) @ np.abs(y64))
-
-
-def _asum(n: int, f: Any) -> Pair:
-    x, _, x64, _ = _vectors(n)
-    total = np.abs(x64).sum()
-    return f(x), total, 4 * EPS * total
-
-
-def _nrm2(n: int, f: Any) -> Pair:
-    x, _, x64, _ = _vectors(n)
-    norm = float(np.sqrt(x64 @ x64))
-    return f(x), norm, 4 * EPS * norm
-
-
-def _iamax(n: int, f: Any) -> Pair:
-    x, _, x64, _ = _vectors(n)
-    return f(x), int(np.argmax(np.abs(x64))), 0.0
-
-
-def _rot(n: int, f: Any) -> Pair:
-    x, y, x64, y64 = _vectors(n)
-    c, s = np.float64(np.float32(0.8)), np.float64(np.float32(0.6))
-    wanted = np.concatenate((c * x64 + s * y64, c * y64 - s * x64))
-    size = np.abs(x64) + np.abs(y64)
-    return np.concatenate(f(x, y, 0.8, 0.6)), wanted, 4 * EPS * np.tile(size, 2) + 1e-37
-
-
-_LEVEL1 = {
-    "scopy": _copy, "sswap": _swap, "sscal": _scal, "saxpy": _axpy, "sdot": _dot,
-    "sasum": _asum, "snrm2": _nrm2, "isamax": _iamax, "srot": _rot,
-}  # fmt: skip
+def _joined(results: Any) -> np.ndarray:
+    parts = results if isinstance(results, (tuple, list)) else (results,)
+    return np.concatenate([np.ravel(part).astype(np.float64) for part in parts])
 
 
 def _gemm(shape: Tuple[int, int, int], f: Any) -> Pair:
@@ -130,11 +84,11 @@ def _one(device: Device, name: str, size: str, run: Callable[[Any], Pair]) -> Ch
 
 
 def check(device: Device) -> List[Checked]:
-    """Every routine of the tables above at a few sizes."""
+    """Every routine of level 1 that has a reference, and sgemm, at a few sizes."""
     rows = []
-    for name, case in _LEVEL1.items():
+    for name in reference.LEVEL_1:
         for n in LENGTHS:
-            rows.append(_one(device, name, str(n), functools.partial(case, n)))
+            rows.append(_one(device, name, str(n), functools.partial(_level_1, name, n)))
     for shape in SHAPES:
         size = " x ".join(map(str, shape))
         rows.append(_one(device, "sgemm", size, functools.partial(_gemm, shape)))
@@ -142,6 +96,5 @@ def check(device: Device) -> List[Checked]:
 
 
 def untested() -> List[str]:
-    """Routines that have a kernel but no row here."""
-    served = {routine for name in spec.names() for routine in spec.get(name).routines}
-    return sorted(served - set(_LEVEL1) - {"sgemm"})
+    """Routines that have a kernel and are not checked here."""
+    return sorted(set(KERNELS) - set(reference.LEVEL_1) - {"sgemm"})

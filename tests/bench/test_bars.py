@@ -124,10 +124,10 @@ def test_a_missed_bar_fails(small, capsys, monkeypatch):
     assert "missed" in capsys.readouterr().out
 
 
-def test_wrong_results_are_no_result():
+def test_wrong_results_are_no_result(monkeypatch):
     """A case checks what its kernel computed."""
-    good = SMALL[0]
-    launch = level1._mapped(level1.copy, (), lambda x, y: (x + 1,), 1 << 10)
-    bad = bars.Case(good.routine, good.shape, good.read, good.written, launch)
+    wrong = level1.reference.Reference(lambda x, y: (x + 1,), lambda x, y: (0.0,))
+    monkeypatch.setitem(level1.reference.LEVEL_1, "scopy", wrong)
+    (case,) = [case for case in level1.cases(1 << 10) if case.routine == "scopy"]
     with pytest.raises(AssertionError):
-        measure(bad, timing_set("calibrated"))
+        measure(case, timing_set("calibrated"))

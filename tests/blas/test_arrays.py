@@ -197,6 +197,9 @@ N = 3001
 LEVEL_1 = {
     "sscal": lambda lib, x, y: lib.sscal(1.5, x),
     "saxpy": lambda lib, x, y: lib.saxpy(x, y, a=1.5),
+    "saxpby": lambda lib, x, y: lib.saxpby(x, y, a=1.5, b=-0.5),
+    "saxpby, b = 0": lambda lib, x, y: lib.saxpby(x, y, a=1.5, b=0),
+    "saxpby, a = 0": lambda lib, x, y: lib.saxpby(x, y, a=0, b=-0.5),
     "scopy": lambda lib, x, y: lib.scopy(x, y),
     "sswap": lambda lib, x, y: lib.sswap(x, y)[1],
     "srot": lambda lib, x, y: lib.srot(x, y, 0.8, 0.6, overwrite_x=1, overwrite_y=1)[1],
@@ -205,7 +208,8 @@ LEVEL_1 = {
     "snrm2": lambda lib, x, y: lib.snrm2(x),
     "isamax": lambda lib, x, y: lib.isamax(x),
 }
-CHANGED = {"sscal": "x", "saxpy": "y", "scopy": "y", "sswap": "xy", "srot": "xy"}
+CHANGED = {"sscal": "x", "sswap": "xy", "srot": "xy"}
+CHANGED.update((name, "y") for name in LEVEL_1 if "axp" in name or name == "scopy")
 
 
 @pytest.mark.parametrize("name", LEVEL_1)

@@ -14,6 +14,10 @@ A = np.asfortranarray(RNG.uniform(-1, 1, (700, 700)).astype(np.float32))
 CALLS = {
     "saxpy": (1, lambda a, x, y: piblas.saxpy(x, y, a=1.5)),
     "saxpy of every second": (1, lambda a, x, y: piblas.saxpy(x, y, n=350, incx=2, incy=-2)),
+    "saxpby": (1, lambda a, x, y: piblas.saxpby(x, y, a=1.5, b=0.5)),
+    "saxpby without y": (1, lambda a, x, y: piblas.saxpby(x, y, a=1.5, b=0)),
+    "saxpby without x": (1, lambda a, x, y: piblas.saxpby(x, y, a=0, b=0.5)),
+    "saxpby without either": (0, lambda a, x, y: piblas.saxpby(x, y, a=0, b=0)),
     "sdot": (1, lambda a, x, y: piblas.sdot(x, y)),
     "snrm2": (1, lambda a, x, y: piblas.snrm2(x)),
     "snrm2 of tiny numbers": (2, lambda a, x, y: piblas.snrm2(np.float32(1e-25) * X)),

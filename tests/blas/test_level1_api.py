@@ -26,7 +26,7 @@ from piblas.host import outcome as outcomes
 from piblas.routines import KERNELS, ROUTINES
 
 F32 = np.float32
-NAMES = [name for name in KERNELS if ROUTINES[name].level == 1]
+NAMES = [n for n in KERNELS if ROUTINES[n].level == 1 and ROUTINES[n].family.scipy]
 ASKED = "the emulator was asked for"
 
 

@@ -133,6 +133,7 @@ def long_vectors():
 
 EXACTLY = {
     "saxpy": lambda: piblas.saxpy(*long_vectors(), a=1.5),
+    "saxpby": lambda: piblas.saxpby(*long_vectors(), a=1.5, b=-0.5),
     "sscal": lambda: piblas.sscal(1.5, long_vectors()[0]),
     "scopy": lambda: piblas.scopy(*long_vectors()),
     "sswap": lambda: np.array(piblas.sswap(*long_vectors())),

@@ -14,6 +14,7 @@ import pytest
 from piblas.driver import Emulator
 from piblas.kernels import (
     asum,
+    axpby,
     axpy,
     copy,
     dot,
@@ -32,8 +33,8 @@ PAD = 21
 """Guard words on each side."""
 
 LENGTHS = [*range(1, 50), 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 257, 1000, 1537, 3000]
-MODULES = {m.SPEC.name: m for m in (copy, swap, scal, axpy, rot, dot, asum, nrm2, iamax)}
-ELEMENTWISE = ("copy", "swap", "scal", "axpy", "rot")
+MODULES = {m.SPEC.name: m for m in (copy, swap, scal, axpy, axpby, rot, dot, asum, nrm2, iamax)}
+ELEMENTWISE = ("copy", "swap", "scal", "axpy", "axpby", "rot")
 REDUCTIONS = ("dot", "asum", "nrm2", "iamax")
 
 
@@ -174,6 +175,12 @@ def check_elementwise(dev, name, n, seed=0, spread=1.0, **how):
         (got,), largest, report = mapped(dev, name, [alpha], x, y, **how)
         want = float(alpha) * wide_x + wide_y
         assert np.all(np.abs(got - want) <= axpy.error_bound(alpha, x, y))
+        assert largest == max(np.abs(v).max() for v in (x, y, got)).view(np.uint32)
+    elif name == "axpby":
+        beta = np.float32(0.8125 - seed / 5)
+        (got,), largest, report = mapped(dev, name, [alpha, beta], x, y, **how)
+        want = float(alpha) * wide_x + float(beta) * wide_y
+        assert np.all(np.abs(got - want) <= axpby.error_bound(alpha, beta, x, y))
         assert largest == max(np.abs(v).max() for v in (x, y, got)).view(np.uint32)
     else:
         got, largest, report = mapped(dev, name, h, x, y, **how)
@@ -317,7 +324,7 @@ def test_nothing_outside_the_operands_is_read(name):
 # --- numbers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ("scal", "axpy", "rot", "dot", "asum", "nrm2", "iamax"))
+@pytest.mark.parametrize("name", ("scal", "axpy", "axpby", "rot", "dot", "asum", "nrm2", "iamax"))
 def test_magnitudes_far_apart(device, name):
     """30 decades within a vector, without overflow."""
     check = check_elementwise if name in ELEMENTWISE else check_reduction
@@ -344,6 +351,9 @@ def error_to_bound(dev, name, x, y):
     if name == "axpy":
         (got,), _, _ = mapped(dev, name, [1.3], x, y)
         return np.max(np.abs(got - (F13 * wide_x + wide_y)) / axpy.error_bound(F13, x, y))
+    if name == "axpby":
+        (got,), _, _ = mapped(dev, name, [1.3, -1.3], x, y)
+        return np.max(np.abs(got - F13 * (wide_x - wide_y)) / axpby.error_bound(F13, -F13, x, y))
     (got, _), _, _ = mapped(dev, name, [1.3, 1.3, 0.0, 1.0], x, y)
     bound, _ = rot.error_bound([F13, F13, 0.0, 1.0], x, y)
     return np.max(np.abs(got - F13 * (wide_x + wide_y)) / bound)
@@ -353,7 +363,7 @@ F13 = float(np.float32(1.3))
 
 
 @pytest.mark.parametrize("spread", (0.0, 30.0, 60.0))
-@pytest.mark.parametrize("name", ("scal", "axpy", "rot", "dot", "asum", "nrm2"))
+@pytest.mark.parametrize("name", ("scal", "axpy", "axpby", "rot", "dot", "asum", "nrm2"))
 def test_bounds_are_not_slack(device, name, spread):
     """They hold, and errors come within a factor 100 of them, on ill-scaled data too: magnitudes
     from 1e-30 to 1e30; for the sum of products it is they that have these."""
@@ -437,7 +447,8 @@ def test_special_values_are_noticed(device):
         for n in (1, 16, 40, 700):
             x, y = rng.uniform(1, 2, (2, n)).astype(np.float32)
             x[rng.integers(n)] = bad
-            for name, constants in (("scal", [2.0]), ("axpy", [2.0]), ("rot", [2.0, 1, 1, 1])):
+            factors = {"scal": [2.0], "axpy": [2.0], "axpby": [2.0, -2.0], "rot": [2.0, 1, 1, 1]}
+            for name, constants in factors.items():
                 operands = (x, y)[: MODULES[name].KERNEL.inputs]
                 _, largest, _ = mapped(device, name, constants, *operands)
                 assert largest >= stream.OVERFLOW

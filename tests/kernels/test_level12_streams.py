@@ -15,6 +15,7 @@ import pytest
 
 from piblas.kernels import (
     asum,
+    axpby,
     axpy,
     copy,
     dot,
@@ -28,7 +29,7 @@ from piblas.kernels import (
     update_plan,
 )  # fmt: skip
 
-ELEMENTWISE = (copy, swap, scal, axpy, rot)
+ELEMENTWISE = (copy, swap, scal, axpy, axpby, rot)
 REDUCTIONS = (dot, asum, nrm2, iamax)
 
 

@@ -144,7 +144,8 @@ def test_noise_implies_nothing(clocks, scatter):
 def test_a_wrong_routine_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "LENGTHS", (17,))
     monkeypatch.setattr(routines, "SHAPES", ())
-    monkeypatch.setattr(routines, "_LEVEL1", {"saxpy": routines._axpy})
+    only = {"saxpy": routines.reference.LEVEL_1["saxpy"]}
+    monkeypatch.setattr(routines.reference, "LEVEL_1", only)
     (good,) = routines.check(untimed)
     assert good.ok and good.ran
     real = routines.functions.function
@@ -158,7 +159,8 @@ def test_a_wrong_routine_is_found(untimed, monkeypatch):
 def test_a_routine_that_does_not_reach_the_qpus_is_found(untimed, monkeypatch):
     monkeypatch.setattr(routines, "LENGTHS", (17,))
     monkeypatch.setattr(routines, "SHAPES", ())
-    monkeypatch.setattr(routines, "_LEVEL1", {"saxpy": routines._axpy})
+    only = {"saxpy": routines.reference.LEVEL_1["saxpy"]}
+    monkeypatch.setattr(routines.reference, "LEVEL_1", only)
     real = routines.functions.function("saxpy")
 
     def on_the_cpu(*args, **kwargs):
