@@ -10,7 +10,7 @@ import pytest
 from small_integers import Small, narrow_all
 
 import piblas
-from piblas import blas, kernels
+from piblas import blas, host, kernels
 from piblas.driver import Emulator
 from piblas.kernels import gemm, gemm_layout, gemm_pack
 from piblas.kernels.stream import words_of
@@ -42,11 +42,14 @@ def test_words(kind):
 
 @pytest.fixture
 def narrow(monkeypatch):
-    for package in (kernels, blas):
+    for package in (kernels, host, blas):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
-    patched = narrow_all(monkeypatch, "piblas.kernels", "piblas.blas", "piblas.codegen")
-    assert {"piblas.kernels.gemm_pack", "piblas.kernels.panel", "piblas.blas.qpu2"} <= set(patched)
+    patched = narrow_all(
+        monkeypatch, "piblas.kernels", "piblas.host", "piblas.blas", "piblas.codegen"
+    )
+    own = {"piblas.kernels.gemm_pack", "piblas.kernels.panel", "piblas.host.matvec"}
+    assert own | {"piblas.host.gemm"} <= set(patched)
 
 
 def pack_streams():

@@ -116,7 +116,7 @@ def test_the_driver_as_it_is_passes_all(crews, trial):
 def shown(crews, site):
     # Those first that reach most: of the driver all do.
     own = {
-        "qpu1": ("vectors", "arrays"), "qpu2": ("vectors", "arrays", "updates"),
+        "qpu1": ("vectors", "arrays"), "matvec": ("vectors", "arrays", "updates"),
         "triangles": ("updates",), "resident": ("resident", "arrays"),
     }  # fmt: skip
     first = own.get(site.module.rsplit(".", 1)[1], ())
