@@ -24,6 +24,8 @@ _ARRAYS = (np.ndarray, arrays.DeviceArray)
 _NUMBERS = (float, int, np.float32, np.float64)
 _FLAGS = (int, bool)
 _NOTHING: Any = {}
+_COUNTER = devices.counters(3)
+_scipy: Any = None  # SciPy's sgemm, once it was needed
 
 
 def sgemm(
@@ -72,10 +74,41 @@ def sgemm(
         and type(trans_b) in _FLAGS
         and type(overwrite_c) in _FLAGS
     ):
+        counter = _COUNTER[0]
+        if counter is not None and c is None:
+            made = _plain_product(alpha, a, b, trans_a, trans_b)
+            if made is not None:
+                next(counter)
+                return made
         return call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
     result, given = _coerced(*given)
     made = call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
     return made if result is None else result
+
+
+def _plain_product(alpha: Any, a: Any, b: Any, trans_a: int, trans_b: int) -> Any:
+    """alpha * op(a) @ op(b) by SciPy, for float32 matrices in ordinary memory; None where that is
+    not all there is to do.  A matrix in C order is the transpose of one in Fortran order, which
+    SciPy need not copy."""
+    global _scipy
+    if not (
+        type(a) is np.ndarray is type(b)
+        and trans_a in (0, 1, 2)
+        and trans_b in (0, 1, 2)
+        and a.shape[0 if trans_a else 1] == b.shape[1 if trans_b else 0]
+        and a.size
+        and b.size
+        and -1e38 < alpha < 1e38
+        and alpha != 0
+    ):
+        return None
+    if not a.flags.f_contiguous and a.flags.c_contiguous:
+        a, trans_a = a.T, not trans_a
+    if not b.flags.f_contiguous and b.flags.c_contiguous:
+        b, trans_b = b.T, not trans_b
+    if _scipy is None:
+        _scipy = scipy_blas.functions()["sgemm"]
+    return _scipy(alpha, a, b, 0.0, None, trans_a, trans_b)
 
 
 def _coerced(
@@ -113,6 +146,10 @@ def _base(array: np.ndarray) -> np.ndarray:
 def _on_cpu(*given: Any) -> np.ndarray:
     """The CPU computes a call, or refuses it."""
     room = given[4]
+    if room is None:
+        made = _plain_product(*given[:3], *given[5:7])
+        if made is not None:
+            return made  # type: ignore[no-any-return]
     result, (alpha, a, b, beta, out, *_) = _coerced(*given)
     if room is None:
         result = out = _room(a, b)
