@@ -31,9 +31,11 @@ from piblas.tune.step import best
 __all__ = [
     "Counted",
     "axes",
+    "found",
     "function_calls",
     "in_a_fresh_process",
     "measure",
+    "on_a_board",
     "prepare",
     "table",
 ]
@@ -97,7 +99,7 @@ def _others(sizes: Mapping[str, int]) -> Iterator[Dict[str, int]]:
 
 
 @contextlib.contextmanager
-def _on_a_board() -> Iterator[None]:
+def on_a_board() -> Iterator[None]:
     """Let this be a Pi 3: dispatch predicts, and leaves small calls to the CPU under "auto"."""
     try:
         with mock.patch.dict("os.environ", BOARD):
@@ -113,7 +115,7 @@ def measure(
     """What the "first" call of a shape takes, its programs having been loaded by other shapes as
     far as they use the same ones, and a "repeated" one."""
     device = NullDevice()
-    with _on_a_board(), piblas.use(device):
+    with on_a_board(), piblas.use(device):
         for other in _others(sizes):
             prepare(routine, other, resident, device)()
         call = prepare(routine, sizes, resident, device)
@@ -190,7 +192,7 @@ def _repeated(call: Callable[[], Any]) -> int:
 
 
 @contextlib.contextmanager
-def _found(device: NullDevice) -> Iterator[None]:
+def found(device: NullDevice) -> Iterator[None]:
     """Let "auto" find the device."""
     with mock.patch.object(devices, "open_device", lambda name, **options: device):
         devices.close()
@@ -204,7 +206,7 @@ def _found(device: NullDevice) -> Iterator[None]:
 def _on_cpu(routine: str) -> int:
     """Function calls where dispatch, having found a GPU, leaves the call to the CPU."""
     device = NullDevice()
-    with _on_a_board(), _found(device):
+    with on_a_board(), found(device):
         kept = arrays.array([1.0])  # arrays in device memory exist, so that no call is cut short
         assert kept.on_device is device
         sizes = {name: points[0] for name, points in axes(routine).items()}
@@ -218,7 +220,7 @@ def table(routine: str) -> Dict[str, Any]:
     grid = axes(routine)
     entry: Dict[str, Any] = {"axes": grid}
     device = NullDevice()
-    with _on_a_board(), piblas.use(device):
+    with on_a_board(), piblas.use(device):
         for name in ("resident", "staged"):
             entry[name] = [
                 _repeated(prepare(routine, dict(zip(grid, at)), name == "resident", device))
