@@ -138,7 +138,7 @@ def located(view: np.ndarray) -> Tuple[Memory, int]:
 
     Only for arrays that :func:`place` knows.
     """
-    base = view.base
+    base: Any = view.base
     while type(base) is not Memory:
         base = base.base
     return base, view.__array_interface__["data"][0] - base.address

@@ -75,7 +75,7 @@ class Target(NamedTuple):
     def array(self, value: Any) -> np.ndarray:
         """The array with its old contents."""
         if self.own:
-            return value  # type: ignore[no-any-return]
+            return value
         if self.shape is not None:
             return np.zeros(self.shape, dtype=_FLOAT32, order="F")
         return np.array(value, dtype=_FLOAT32, order="F")
@@ -120,7 +120,7 @@ class Held(NamedTuple):
         words = room.floats[: self.words]
         return words.reshape(-1, self.ld).T[: self.rows] if self.rows else words
 
-    def index(self, i: np.ndarray, j: np.ndarray) -> Tuple[np.ndarray, ...]:
+    def at(self, i: np.ndarray, j: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Where in the source the elements at rows ``i`` and columns ``j`` are."""
         words = self.storage.column(j) + i
         return (words % self.ld, words // self.ld) if self.rows else (words,)
@@ -131,7 +131,7 @@ class Held(NamedTuple):
         i, j = np.mgrid[first:last, first:last]
         there = (self.storage.low <= i - j) & (i - j <= self.storage.high)
         made = np.zeros(i.shape)
-        made[there] = source[self.index(i[there], j[there])].astype(_FLOAT32)
+        made[there] = source[self.at(i[there], j[there])].astype(_FLOAT32)
         return made
 
 
@@ -316,7 +316,7 @@ class Product:
         self.kept, self.diagonal = matrix.storage, None
         if use == "s":
             along = np.arange(matrix.storage.n)
-            self.diagonal, self.kept = matrix.index(along, along), self.kept.without_diagonal()
+            self.diagonal, self.kept = matrix.at(along, along), self.kept.without_diagonal()
         self.multiply = Multiply("symv" if use == "s" else "gemv", matrix, device)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:

@@ -5,8 +5,8 @@ that starts the QPUs, and the streams.  A call whose operands lie where they lay
 values, launches it again as it is.  Otherwise the changed addresses or values are filled in.
 
 Scratch memory is shared by name among all plans, as calls on a device take turns.  What is kept is
-bounded, and given up when device memory runs out, when a launch fails (which may go on for good, and
-write there), and when the device is closed.
+bounded, and given up when device memory runs out, when a launch fails (which may go on for good,
+and write there), and when the device is closed.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def runner_of(device: Device) -> Runner:
         # Two threads may make one at the same time; the first stays.
         found = device.__dict__.setdefault("runner", Runner(device))
     found.lock = devices.lock(device)  # a new one in the child of a fork
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _release(device: Device) -> None:

@@ -356,16 +356,15 @@ class Reduce:
         out, stored = rooms[-1], plan.data
         addresses = [each.address for each in at] + [out.bus_address]
         out.buffer.clean()
+        reports: List[RunReport] = []
 
         def launch(*constants: float) -> np.ndarray:
             """What the parts stored, as (part, vector, lane)."""
-            nonlocal reports
-            reports += runner.run(plan, tuple(addresses), constants)
+            runner.run(plan, tuple(addresses), constants, None, reports)
             out.buffer.invalidate()
             used = LANES * stored.vectors * stored.parts
             return out.floats[:used].reshape(stored.parts, stored.vectors, LANES)
 
-        reports: List[RunReport] = []
         try:
             return self.evaluate(launch, shape.n, stored.firsts), reports
         except CpuNeeded as needed:
@@ -404,7 +403,7 @@ def _norm(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> floa
     return _rounded(math.sqrt(CompensatedSum.value(results)) / scale)
 
 
-def _first_largest(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> int:
+def _first_largest(launch: Callable[..., np.ndarray], n: int, firsts: Any) -> int:
     element, pattern = iamax.first_largest(launch(), firsts)
     if pattern > 0x7F800000:
         raise CpuNeeded(WATCHED)

@@ -395,7 +395,7 @@ CALLS = {
     "strmv": lambda lib, n: lib.strmv(integers(n, n), integers(n), lower=1),
     "stbmv": lambda lib, n: lib.stbmv(3, integers(n, n)[:4], integers(n), diag=1),
     "stpmv": lambda lib, n: lib.stpmv(n, integers(n * (n + 1) // 2), integers(n), trans=1),
-    "strsv": lambda lib, n: lib.strsv(np.eye(n, dtype=F32) + np.eye(n, k=1, dtype=F32), integers(n)),
+    "strsv": lambda lib, n: lib.strsv(np.eye(n) + np.eye(n, k=1), integers(n)),
     "sger": lambda lib, n: lib.sger(2.0, integers(n), integers(n + 3), a=integers(n, n + 3)),
     "ssyr": lambda lib, n: lib.ssyr(2.0, integers(n), a=integers(n, n)),
     "ssyr2": lambda lib, n: lib.ssyr2(2.0, integers(n), integers(n, seed=2), a=integers(n, n)),
@@ -425,7 +425,7 @@ def test_and_not_on_fewer_qpus(n_qpus, fresh):
                 garbage(dev)
 
 
-# --- shortage, failures, threads -------------------------------------------------------------------
+# --- shortage, failures, threads -----------------------------------------------------------------
 
 
 def test_a_shortage_in_the_middle_of_a_call(fresh, monkeypatch):
