@@ -140,9 +140,10 @@ def run(
         return _on_cpu(row.name, job.reason, job.counter, args, kwargs, on_cpu)
     values = (*args, *kwargs.values(), *job.extra) if kwargs else (*args, *job.extra)
     reports: Sequence[RunReport] = ()
+    lock: Any = state.lock
+    runner = state.runner
     try:
-        with state.lock:
-            runner = state.runner
+        with lock:
             runner.begin()
             taken = [values[at] for at in job.take]
             try:

@@ -18,7 +18,6 @@ import numpy as np
 
 from ..dispatch.devices import State
 from ..host import arrays, vectors
-from ..host.runner import runner_of
 from . import arguments
 from .binding import Bound, integer, need
 from .call import Job, job_of
@@ -53,7 +52,7 @@ def bind(bound: Bound, state: State) -> Job:
             arguments.real(bound[name])
     return job_of(
         bound, state, {"n": n}, all(operand.resident for operand in operands),
-        (*names, *scalars), lambda: vectors.program(row.name, n, operands, runner_of(state.device)),
+        (*names, *scalars), lambda: vectors.program(row.name, n, operands, state.runner),
     )  # fmt: skip
 
 

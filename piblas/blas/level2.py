@@ -120,7 +120,7 @@ def _product(bound: Bound, state: State) -> Job:
     names = ("alpha", "ap" if "ap" in bound else "a", "x", "beta", "y")
     return job_of(
         bound, state, sizes, matrix.resident, names,
-        lambda: matvec.Product(matrix, use, x, y, target, rows, state.device),
+        lambda: matvec.Product(matrix, use, x, y, target, rows, state.runner.device),
     )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def _triangle(bound: Bound, state: State) -> Job:
     names = ("ap" if "ap" in bound else "a", "x")
     return job_of(
         bound, state, sizes, matrix.resident, names,
-        lambda: matvec.Triangle(matrix, transposed, unit, solve, x, target, state.device),
+        lambda: matvec.Triangle(matrix, transposed, unit, solve, x, target, state.runner.device),
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def _update(bound: Bound, state: State) -> Job:
     def compute() -> Callable[[Runner, Any], Any]:
         from ..host import updates  # here, as products need none of it
 
-        return updates.Update(bound.row.name, matrix, vectors, target, state.device)
+        return updates.Update(bound.row.name, matrix, vectors, target, state.runner.device)
 
     return job_of(bound, state, sizes, matrix.resident, ("alpha", name, *names), compute)
 

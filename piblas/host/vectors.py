@@ -429,7 +429,7 @@ def _norm(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> floa
     return _rounded(math.sqrt(CompensatedSum.value(results)) / scale)
 
 
-def _first_largest(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> int:
+def _first_largest(launch: Callable[..., np.ndarray], n: int, firsts: Any) -> int:
     element, pattern = iamax.first_largest(launch(), firsts)
     if pattern > 0x7F800000:
         raise CpuNeeded(WATCHED)

@@ -154,7 +154,7 @@ class Call:
             bound = Bound(self.row, (), {**self.given, name: a})
             held = level2._matrix(bound, types.SimpleNamespace(device=None))[0]
             along = np.arange(held.storage.n)
-            held.source(a)[held.index(along, along)] += 1
+            held.source(a)[held.at(along, along)] += 1
         self.given[name] = a
 
 
