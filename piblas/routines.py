@@ -10,8 +10,8 @@ prints in its docstrings (SciPy 1.17); the installed SciPy decides which of the 
 memory.  Flops are real operations; a complex multiply-add counts as four real ones.
 
 The last columns are about the routine of single precision: ``kernel`` names its generator in
-``piblas.kernels`` (without one it runs on the CPU), ``error`` bounds its error on the QPUs or, where
-the result is exact there, ``exact`` says so.  ``notes`` are sentences for its docstring; ``scipy``
+``piblas.kernels`` (without one it runs on the CPU), ``error`` bounds its error on the QPUs, or
+``exact`` says that there is none.  ``notes`` are sentences for its docstring; ``scipy``
 is False for a routine that SciPy lacks, whose computation on the CPU is in
 ``piblas.blas.extensions``.
 """
@@ -94,6 +94,7 @@ _TRMM = "alpha a b [side=0 lower=0 trans_a=0 diag=0 overwrite_b=0]"
 # Errors on the QPUs, with u = 2**-23 and gamma(i) = i u / (1 - i u).
 _EVERY_BIT = "The QPUs keep every bit, those of NaNs and denormals too."
 _ROTATED = "2 u (|h11 x| + |h12 y|) for each element of x, and so for y"
+_NORM = "2.3 u of the result, however long the vector is; no square overflows or underflows"
 _PRODUCT = "gamma(23) |alpha| |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
 _SYMMETRIC = "gamma(23) |alpha| |a| |x| and u / 2 of the result"
 _TRIANGLE = "gamma(23) |op(a)| |x|, gamma(9) where op transposes, and u / 2 of the result"
@@ -164,8 +165,8 @@ FAMILIES: Tuple[Family, ...] = (
     Family("axpby", "s", 1, "x y [n a=1.0 b=1.0 offx=0 incx=1 offy=0 incy=1]", "y", "n",
            lambda n: 3 * n, lambda n: 3 * n, "y = a x + b y", modified="y",
            kernel="axpby", error="2 u (|a x| + |b y|), element by element",
-           notes="a = 0 does not read x, b = 0 does not read y.  x and y may overlap: the result is "
-           "that of a copy of x.  The CPU rounds both products and their sum to float32.",
+           notes="a = 0 does not read x, b = 0 does not read y.  x and y may overlap: the result "
+           "is that of a copy of x.  The CPU rounds both products and their sum to float32.",
            scipy=False),
     Family("copy", "sdcz", 1, _XY, "y", "n",
            lambda n: 0, lambda n: 2 * n, "y = x", modified="y",
@@ -192,8 +193,7 @@ FAMILIES: Tuple[Family, ...] = (
            error="2.5 u of the result, however long the vector is, as the sum is compensated"),
     Family("snrm2 dnrm2 scnrm2 dznrm2", "sdcz", 1, _X, "n2", "n",
            lambda n: 2 * n, lambda n: n, "the Euclidean length of x",
-           kernel="nrm2",
-           error="2.3 u of the result, however long the vector is; no square overflows or underflows"),
+           kernel="nrm2", error=_NORM),
     Family("isamax idamax icamax izamax", "sdcz", 1, _X, "k", "n",
            lambda n: n, lambda n: n, "the first index, from 0, of the largest |re x| + |im x|",
            kernel="iamax",
@@ -359,9 +359,10 @@ class _Rows(Mapping[str, Routine]):
         self._families: Dict[str, Tuple[Family, str]] = {}
         self._made: Dict[str, Routine] = {}
         for family in FAMILIES:
-            names = family.names.split()
-            if len(names) == 1:
-                names = [letter + names[0] for letter in family.types]
+            if " " in family.names:
+                names = family.names.split()
+            else:
+                names = [letter + family.names for letter in family.types]
             if family.kernel:
                 self.kernels[names[0]] = family.kernel
             for name, letter in zip(names, family.types):

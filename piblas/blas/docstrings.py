@@ -133,12 +133,11 @@ def _result(row: Routine) -> str:
 
 def _conventions(row: Routine) -> List[str]:
     """Whose conventions the routine follows, and what else there is to say."""
-    if row.family.scipy:
-        text = "Arguments, order and results are those of ``scipy.linalg.blas``; operands of another "
-        text += "type are converted first."
-    else:
-        text = "SciPy has no such routine.  Arguments, order and what is changed in place are in the "
-        text += "manner of ``scipy.linalg.blas``; operands of another type are converted first."
+    text = "Arguments, order and results are those of ``scipy.linalg.blas``; "
+    if not row.family.scipy:
+        text = "SciPy has no such routine.  Arguments, order and what is changed in place are in "
+        text += "the manner of ``scipy.linalg.blas``; "
+    text += "operands of another type are converted first."
     return textwrap.wrap("  ".join(filter(None, (text, row.family.notes))), 92)
 
 

@@ -110,8 +110,8 @@ MAPS: Dict[str, Tuple[Any, Tuple[int, ...], Tuple[int, ...], Callable[..., Const
     "srot": (rot, (0, 1), (0, 1), _rot),
     "srotm": (rot, (0, 1), (0, 1), _rotm),
 }
-"""Kernel, which of the vectors it reads, which it writes, and its factors from the scalars.  Routines
-that do not read an operand if its factor is 0 have other entries for that."""
+"""Kernel, which of the vectors it reads, which it writes, and its factors from the scalars.  A
+routine that does not read an operand whose factor is 0 has further entries for that."""
 
 
 # --- operands ----------------------------------------------------------------------------------

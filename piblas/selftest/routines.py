@@ -1,9 +1,9 @@
-"""BLAS routines on the device, against float64, with each kernel's own error bound or a plain one."""
+"""BLAS routines on the device, against float64, by the error bounds of their kernels."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -45,7 +45,8 @@ Pair = Tuple[Any, Any, Any]
 def _level_1(name: str, n: int, f: Any) -> Pair:
     """A call of a routine of level 1, by the arguments of its row."""
     row, rng = ROUTINES[name], np.random.default_rng(n)
-    given = {v: rng.standard_normal(n, np.float32) for v in ("x", "y") if v in row.arguments}
+    names = [name for name in ("x", "y") if name in row.arguments]
+    given: Dict[str, Any] = {name: rng.standard_normal(n, np.float32) for name in names}
     given.update((s, value) for s, value in reference.SCALARS.items() if s in row.arguments)
     wide = [np.asarray(np.float32(value), np.float64) for value in given.values()]
     wanted = reference.LEVEL_1[name].value(*wide)

@@ -322,7 +322,7 @@ def test_b_wrong(where):
     "given, message",
     [
         ({"n": 25}, "n = 25: x has 24 elements, and this many from offx = 0 with incx = 1 need 25"),
-        ({"n": 13, "incy": 2}, "n = 13: y has 24 elements, and this many from offy = 0 with incy = 2"),
+        ({"n": 13, "incy": 2}, "n = 13: y has 24 elements, and this many from offy = 0"),
         ({"n": 2.5}, "n = 2.5: wants an integer"),
         ({"incx": 0}, "incx = 0: wants a step that is not 0"),
         ({"incy": "q"}, "incy = 'q': wants an integer"),
