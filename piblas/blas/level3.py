@@ -149,7 +149,7 @@ def _on_cpu(*given: Any) -> np.ndarray:
     if room is None:
         made = _plain_product(*given[:3], *given[5:7])
         if made is not None:
-            return made  # type: ignore[no-any-return]
+            return made
     result, (alpha, a, b, beta, out, *_) = _coerced(*given)
     if room is None:
         result = out = _room(a, b)
