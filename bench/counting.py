@@ -216,7 +216,7 @@ def _on_cpu(routine: str) -> int:
 
 
 def table(routine: str) -> Dict[str, Any]:
-    """The entry of a routine in ``piblas/blas/host_calls.json``."""
+    """The entry of a routine in ``piblas/dispatch/host_calls.json``."""
     grid = axes(routine)
     entry: Dict[str, Any] = {"axes": grid}
     device = NullDevice()

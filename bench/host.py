@@ -2,7 +2,7 @@
 
     python -m bench host              prints calls, launches and times
     python -m bench host --json       the same for programs
-    python -m bench host --update     counts all routines and writes piblas/blas/host_calls.json
+    python -m bench host --update     counts all routines and writes piblas/dispatch/host_calls.json
 
 Launches return at once (bench/null_device.py).  What a Pi's driver adds for each launch is counted
 apart, with its system calls left out; cleaning and invalidating cached memory is not counted.

@@ -2,8 +2,7 @@
 
 ``python -m bench predict [routine ...]`` simulates calls of all routines with a kernel, or of
 these, under the timing set ``calibrated``, and writes piblas/dispatch/predictions.json.  To be run
-when a kernel or the timing set has changed; a new routine needs a row in
-:data:`piblas.cli.calls.CALLS`.
+when a kernel or the timing set has changed.  The calls are those of :mod:`piblas.cli.calls`.
 """
 
 from __future__ import annotations

@@ -27,25 +27,35 @@ __all__ = ["EXTENSIONS", "HELPERS", "KERNELS", "ROUTINES", "Routine", "sizes"]
 _BYTES = {"s": 4, "d": 8, "c": 8, "z": 16}
 
 
-class Family(NamedTuple):
-    """Routines that differ in their type only.  ``names``: a stem, or one full name a type."""
+class Family:
+    """Routines that differ in their type only.  ``names``: a stem, or one full name for each type.
 
-    names: str
-    types: str
-    level: int
-    arguments: str
-    returns: str
-    sizes: str
-    flops: Callable[..., int]
-    words: Callable[..., int]
-    meaning: str
-    modified: str = ""
-    shapes: str = ""
-    kernel: str = ""
-    error: str = ""
-    exact: str = ""
-    notes: str = ""
-    scipy: bool = True
+    A plain class: every process makes the table, and a NamedTuple takes 4 times as many calls.
+    """
+
+    def __init__(
+        self,
+        names: str,
+        types: str,
+        level: int,
+        arguments: str,
+        returns: str,
+        sizes: str,
+        flops: Callable[..., int],
+        words: Callable[..., int],
+        meaning: str,
+        modified: str = "",
+        shapes: str = "",
+        kernel: str = "",
+        error: str = "",
+        exact: str = "",
+        notes: str = "",
+        scipy: bool = True,
+    ) -> None:
+        self.names, self.types, self.level, self.arguments = names, types, level, arguments
+        self.returns, self.sizes, self.flops, self.words = returns, sizes, flops, words
+        self.meaning, self.modified, self.shapes, self.kernel = meaning, modified, shapes, kernel
+        self.error, self.exact, self.notes, self.scipy = error, exact, notes, scipy
 
 
 class Routine(NamedTuple):

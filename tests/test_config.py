@@ -29,6 +29,13 @@ def test_wrong_value(fresh, monkeypatch):
         config.get("PIBLAS_BOARD")
 
 
+def test_memory_backends_are_those_of_the_setting():
+    from piblas.driver.memory import NAMES
+
+    (row,) = [row for row in config.SETTINGS if row.name == "PIBLAS_MEMORY"]
+    assert row.choices == ("auto", *NAMES)
+
+
 def test_boards_are_those_of_the_setting():
     from piblas.dispatch.boards import BOARDS
 
