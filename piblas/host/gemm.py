@@ -418,10 +418,10 @@ def _hidden(
 ) -> float:
     """The largest magnitude of the operands, those rows of Q included that the kernel multiplied
     with nothing but what counts as 0."""
-    rows = operand.most_of_rows(most[: operand.most_words])
-    hidden = (rows < gemm_error.SMALLEST_NORMAL).nonzero()[0]
-    if len(hidden):
-        return float(np.maximum(operands, np.abs(q_of[hidden]).max()))  # NaN stays NaN
+    hidden = operand.most_of_rows(most) < gemm_error.SMALLEST_NORMAL
+    if np.logical_or.reduce(hidden):
+        largest = np.maximum.reduce(np.abs(q_of[hidden]), axis=None)
+        return float(np.maximum(operands, largest))  # NaN stays NaN
     return operands
 
 

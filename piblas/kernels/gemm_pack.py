@@ -220,7 +220,7 @@ class Operand:
         cuts = [part * whole // count for part in range(count)]
         return cuts + ([whole, panels] if whole < panels else [whole])
 
-    @property
+    @functools.cached_property
     def most_words(self) -> int:
         """Words that are written to ``most``: a panel for each of the groups."""
         return (len(self.groups) - 1) * self.layout.steps * self.layout.width
@@ -228,8 +228,14 @@ class Operand:
     def most_of_rows(self, words: np.ndarray) -> np.ndarray:
         """For each row of k the largest magnitude in it, from what was written to ``most``
         (float32); NaN where it holds one."""
-        by_step = words.reshape(-1, self.layout.steps, self.layout.width).max(axis=(0, 2))
-        return by_step[self.layout.rows(self.k) < self.k]
+        layout = self.layout
+        panels = words[: self.most_words].reshape(-1, layout.steps, layout.width)
+        return np.maximum.reduce(panels, axis=(0, 2))[self._steps_of_k]
+
+    @functools.cached_property
+    def _steps_of_k(self) -> np.ndarray:
+        """The steps that hold a row of k, and not padding."""
+        return self.layout.rows(self.k) < self.k
 
 
 class Segments(NamedTuple):
