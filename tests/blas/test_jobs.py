@@ -303,7 +303,7 @@ def test_an_update_at_the_limit_of_float32(device):
 
 
 def test_the_sign_of_0_is_not_forgotten(device):
-    """0.0 equals -0.0, but the words of the streams differ (the QPUs' products are 0.0 for both)."""
+    """0.0 equals -0.0, but the words of the streams differ (products on QPUs are 0.0 for both)."""
     x = np.full(20, 3, F32)
     piblas.sscal(2.0, x.copy())
     (table,) = list(runner_of(device)._tables.values())[-1]
