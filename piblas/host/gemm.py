@@ -430,7 +430,9 @@ def _fits(alpha: float, beta: float, operands: float, sums: float, result: np.nd
     if they may come near it."""
     if not (operands < math.inf and sums < LARGEST):
         return False
-    if abs(alpha) * sums + abs(beta) * operands < LARGEST:
+    factor = alpha if alpha > 0 else -alpha
+    other = beta if beta > 0 else -beta
+    if factor * sums + other * operands < LARGEST:
         return True
     return _below(result)
 
@@ -499,7 +501,7 @@ class Product:
         c = values[4]
         if alpha == 0:
             raise CpuNeeded(NO_PRODUCT)
-        if not (math.isfinite(alpha) and math.isfinite(beta)):
+        if not (-math.inf < alpha < math.inf and -math.inf < beta < math.inf):
             raise CpuNeeded(NOT_FINITE)
         a, b = self._operands(values[1], values[2])
         beta = beta if self.given else 0.0

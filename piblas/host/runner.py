@@ -49,7 +49,8 @@ class _Table:
     """The uniform streams of one launch in device memory, after the list that starts the QPUs."""
 
     __slots__ = (
-        "addresses", "array", "buffer", "count", "launch", "list_address", "program", "scalars",
+        "addresses", "array", "buffer", "count", "launch", "list_address", "own", "program",
+        "scalars",
     )  # fmt: skip
 
     def __init__(self, launch: Launch, buffer: Buffer, program: LoadedProgram) -> None:
@@ -57,7 +58,7 @@ class _Table:
         self.launch, self.buffer, self.count = launch, buffer, streams.n_qpus
         self.program = program  # so that its memory stays
         head = _head(streams.n_qpus)
-        own = buffer.bus_address + head
+        own = self.own = buffer.bus_address + head
         pairs = buffer.array(np.uint32, (self.count, 2))
         pairs[:, 0] = own + 4 * streams.starts
         pairs[:, 1] = program.bus_address
@@ -294,7 +295,7 @@ def _fill(
         streams.fill_values(table.array, values)
     else:
         by_name = dict(zip(plan.names, addresses))
-        by_name[OWN] = table.buffer.bus_address + _head(table.count)
+        by_name[OWN] = table.own
         streams.fill(table.array, by_name, values)
     table.buffer.clean()
     table.addresses, table.scalars = addresses, scalars
