@@ -8,10 +8,7 @@ time.  A file that is no profile is as good as none, and says so in the log.
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import tempfile
 import time
 from typing import Any, Dict, Mapping, Optional
 
@@ -36,9 +33,12 @@ def directory() -> str:
     return os.path.join(base, "piblas")
 
 
+_MARKS = {ord("_"): "0", ord("-"): "0"}
+
+
 def path(board: str) -> str:
     """The file of a board, named as in :data:`piblas.dispatch.boards.BOARDS`."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", board):
+    if not (board.isascii() and board[:1].isalnum() and board.translate(_MARKS).isalnum()):
         raise PiblasError(f"{board!r} is no name of a board")
     return os.path.join(directory(), f"{board}.json")
 
@@ -52,6 +52,8 @@ def load(board: str, device: Optional[str] = None) -> Dict[str, Any]:
     file_name = path(board)
     try:
         with open(file_name, encoding="utf-8") as file:
+            import json  # here, because most boards have no profile, and it takes a while
+
             found = json.load(file)
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']!r}")
@@ -77,6 +79,9 @@ def save(board: str, section: str, values: Mapping[str, Any], device: str) -> st
 
     The file is replaced as a whole: a reader sees the old one or the new one.
     """
+    import json
+    import tempfile
+
     file_name = path(board)
     sections: Dict[str, Any] = {}
     try:

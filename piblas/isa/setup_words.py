@@ -8,8 +8,7 @@ its maximum as 0; ``zero_is`` says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 __all__ = [
     "SetupField",
@@ -37,8 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class SetupField:
+class SetupField(NamedTuple):
     """Bits ``hi``..``lo``; ``zero_is`` is the value that the code 0 stands for, if not 0."""
 
     name: str

@@ -13,7 +13,6 @@ the QPUs would add up.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -91,7 +90,6 @@ class TileRanges(NamedTuple):
         return TileRanges(*(column[order] for column in self))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Tiles:
     """Tiles of D by addresses: int64 arrays of one element per tile, or per run (runs x tiles).
 
@@ -103,16 +101,26 @@ class Tiles:
     in ``rest``, if there is one, read Q at the address :data:`REST`.
     """
 
-    p_at: np.ndarray
-    q_at: np.ndarray
-    steps: np.ndarray
-    pitch: np.ndarray
-    d_at: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
-    ldd: np.ndarray
-    factor: np.ndarray
-    rest: Optional[np.ndarray] = None
+    __slots__ = (
+        "p_at", "q_at", "steps", "pitch", "d_at", "rows", "columns", "ldd", "factor", "rest",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        p_at: np.ndarray,
+        q_at: np.ndarray,
+        steps: np.ndarray,
+        pitch: np.ndarray,
+        d_at: np.ndarray,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        ldd: np.ndarray,
+        factor: np.ndarray,
+        rest: Optional[np.ndarray] = None,
+    ) -> None:
+        self.p_at, self.q_at, self.d_at, self.pitch = p_at, q_at, d_at, pitch
+        self.steps, self.rows, self.columns, self.ldd = steps, rows, columns, ldd
+        self.factor, self.rest = factor, rest
 
     def __len__(self) -> int:
         return int(self.d_at.size)
@@ -120,7 +128,7 @@ class Tiles:
     def part(self, of: range) -> "Tiles":
         """Some neighbours."""
         own = slice(of.start, of.stop)
-        columns = (getattr(self, field) for field in self.__dataclass_fields__)
+        columns = (getattr(self, field) for field in self.__slots__)
         return Tiles(*(None if column is None else column[..., own] for column in columns))
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
@@ -53,8 +53,7 @@ PACKING = 56
 """Rows of P whose product takes as long as packing Q (simulated)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class InPlace:
+class InPlace(NamedTuple):
     """Q (k x n), row-major with ``pitch`` bytes from row to row.
 
     ``layout`` cuts it into panels; the first ``count`` of them are read in place, the other one, if

@@ -7,11 +7,10 @@ beyond that (:mod:`.store`).
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -22,32 +21,38 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelSpec", "built", "register", "names", "get"]
 
-Options = TypeVar("Options")
 
-
-@dataclasses.dataclass(frozen=True)
-class KernelSpec(Generic[Options]):
+class KernelSpec:
     """A kernel: its name, the BLAS routines it serves, its generator and its default options."""
 
-    name: str
-    routines: tuple
-    generate: Callable[[Assembler, Any], None]
-    defaults: Options
-    summary: str
+    __slots__ = ("defaults", "generate", "name", "routines", "summary")
 
-    def options(self, **changes: Any) -> Options:
+    def __init__(
+        self,
+        name: str,
+        routines: Tuple[str, ...],
+        generate: Callable[[Assembler, Any], None],
+        defaults: Any,
+        summary: str,
+    ) -> None:
+        self.name, self.routines, self.summary = name, routines, summary
+        self.generate, self.defaults = generate, defaults
+
+    def options(self, **changes: Any) -> Any:
         """The default options with some of them changed; unknown names raise TypeError."""
-        return dataclasses.replace(self.defaults, **changes)  # type: ignore[type-var]
+        import dataclasses  # here, as launching kept programs changes no options
+
+        return dataclasses.replace(self.defaults, **changes)
 
     def build(self, **changes: Any) -> Program:
         """The program for these options, built once a process."""
         return build(self, self.options(**changes))
 
-    def program(self, options: Options) -> Program:
+    def program(self, options: Any) -> Program:
         """The program for an options object, built once a process."""
         return build(self, options)
 
-    def words(self, options: Options) -> np.ndarray:
+    def words(self, options: Any) -> np.ndarray:
         """The words of that program (uint64), which need not be assembled if they are kept
         (:mod:`.store`)."""
         _used.setdefault((self, options))

@@ -15,7 +15,6 @@ then written where it says (:func:`put`, :func:`runs`).
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -32,7 +31,6 @@ INDEX = np.dtype(np.int32)
 """What indices are kept as."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Streams:
     """``words`` (uint32) of all streams; ``starts``, the index of the first word of each QPU's.
 
@@ -41,11 +39,18 @@ class Streams:
     is the number of words of each QPU's stream, where somebody needs the streams one by one.
     """
 
-    words: np.ndarray
-    starts: np.ndarray
-    addresses: Mapping[str, np.ndarray]
-    values: Mapping[str, Tuple[np.ndarray, np.ndarray]]
-    lengths: Optional[np.ndarray] = None
+    __slots__ = ("addresses", "lengths", "starts", "values", "words")
+
+    def __init__(
+        self,
+        words: np.ndarray,
+        starts: np.ndarray,
+        addresses: Mapping[str, np.ndarray],
+        values: Mapping[str, Tuple[np.ndarray, np.ndarray]],
+        lengths: Optional[np.ndarray] = None,
+    ) -> None:
+        self.words, self.starts, self.lengths = words, starts, lengths
+        self.addresses, self.values = addresses, values
 
     @property
     def n_qpus(self) -> int:
