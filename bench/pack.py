@@ -81,8 +81,8 @@ def measure(
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
         product_streams = gemm_schedule.streams(options, tiles, dev.n_qpus, skew)
         one = np.ones(1, np.float32)
-        limit = one * np.float32(gemm_schedule.LIMIT)
-        starts = write(dev, product_streams, addresses, alpha=one, limit=limit)
+        largest = one * np.float32(gemm_schedule.LIMIT)
+        starts = write(dev, product_streams, addresses, alpha=one, limit=largest)
         second = dev.execute(dev.load(gemm.SPEC.program(options).words), starts, timeout=1e6)
         assert second.cycles is not None
         return report.cycles, limit, second.cycles

@@ -166,6 +166,7 @@ def _update(bound: Bound, state: State) -> Job:
     lower = stem != "ger" and bound.flag("lower") == 1
     words = shape[0] * (shape[0] + 1) // 2
     if bound[name] is None:
+        need(name == "a")  # which may be left out; a packed matrix may not
         target = Target(False, shape)
         old: Any = np.broadcast_to(np.float32(0), shape[::-1]).T
     else:

@@ -6,6 +6,7 @@ from typing import Any, Tuple
 
 import numpy as np
 
+from .. import record
 from ..dispatch import devices
 from ..dispatch.devices import State
 from ..errors import BlasError, OutOfDeviceMemory
@@ -80,6 +81,10 @@ def sgemm(
             if made is not None:
                 next(counter)
                 return made
+        if alpha == 0 or not (a.size and b.size):
+            made = _on_cpu(*given)
+            record.count("cpu", NO_PRODUCT)
+            return made
         return call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
     result, given = _coerced(*given)
     made = call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)

@@ -110,6 +110,10 @@ class RunReport:
         self.per_qpu, self.interrupts, self.kernel = per_qpu, interrupts, kernel
         self.timing, self.hot, self.timeline = timing, hot, timeline
 
+    def replaced(self, **changes: Any) -> "RunReport":
+        """The same report with some facts changed."""
+        return RunReport(**{**vars(self), **changes})
+
     def __repr__(self) -> str:
         given = (f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
         return f"RunReport({', '.join(given)})"

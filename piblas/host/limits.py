@@ -8,7 +8,6 @@ runs of neighbours, and whoever has vectors in slices.
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -96,11 +95,12 @@ def combined(reports: Sequence[RunReport]) -> RunReport:
     """
     if len(reports) == 1:
         return reports[0]
-    made = copy.copy(reports[0])
-    sums = "seconds", "cycles", "instructions", "issue_cycles", "stalls", "bytes", "counters"
-    for name in sums:
-        setattr(made, name, _sum([getattr(report, name) for report in reports]))
-    made.n_qpus = max(report.n_qpus for report in reports)
-    made.per_qpu = made.interrupts = ()
-    made.hot = made.timeline = None
-    return made
+    names = "seconds", "cycles", "instructions", "issue_cycles", "stalls", "bytes", "counters"
+    return reports[0].replaced(
+        n_qpus=max(report.n_qpus for report in reports),
+        per_qpu=(),
+        interrupts=(),
+        hot=None,
+        timeline=None,
+        **{name: _sum([getattr(report, name) for report in reports]) for name in names},
+    )

@@ -116,7 +116,7 @@ class Held(NamedTuple):
         words = room.floats[: self.words]
         return words.reshape(-1, self.ld).T[: self.rows] if self.rows else words
 
-    def places(self, i: np.ndarray, j: np.ndarray) -> Tuple[np.ndarray, ...]:
+    def at(self, i: np.ndarray, j: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Where in the source the elements at rows ``i`` and columns ``j`` are."""
         words = self.storage.column(j) + i
         return (words % self.ld, words // self.ld) if self.rows else (words,)
@@ -127,7 +127,7 @@ class Held(NamedTuple):
         i, j = np.mgrid[first:last, first:last]
         there = (self.storage.low <= i - j) & (i - j <= self.storage.high)
         made = np.zeros(i.shape)
-        made[there] = source[self.places(i[there], j[there])].astype(_FLOAT32)
+        made[there] = source[self.at(i[there], j[there])].astype(_FLOAT32)
         return made
 
 
@@ -312,7 +312,7 @@ class Product:
         self.kept, self.diagonal = matrix.storage, None
         if use == "s":
             along = np.arange(matrix.storage.n)
-            self.diagonal, self.kept = matrix.places(along, along), self.kept.without_diagonal()
+            self.diagonal, self.kept = matrix.at(along, along), self.kept.without_diagonal()
         self.multiply = Multiply("symv" if use == "s" else "gemv", matrix, device)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:

@@ -19,6 +19,7 @@ ROUNDED_TO_0 = 2.0**-150
 def finite(*numbers: Any) -> bool:
     """Whether numbers stay finite when they are rounded to float32."""
     for number in numbers:
-        if not -BEYOND < number < BEYOND:
+        # By way of double precision: NumPy has float32 numbers compared in float32.
+        if not -BEYOND < float(number) < BEYOND:
             return False
     return True

@@ -12,7 +12,7 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import batch, level3, qpu2
+from piblas.blas import batch, level3
 from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
 from piblas.host import arrays, matvec
@@ -332,7 +332,7 @@ def test_sgemm_with_a_vector_reads_the_matrix_where_it_lies(device, monkeypatch)
     a, column, row = values(70, 50), values(50, 1), values(1, 70)
     wanted = piblas.sgemm(1.5, a, column), piblas.sgemm(1.5, row, a)
     staged = []
-    monkeypatch.setattr(qpu2.Matrix, "image", lambda *given: staged.append(given))
+    monkeypatch.setattr(matvec.Held, "image", lambda *given: staged.append(given))
     held = piblas.array(a)
     np.testing.assert_array_equal(piblas.sgemm(1.5, held, column), wanted[0])
     np.testing.assert_array_equal(piblas.sgemm(1.5, row, held), wanted[1])

@@ -20,6 +20,7 @@ NAMES = [
     name
     for name in KERNELS
     if ROUTINES[name].level < 3
+    and ROUTINES[name].family.scipy
     and (ROUTINES[name].modified or any(a[:5] == "overw" for a in ROUTINES[name].arguments))
 ]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -163,8 +161,8 @@ def test_summary_without_a_clock():
 
 
 def test_unknown_names_are_shown(made):
-    report = dataclasses.replace(
-        made[0], stalls={"issue": 1, "tea": 3}, counters={16: 1, 31: 5}, timeline=None
+    report = made[0].replaced(
+        stalls={"issue": 1, "tea": 3}, counters={16: 1, 31: 5}, timeline=None
     )
     text = tables.text(Figures([report]), tables.summary(Figures([report])))
     assert "tea" in text and "counter_31" in text

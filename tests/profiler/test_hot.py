@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import numpy as np
@@ -54,15 +53,14 @@ def test_two_programs_in_one_launch():
     words = np.array([encode(parse("fadd r0, r0, r1"))] * 4, dtype=np.uint64)
     base = synthetic.BASE
     report, _ = synthetic.launch(words, n_qpus=1, kernel="two")
-    counted = dataclasses.replace(
-        report.hot,
+    counted = report.hot._replace(
         addresses=np.array([base, base + 8, base + 64, base + 72]),
         words=words,
         issued=np.array([1, 1, 5, 5]),
         stalls={"issue": np.array([4, 4, 20, 20])},
         starts=(base, base + 64, base),
     )
-    found = hot.hot_programs([dataclasses.replace(report, hot=counted)])
+    found = hot.hot_programs([report.replaced(hot=counted)])
     assert [(each.total, [w.index for w in each.words]) for each in found] == [
         (40, [0, 1]),
         (8, [0, 1]),
@@ -70,7 +68,7 @@ def test_two_programs_in_one_launch():
 
 
 def test_without_a_clock_the_issues_count(made):
-    report = dataclasses.replace(made[0], hot=dataclasses.replace(made[0].hot, stalls={}))
+    report = made[0].replaced(hot=made[0].hot._replace(stalls={}))
     (found,) = hot.hot_programs([report])
     assert found.causes == ("issue",)
     assert found.total == 4 * report.instructions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
 
 import numpy as np
 import pytest
@@ -71,7 +70,7 @@ def test_roofs(made):
     l2, memory = roofs(Figures([report]))
     assert (l2.carried, l2.rate) == (12800, 64 * 250e6 / report.timing.l2_port_line)
     assert (memory.carried, memory.rate) == (3840, report.timing.sdram_rate * 1e6)
-    blocking = dataclasses.replace(report, timing=timing_set("calibrated", "blocking"))
+    blocking = report.replaced(timing=timing_set("calibrated", "blocking"))
     assert [each.name for each in roofs(Figures([blocking]))] == ["memory"]
     assert roofs(Figures([RunReport(n_qpus=1, seconds=1.0)])) == []
 
@@ -115,7 +114,7 @@ def test_no_matplotlib(profile, tmp_path, monkeypatch):
 
 def test_no_detail(made, tmp_path):
     profile = Profile()
-    profile.reports.append(dataclasses.replace(made[0], hot=None, timeline=None))
+    profile.reports.append(made[0].replaced(hot=None, timeline=None))
     with pytest.raises(PiblasError, match="no timeline: profile with detail=True"):
         profile.timeline(tmp_path / "x.png")
     for ask in (lambda: profile.heat(tmp_path / "x.png"), profile.hot, profile.listing):

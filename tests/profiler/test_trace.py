@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -125,6 +124,6 @@ def test_only_the_longest_waits(launches, monkeypatch, tmp_path):
 
 
 def test_no_timeline(made):
-    report = dataclasses.replace(made[0], timeline=None)
+    report = made[0].replaced(timeline=None)
     with pytest.raises(PiblasError, match="no trace: profile with detail=True"):
         trace.events(Figures([report]))

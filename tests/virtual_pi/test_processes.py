@@ -140,7 +140,7 @@ def test_a_launch_that_hangs(device):
     """Its memory is used by nobody else, as long as it may run; then the firmware recovers."""
     with Crew("pi1") as crew:
         hang = Fault("EXECUTE_QPU", 3, launch="hang")
-        told = crew.run(hang, n=80, times=2, device=device)
+        told = crew.run(hang, n=300, times=2, device=device)
         assert hang.hits == 1 and told["kept"] and not told["hang"], told
         if device == "qpu":
             assert told["error"].startswith("DeviceTimeout"), told
