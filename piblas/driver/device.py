@@ -38,6 +38,17 @@ from ..errors import DeviceError
 if TYPE_CHECKING:
     from .detail import Hot, Timeline
 
+    class Assembled(Protocol):
+        """What an assembler returns: its ``words`` are the program."""
+
+        words: Any
+
+    Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int], Assembled]
+    Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
+
+else:  # types that nobody looks at while a program runs, and whose making is part of each start
+    Words = Uniforms = Any
+
 __all__ = [
     "Buffer",
     "BufferProgram",
@@ -53,16 +64,6 @@ __all__ = [
     "program_words",
     "uniform_words",
 ]
-
-
-class Assembled(Protocol):
-    """What an assembler returns: its ``words`` are the program."""
-
-    words: Any
-
-
-Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int], Assembled]
-Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
 
 
 class RunReport:

@@ -7,7 +7,6 @@ holds the GPU's lock, so whoever is in the journal is dead.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import List
 
@@ -52,6 +51,8 @@ class _Journal:
         try:
             if os.fstat(fd).st_uid not in (0, os.geteuid()):
                 return []
+            import json  # here, as it takes a while, and other memory needs none of it
+
             found = json.loads(os.pread(fd, 1 << 16, 0) or b"{}")
         except (OSError, ValueError):
             return []
@@ -62,6 +63,8 @@ class _Journal:
         return [handle for handle in found.get("handles", []) if isinstance(handle, int)]
 
     def write(self) -> None:
+        import json
+
         text = json.dumps({"boot": _boot(), "handles": self.handles}).encode()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         try:

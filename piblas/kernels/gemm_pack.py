@@ -23,10 +23,11 @@ other are one *segment*.  The rows of the VPM are private; the mutex is held for
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import math
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -238,7 +239,14 @@ class Operand:
         return self.layout.rows(self.k) < self.k
 
 
-class Segments(NamedTuple):
+_Segments = collections.namedtuple(
+    "_Segments",
+    "base advance out out_advance count gap rows depth lines roll own column inside_k "
+    "inside start late most vertical step along operand",
+)
+
+
+class Segments(_Segments):
     """Segments of an operand: integer arrays of one element per segment.
 
     A segment is ``count`` blocks, whose bases are ``advance`` bytes apart and which are stored to
@@ -252,27 +260,7 @@ class Segments(NamedTuple):
     row of k than that of its number are ``late``: the last ones of a panel, counted from 1.
     """
 
-    base: np.ndarray
-    advance: np.ndarray
-    out: np.ndarray
-    out_advance: np.ndarray
-    count: np.ndarray
-    gap: np.ndarray
-    rows: np.ndarray
-    depth: np.ndarray
-    lines: np.ndarray
-    roll: np.ndarray
-    own: np.ndarray
-    column: np.ndarray
-    inside_k: np.ndarray
-    inside: np.ndarray
-    start: np.ndarray
-    late: np.ndarray
-    most: np.ndarray
-    vertical: np.ndarray
-    step: np.ndarray
-    along: np.ndarray
-    operand: np.ndarray
+    __slots__ = ()
 
 
 def _stack(shape: Tuple[int, ...], fields: Sequence[Any]) -> np.ndarray:

@@ -13,8 +13,9 @@ the QPUs would add up.
 
 from __future__ import annotations
 
+import collections
 import functools
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -73,17 +74,14 @@ def skew_of(options: GemmOptions, p: Packed, q: Packed) -> int:
 # --- tiles ---------------------------------------------------------------------------------------
 
 
-class TileRanges(NamedTuple):
+class TileRanges(collections.namedtuple("TileRanges", "p_panel q_panel low high")):
     """Tiles by panels and steps: integer arrays of one element per tile.
 
     Tile t is the product of a panel of P and one of Q over the steps of k from ``low[t]`` to before
     ``high[t]``.
     """
 
-    p_panel: np.ndarray
-    q_panel: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    __slots__ = ()
 
     def take(self, order: np.ndarray) -> "TileRanges":
         """The tiles with these numbers, or those marked, in this order."""
@@ -267,7 +265,7 @@ def packed_tiles(
     return _tiles(options, ranges, skew, number, sizes, (p_at, 0, 0), None, 0 * number)
 
 
-class Batch(NamedTuple):
+class Batch(collections.namedtuple("Batch", "layouts kind p_at q_at d_at skew tiles")):
     """Products of any sizes in one launch.
 
     Product i has the layouts ``layouts[kind[i]]`` of its P and Q, which begin at words ``p_at[i]``
@@ -276,13 +274,7 @@ class Batch(NamedTuple):
     i.
     """
 
-    layouts: Tuple[Tuple[Packed, Packed], ...]
-    kind: np.ndarray
-    p_at: np.ndarray
-    q_at: np.ndarray
-    d_at: np.ndarray
-    skew: int
-    tiles: Tiles
+    __slots__ = ()
 
 
 def batch(options: GemmOptions, sizes: Sequence[Tuple[int, int, int]]) -> Batch:
