@@ -13,9 +13,9 @@ from ..driver.device import RunReport
 from ..errors import BlasError
 from ..host import arrays
 from ..host.outcome import NO_PRODUCT, NOT_FINITE, CpuNeeded
-from ..host.runner import Runner
+from ..host.runner import Runner, runner_of
 from ..routines import ROUTINES, Routine
-from . import arguments, call, launch, scipy_blas
+from . import arguments, call, scipy_blas
 from .binding import Bound
 
 __all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
@@ -166,11 +166,17 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     factor = arguments.scalar("somatcopy", "alpha", alpha)
     matrix = arguments.matrix("somatcopy", "a", a)
     source = matrix.T if turned else matrix
-    reason = choose.NO_KERNEL
-    if factor != 0 and arrays.home(source) is not None:
-        reason, found = _ordered(factor, source)
-        if found is not None:
-            return found
+    if factor == 0 or arrays.home(source) is None:
+        record.count("cpu", choose.NO_KERNEL)
+        return _copy_on_cpu(factor, source)
+    row = _row("somatcopy", "alpha", "a")
+    found: np.ndarray = call.run(
+        devices.now(), row, (factor, source), {}, _bind_copy, _copy_on_cpu
+    )
+    return found
+
+
+def _copy_on_cpu(factor: float, source: np.ndarray) -> np.ndarray:
     out = np.empty(source.shape, np.float32, order="F")
     if factor == 0:
         out[...] = 0
@@ -179,35 +185,19 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             np.multiply(source, np.float32(factor), out=out)
-    record.count("cpu", reason)
     return out
 
 
-def _ordered(factor: float, source: np.ndarray) -> Tuple[str, Optional[np.ndarray]]:
-    """The result from the device in whose memory the matrix lies; or why it is the CPU's, None."""
-    from . import qpu1, resident
+def _bind_copy(bound: Bound, state: State) -> call.Job:
+    source = bound["a"]
+    if state.device is None or arrays.place(source, state.device) is None:
+        return call.Job(choose.NO_KERNEL)
+    from ..host import copies
 
-    target, device = devices.current()
-    if device is None or arrays.place(source, device) is None:
-        return choose.NO_KERNEL, None
-    try:
-        failed, done = launch.attempt(
-            "somatcopy", target, device, lambda: resident.ordered(device, factor, source)
-        )
-    except qpu1.Watched as watched:
-        if watched.report is not None:
-            record.report(watched.report)
-        return watched.reason, None
-    if failed is not None:
-        return failed, None
-    found: Optional[np.ndarray]
-    found, reports = done
-    for report in reports:
-        record.report(report)
-    if found is None:
-        return choose.NO_KERNEL, None
-    record.count(target.backend, IN_DEVICE_MEMORY)
-    return IN_DEVICE_MEMORY, found
+    if not copies.has_kernel(source):
+        return call.Job(choose.NO_KERNEL)
+    compute = copies.Copy(source, runner_of(state.device), choose.NO_KERNEL)
+    return call.Job(IN_DEVICE_MEMORY, state.target.backend, compute, bound.take("alpha", "a"))
 
 
 # --- arguments -----------------------------------------------------------------------------------
@@ -271,16 +261,17 @@ def _result_stack(
 # --- the work ------------------------------------------------------------------------------------
 
 
-def _row(name: str) -> Routine:
-    """What :func:`.call.run` wants to know of a routine whose argument are checked products."""
+def _row(name: str, *arguments: str) -> Routine:
+    """What :func:`.call.run` wants to know of a routine whose arguments, all required, are checked
+    already."""
     return ROUTINES["sgemm"]._replace(
-        name=name, arguments=("products",), required=1, defaults=(), modified=()
+        name=name, arguments=arguments, required=len(arguments), defaults=(), modified=()
     )
 
 
 def _compute(name: str, products: List[_Each]) -> None:
     """Every product into its ``out``: the QPUs take those that they can, in one launch."""
-    call.run(devices.now(), _row(name), (products,), {}, _bind, _on_cpu)
+    call.run(devices.now(), _row(name, "products"), (products,), {}, _bind, _on_cpu)
 
 
 def _on_cpu(products: List[_Each]) -> None:

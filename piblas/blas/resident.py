@@ -1,4 +1,4 @@
-"""sgemm and somatcopy of operands that lie in device memory, by the QPUs.
+"""sgemm of operands that lie in device memory, by the QPUs: for tests and benchmarks.
 
 The CPU writes uniform streams and touches no element.  Inf, NaN and overflow show where the data
 pass (:class:`Outcome`): in what is packed, and in the sums of products.  A row of Q that is read in
@@ -9,26 +9,22 @@ looked at by the CPU.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
-from ..host import arrays, limits
+from ..host import arrays
 from ..kernels import (
     gemm, gemm_choice, gemm_error, gemm_layout, gemm_pack, gemm_schedule, gemm_sources,
 )  # fmt: skip
-from . import qpu1
 from .qpu import device_buffers, loaded_program, room_of, watched, write_streams
 
-__all__ = ["Copy", "Outcome", "View", "below", "ordered", "product", "sgemm", "view"]
+__all__ = ["Copy", "Outcome", "View", "sgemm", "view"]
 
 WORD = 4
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -260,143 +256,3 @@ def view(device: Device, matrix: np.ndarray) -> Optional[View]:
     rows, columns = matrix.shape
     down, along = matrix.strides
     return View(found.buffer, (rows, columns), (down, along), found.offset)
-
-
-def _line(matrix: np.ndarray) -> Optional[np.ndarray]:
-    """The elements of a matrix as one contiguous vector; None where there are gaps."""
-    if matrix.flags.f_contiguous:
-        matrix = matrix.T
-    return matrix.reshape(-1) if matrix.flags.c_contiguous else None
-
-
-def below(device: Device, matrix: np.ndarray, limit: float) -> Tuple[bool, List[RunReport]]:
-    """Whether all magnitudes are below a limit (so, no NaN): by the QPUs where they see the matrix
-    and it has no gaps, else by the CPU."""
-    line = _line(matrix)
-    if line is None or arrays.place(line, device) is None:
-        return bool((np.abs(matrix) < limit).all()), []
-    largest, report = qpu1.largest(device, line)
-    return bool(largest < limit), [report]
-
-
-def _like(matrix: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """A vector as a matrix of the same order as one without gaps."""
-    if matrix.flags.f_contiguous:
-        return line.reshape(matrix.T.shape).T
-    return line.reshape(matrix.shape)
-
-
-WIDEST = 16384
-"""Rows of a matrix that one launch can bring into another order: the store engine's stride ends
-at 65535 bytes."""
-
-PACKED_RATE = 0.25e9
-"""Bytes a second that a launch packs at least, read and written."""
-
-
-def ordered(
-    device: Device, alpha: float, source: np.ndarray
-) -> Tuple[Optional[np.ndarray], List[RunReport]]:
-    """alpha * source, which lies in device memory, in Fortran order in device memory; None where
-    the CPU has to do it, :class:`.qpu1.Watched` where it has to because of a value.
-
-    A matrix without gaps is a vector to copy's and scal's kernels, the latter with its error and
-    its eye on Inf and NaN.  Rows that are contiguous become columns by the kernel that packs for
-    gemm, which moves every bit.
-    """
-    reports: List[RunReport] = []
-    (m, n), line = source.shape, _line(source)
-    if line is not None and (alpha != 1 or source.flags.f_contiguous):
-        made = arrays.empty(source.size, device=device)
-        if alpha == 1:
-            report = qpu1.scopy(device, line.size, line, 1, made, 1)
-        else:
-            report = qpu1.scaled(device, alpha, line, made)
-        reports += [report] if report is not None else []
-        source = _like(source, made)
-        if source.flags.f_contiguous:
-            return source, reports
-    elif alpha != 1:
-        return None, reports
-    if m > WIDEST or source.strides[1] != WORD or source.strides[0] == WORD:
-        return None, reports
-    layout = gemm_layout.Packed(m, n, m)
-    room = arrays.empty(layout.words, device=device)
-    program = loaded_program(device, gemm_pack.SPEC, gemm_pack.SPEC.defaults)
-    of, to = view(device, source), arrays.place(room, device)
-    assert of is not None and to is not None
-    seconds = 2 * WORD * m / PACKED_RATE
-    of.buffer.clean()
-    to.buffer.clean()
-    for part in limits.runs([seconds] * n, device.longest_launch):
-        # What a launch writes behind its columns, the next one overwrites.
-        operand = gemm_pack.Operand(
-            dataclasses.replace(layout, steps=len(part)),
-            len(part),
-            part.start * of.strides[1],
-            of.strides[1],
-            of.strides[0],
-            WORD * m * part.start,
-        )
-        streams = gemm_pack.streams((operand,), device.n_qpus)
-        with device_buffers(device, room_of(streams)) as (buffer,):
-            addresses = {"source": of.bus_address, "packed": to.bus_address}
-            starts = write_streams(streams, buffer, addresses)
-            buffer.clean()
-            report = device.execute(program, starts, timeout=60.0)
-        report.kernel = gemm_pack.SPEC.name
-        reports.append(report)
-    to.buffer.invalidate()
-    return room[: m * n].reshape(n, m).T, reports
-
-
-def product(
-    device: Device,
-    alpha: float,
-    a: np.ndarray,
-    b: np.ndarray,
-    beta: float,
-    c: np.ndarray,
-    kept: bool = False,
-) -> Tuple[bool, List[RunReport]]:
-    """c = alpha * a @ b + beta * c for arrays in device memory, of which ``c`` overlaps none.
-
-    In as many pairs of launches as the device asks for.  False comes with the reports if an operand
-    holds Inf or NaN or a result is too large; then, and if a launch fails, ``c`` has its old
-    contents again if they were to be ``kept``, which they have to be if beta is not 0.  A beta or
-    alpha that is a denormal, and so 0 to the QPUs, may hide Inf and NaN.
-    """
-    (m, k), n = a.shape, b.shape[1]
-    options = gemm_choice.choose(n, m, k, beta != 0)
-    seconds = gemm_choice.clocks(options, n, m, k) / device.clock_hz
-    reports: List[RunReport] = []
-    copies: List[Copy] = []
-    fine = False
-    try:
-        for rows, columns in limits.blocks(m, n, seconds, device.longest_launch):
-            part = c[rows, columns]
-            views = [view(device, x) for x in (a[rows], b[:, columns], part)]
-            of_a, of_b, of_c = (x for x in views if x is not None)
-            fine = False
-            copies += [Copy(device, part)] if kept else []
-            copy = copies[-1] if kept else None
-            done = sgemm(device, alpha, of_a, of_b, beta, of_c, copy=copy)
-            reports += done[:2]
-            fine = _fits(alpha, beta, done, part)
-            if not fine:
-                break
-    finally:
-        if not fine:
-            for copy in copies:
-                copy.put_back()
-    return fine, reports
-
-
-def _fits(alpha: float, beta: float, done: Outcome, result: np.ndarray) -> bool:
-    """Whether operands are finite and results below the largest number; the CPU looks at these only
-    if they may come near it."""
-    if not (done.operands < math.inf and done.sums < _LARGEST):
-        return False
-    if abs(alpha) * done.sums + abs(beta) * done.operands < _LARGEST:
-        return True
-    return bool((np.abs(result) < _LARGEST).all())

@@ -314,11 +314,13 @@ def in_device_memory(
     d: np.ndarray,
     given: bool,
     reports: List[RunReport],
+    in_place: bool = True,
 ) -> None:
     """d = alpha P Q + beta d for P (m x k), Q (k x n) and d (m x n), whose rows are contiguous and
     which overlaps neither, all in memory of a device of (QPUs, clock rate, longest launch).
 
     ``given``: d has old contents, which come back where this raises CpuNeeded or DeviceError.
+    Unless ``in_place``, Q is packed even where it could be read as it lies.
     """
     n_qpus, clock_hz, longest = device
     (m, k), n = p_of.shape, q_of.shape[1]
@@ -333,14 +335,14 @@ def in_device_memory(
         seconds = gemm_choice.clocks(options, m, n, k) / clock_hz
         blocks = limits.blocks(m, n, seconds, longest)
     if len(blocks) == 1:
-        _launch_pair(runner, n_qpus, alpha, p_of, q_of, beta, d, given, reports)
+        _launch_pair(runner, n_qpus, alpha, p_of, q_of, beta, d, given, reports, in_place)
         return
     before = d.copy() if given else None
     try:
         for rows, columns in blocks:
             _launch_pair(
                 runner, n_qpus, alpha, p_of[rows], q_of[:, columns], beta, d[rows, columns], False,
-                reports,
+                reports, in_place,
             )  # fmt: skip
     except BaseException:
         if before is not None:
@@ -358,12 +360,13 @@ def _launch_pair(
     d: np.ndarray,
     given: bool,
     reports: List[RunReport],
+    in_place: bool,
 ) -> None:
     (at_p, of_p), (at_q, of_q), (at_d, of_d) = _located(p_of), _located(q_of), _located(d)
     m, n, k = *d.shape, p_of.shape[1]
     pitch = d.strides[0] if m > 1 else WORD * n
     (p_down, p_along), (q_down, q_along) = p_of.strides, q_of.strides
-    aligned = gemm_sources.aligned(at_q, (q_down, q_along))
+    aligned = in_place and gemm_sources.aligned(at_q, (q_down, q_along))
     reads = beta != 0
     shape = _Resident(
         m, n, k, reads, p_down, p_along, q_down, q_along, pitch, aligned, given, n_qpus

@@ -12,7 +12,7 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import BlasError, DeviceError, DeviceTimeout, OutOfDeviceMemory
-from piblas.blas import batch, level3
+from piblas.blas import level3
 from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
 from piblas.host import arrays, matvec
@@ -596,8 +596,28 @@ def test_copies_are_counted_where_they_were_made(device):
     }
 
 
-def test_a_copy_whose_device_fails_is_counted_with_the_reason(device, monkeypatch):
+def test_a_copy_whose_device_fails_is_counted_with_the_reason(fresh, monkeypatch, chip):
+    monkeypatch.setattr(devices, "open_device", lambda which: chip)
+    monkeypatch.setattr(devices, "_opened", {})
+    a = piblas.array(SQUARE, device=chip)
+
+    def execute(self, *args, **kwargs):
+        raise DeviceTimeout("too long")
+
+    monkeypatch.setattr(type(chip), "execute_list", execute)
+    with piblas.profile() as profile:
+        np.testing.assert_array_equal(piblas.somatcopy(2.0, a), 2 * SQUARE)
+    assert piblas.stats() == {"cpu": {"the GPU failed: DeviceTimeout": 1}} and not profile.reports
+
+
+def test_a_copy_whose_demanded_device_fails_raises(device, monkeypatch):
     a = piblas.array(SQUARE)
-    monkeypatch.setattr(batch.launch, "attempt", lambda *given: ("the GPU failed: so", None))
-    np.testing.assert_array_equal(piblas.somatcopy(2.0, a), 2 * SQUARE)
-    assert piblas.stats() == {"cpu": {"the GPU failed: so": 1}}
+
+    def execute(self, *args, **kwargs):
+        raise DeviceTimeout("too long")
+
+    monkeypatch.setattr(type(device), "execute_list", execute)
+    with pytest.raises(DeviceTimeout, match="too long"):
+        piblas.somatcopy(2.0, a)
+    np.testing.assert_array_equal(a, SQUARE)
+    assert piblas.stats() == {}

@@ -119,6 +119,7 @@ def shown(crews, site):
         "vectors": ("vectors", "arrays"), "matvec": ("vectors", "arrays", "updates"),
         "updates": ("updates", "vectors"), "runner": ("vectors", "updates"),
         "triangles": ("updates",), "resident": ("resident", "arrays"),
+        "copies": ("arrays",),
     }  # fmt: skip
     first = own.get(site.module.rsplit(".", 1)[1], ())
     for trial in sorted(TRIALS, key=lambda name: not name.startswith(first)):
