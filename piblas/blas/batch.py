@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -261,6 +262,7 @@ def _result_stack(
 # --- the work ------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=None)
 def _row(name: str, *arguments: str) -> Routine:
     """What :func:`.call.run` wants to know of a routine whose arguments, all required, are checked
     already."""

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..driver.device import RunReport
 from ..kernels import gemm_choice, gemm_layout, gemm_schedule
-from .gemm import LARGEST, WORD, factors, launches
+from . import limits
+from .gemm import WORD, factors, launches
+from .numbers import all_below
 from .outcome import OVERFLOW, CpuNeeded
 from .plan import PLANS, LaunchPlan
 from .runner import Runner
@@ -64,7 +66,7 @@ def products(
     device = runner.device
     shape = _Shape(
         tuple([(m, n, k) for m, k, n in sizes]), any([x.c is not None for x in given]),
-        device.n_qpus, device.clock_hz, device.longest_launch,
+        *limits.of(device),
     )  # fmt: skip
     plan = PLANS.made(shape, _plan, shape)
     reads, (layouts, kinds, p_ats, q_ats, d_ats) = plan.data
@@ -91,6 +93,6 @@ def products(
     d_room.buffer.invalidate()
     watch.buffer.invalidate()
     if reads or watch.words.any():
-        if not all([bool((np.abs(d) < LARGEST).all()) for d in results]):
+        if not all([all_below(d) for d in results]):
             raise CpuNeeded(OVERFLOW, reports)
     return results

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from ..driver.device import RunReport
 from ..kernels import gemm_layout, gemm_pack
 from . import arrays, limits
-from .outcome import SORT_OUT, CpuNeeded
+from .outcome import SORT_OUT, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import Runner
 from .vectors import Map, Operand
@@ -31,9 +31,6 @@ at 65535 bytes."""
 
 PACKED_RATE = 0.25e9
 """Bytes a second that a launch packs at least, read and written."""
-
-Outcome = Tuple[Any, Sequence[RunReport]]
-
 
 class _Shape(NamedTuple):
     """What a plan depends on: m rows of n words each, ``down`` bytes apart, become columns."""

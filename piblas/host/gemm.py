@@ -26,38 +26,18 @@ from ..kernels import (
     gemm, gemm_choice, gemm_error, gemm_layout, gemm_pack, gemm_schedule, gemm_sources, triangle,
 )  # fmt: skip
 from . import arrays, limits
-from .outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW, SORT_OUT, CpuNeeded
+from .numbers import LARGEST, all_below, all_finite
+from .outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW, SORT_OUT, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import TIMEOUT, Runner, runner_of
 
-__all__ = ["Dense", "Product", "in_device_memory", "launches", "sgemm", "staged"]
-
-LARGEST = float(np.finfo(np.float32).max)
-"""A result as large as this may be an overflow: the chip's sum may stop there."""
+__all__ = [
+    "Dense", "Product", "in_device_memory", "launches", "sgemm", "sgemm_resident", "staged",
+]  # fmt: skip
 
 WORD = 4
 _FLOAT32 = np.dtype(np.float32)
 _maximum = np.maximum.reduce
-_all = np.logical_and.reduce
-
-Outcome = Tuple[Any, Sequence[RunReport]]
-
-
-def _float(word: Any) -> float:
-    return float(word.view(_FLOAT32))
-
-
-def _finite(x: np.ndarray) -> bool:
-    return bool(_all(np.isfinite(x), axis=None))
-
-
-def _below(x: np.ndarray) -> bool:
-    """Whether all magnitudes are below the largest number (so, no NaN)."""
-    return bool(_all(np.abs(x) < LARGEST, axis=None))
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    return array if type(array) is np.ndarray else array.view(np.ndarray)
 
 
 # --- staged operands -----------------------------------------------------------------------------
@@ -194,7 +174,7 @@ def staged(
         if old is not None:
             with np.errstate(over="ignore", invalid="ignore"):
                 result += np.float32(beta) * old
-    if (large or old is not None) and shape.tiles in ("all", "ramp") and not _below(result):
+    if (large or old is not None) and shape.tiles in ("all", "ramp") and not all_below(result):
         raise CpuNeeded(OVERFLOW, reports)
     return result
 
@@ -327,7 +307,7 @@ def in_device_memory(
     least = gemm_error.SMALLEST_NORMAL
     if beta != 0 and min(abs(alpha), abs(beta)) < least:
         # The kernels see Inf and NaN in what they compute, but such a factor makes 0 of them.
-        if not (_finite(p_of) and _finite(q_of) and _finite(d)):
+        if not (all_finite(p_of) and all_finite(q_of) and all_finite(d)):
             raise CpuNeeded(NOT_FINITE)
     blocks = [(slice(None), slice(None))]
     if longest is not None:
@@ -412,7 +392,7 @@ def _launch_pair(
         if not fine:
             put_back()
     if not fine:
-        finite = _finite(p_of) and _finite(q_of) and (beta == 0 or _finite(d))
+        finite = all_finite(p_of) and all_finite(q_of) and (beta == 0 or all_finite(d))
         raise CpuNeeded(OVERFLOW if finite else NOT_FINITE, reports)
 
 
@@ -437,7 +417,7 @@ def _fits(alpha: float, beta: float, operands: float, sums: float, result: np.nd
     other = beta if beta > 0 else -beta
     if factor * sums + other * operands < LARGEST:
         return True
-    return _below(result)
+    return all_below(result)
 
 
 # --- sgemm ---------------------------------------------------------------------------------------
@@ -491,7 +471,7 @@ class Product:
         a, b = self._operands(a, b)
         (m, k), n = a.shape, b.shape[1]
         self.sizes = m, n, k
-        self.device = device.n_qpus, device.clock_hz, device.longest_launch
+        self.device = limits.of(device)
         self.vectors = _Vectors(a, b, device) if 1 in (m, n) else None
 
     def _operands(self, a: np.ndarray, b: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -524,11 +504,18 @@ class Product:
                     runner, self.device, alpha, b.T, a.T, beta, out.T, self.own, reports
                 )
                 return result, reports
-        old = _plain(c) if beta != 0 else None
+        old = None
+        if beta != 0:
+            old = c if type(c) is np.ndarray else c.view(np.ndarray)
+        if not (all_finite(a) and all_finite(b) and (old is None or all_finite(old))):
+            raise CpuNeeded(NOT_FINITE)
         if self.vectors is not None:
-            self._by_vectors(runner, alpha, a, b, beta, old, out, reports)
+            out[...] = self._by_vectors(runner, alpha, a, b, beta, old, reports)
         else:
-            self._staged(runner, alpha, a, b, beta, old, out, reports)
+            m, n, k = self.sizes
+            shape = Dense(n, m, k, old is not None, "all", *self.device)
+            before = None if old is None else old.T
+            out.T[...] = staged(runner, shape, alpha, b, a.T, beta, before, reports)
         return result, reports
 
     def _room(self, runner: Runner) -> np.ndarray:
@@ -541,24 +528,6 @@ class Product:
                 pass
         return np.empty((m, n), dtype=_FLOAT32, order="F")
 
-    def _staged(
-        self,
-        runner: Runner,
-        alpha: float,
-        a: np.ndarray,
-        b: np.ndarray,
-        beta: float,
-        old: Optional[np.ndarray],
-        out: np.ndarray,
-        reports: List[RunReport],
-    ) -> None:
-        if not (_finite(a) and _finite(b) and (old is None or _finite(old))):
-            raise CpuNeeded(NOT_FINITE)
-        m, n, k = self.sizes
-        shape = Dense(n, m, k, old is not None, "all", *self.device)
-        before = None if old is None else old.T
-        out.T[...] = staged(runner, shape, alpha, b, a.T, beta, before, reports)
-
     def _by_vectors(
         self,
         runner: Runner,
@@ -567,22 +536,21 @@ class Product:
         b: np.ndarray,
         beta: float,
         old: Optional[np.ndarray],
-        out: np.ndarray,
         reports: List[RunReport],
-    ) -> None:
+    ) -> np.ndarray:
         assert self.vectors is not None
-        if not (_finite(a) and _finite(b) and (old is None or _finite(old))):
-            raise CpuNeeded(NOT_FINITE)
         try:
             total = alpha * self.vectors(runner, a, b, reports)
         except CpuNeeded:
             raise CpuNeeded(OVERFLOW, reports) from None
-        total = total.reshape(out.shape)
+        m, n, _ = self.sizes
+        total = total.reshape(m, n)
         if old is not None:
             total += beta * old.astype(np.float64)
-        if not _below(total):
+        if not all_below(total):
             raise CpuNeeded(OVERFLOW, reports)
-        out[...] = total
+        return total
+
 
 
 def sgemm(
@@ -597,15 +565,39 @@ def sgemm(
     """c = alpha a b + beta c on the gemm kernel, whatever the shapes: for tests of a device.
 
     ``a`` is (m, k), ``b`` (k, n), ``c`` (m, n), all finite float32 in ordinary memory; ``c`` is
-    written when every launch has succeeded.  One report for all launches.  The caller has the
-    device to itself.
+    written when every launch has succeeded.  One report for all launches.
     """
-    runner = runner_of(device)
-    runner.begin()
     (m, k), n = a.shape, b.shape[1]
-    limits_of = device.n_qpus, device.clock_hz, device.longest_launch
-    shape = Dense(n, m, k, beta != 0, "all", *limits_of)
+    shape = Dense(n, m, k, beta != 0, "all", *limits.of(device))
     reports: List[RunReport] = []
     old = c.T if beta != 0 else None
-    c.T[...] = staged(runner, shape, alpha, b, a.T, beta, old, reports, timeout)
+    with runner_of(device).call() as runner:
+        c.T[...] = staged(runner, shape, alpha, b, a.T, beta, old, reports, timeout)
     return limits.combined(reports)
+
+
+def sgemm_resident(
+    device: Device,
+    alpha: float,
+    a: np.ndarray,
+    b: np.ndarray,
+    beta: float,
+    c: np.ndarray,
+    given: bool = False,
+    in_place: bool = True,
+) -> List[RunReport]:
+    """c = alpha a b + beta c for matrices in device memory, whatever the shapes: for tests and
+    benchmarks.
+
+    Strides are any whole words, but ``c`` has its rows or its columns contiguous and overlaps
+    neither operand; ``given`` and ``in_place`` are those of :func:`in_device_memory`.  The reports
+    are those of packing and of the product.
+    """
+    if c.strides[1] != WORD and c.shape[1] > 1:
+        a, b, c = b.T, a.T, c.T  # the kernel works on contiguous rows
+    reports: List[RunReport] = []
+    with runner_of(device).call() as runner:
+        in_device_memory(
+            runner, limits.of(device), alpha, a, b, beta, c, given, reports, in_place
+        )
+    return reports

@@ -13,12 +13,17 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..driver.device import RunReport
+from ..driver.device import Device, RunReport
 
-__all__ = ["blocks", "combined", "runs", "slices"]
+__all__ = ["blocks", "combined", "of", "runs", "slices"]
 
 UNIT = 192
 """Blocks are multiples of this, which every kernel's tile divides: they add no ragged tiles."""
+
+
+def of(device: Device) -> Tuple[int, float, Optional[float]]:
+    """What plans depend on: (QPUs, clock rate in Hz, seconds of the longest launch or None)."""
+    return device.n_qpus, device.clock_hz, device.longest_launch
 
 
 def _cuts(length: int, parts: int) -> List[slice]:

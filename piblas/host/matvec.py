@@ -19,7 +19,7 @@ from ..kernels.storage import Storage
 from ..kernels.stream import LANES, OVERFLOW
 from . import arrays, limits
 from .numbers import LARGEST, finite
-from .outcome import SORT_OUT, WATCHED, CpuNeeded
+from .outcome import SORT_OUT, WATCHED, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan, forgotten
 from .runner import Runner, Scratch
 
@@ -30,9 +30,6 @@ LONG = 64
 
 _FLOAT32 = np.dtype(np.float32)
 _maximum = np.maximum.reduce
-
-Outcome = Tuple[Any, Sequence[RunReport]]
-
 
 def _fine(x: np.ndarray) -> bool:
     """Whether a vector holds neither Inf nor NaN."""
@@ -232,7 +229,7 @@ class Multiply:
 
     def __init__(self, kernel: str, matrix: Held, device: Device) -> None:
         self.kernel, self.matrix = kernel, matrix
-        self.device = device.n_qpus, device.clock_hz, device.longest_launch
+        self.device = limits.of(device)
         self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
         self.shape: Any = None
         # Scratch memory for the matrix is the same for all products with it.

@@ -1,10 +1,12 @@
-"""Which numbers float32 holds."""
+"""Which numbers float32 holds, and whether arrays hold only such."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BEYOND", "LARGEST", "ROUNDED_TO_0", "finite"]
+import numpy as np
+
+__all__ = ["BEYOND", "LARGEST", "ROUNDED_TO_0", "all_below", "all_finite", "finite"]
 
 BEYOND = 3.4028235677973366e38
 """The smallest magnitude that float32 rounds to infinity."""
@@ -14,6 +16,18 @@ LARGEST = float.fromhex("0x1.fffffep127")
 
 ROUNDED_TO_0 = 2.0**-150
 """The largest magnitude that float32 rounds to 0."""
+
+_all = np.logical_and.reduce
+
+
+def all_finite(x: Any) -> bool:
+    """Whether an array holds neither Inf nor NaN."""
+    return bool(_all(np.isfinite(x), axis=None))
+
+
+def all_below(x: np.ndarray) -> bool:
+    """Whether all magnitudes in an array are below :data:`LARGEST` (so, no NaN)."""
+    return bool(_all(np.abs(x) < LARGEST, axis=None))
 
 
 def finite(*numbers: Any) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence, Tuple
 
 from ..driver.device import RunReport
 
 __all__ = [
-    "BY_ZERO", "CpuNeeded", "ILL_CONDITIONED", "NOT_FINITE", "NO_PRODUCT", "OVERFLOW", "SINGULAR",
-    "SORT_OUT", "TINY", "WATCHED",
+    "BY_ZERO", "CpuNeeded", "ILL_CONDITIONED", "NOT_FINITE", "NO_PRODUCT", "OVERFLOW", "Outcome",
+    "SINGULAR", "SORT_OUT", "TINY", "WATCHED",
 ]  # fmt: skip
 
 NO_PRODUCT = "nothing to multiply"
@@ -20,6 +20,9 @@ ILL_CONDITIONED = "an ill-conditioned triangle, all of which is one block for th
 SINGULAR = "a triangle with a diagonal element that is 0, or whose reciprocal float32 cannot hold"
 TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 BY_ZERO = "0 times Inf or NaN in device memory would be 0 on the QPUs, with nothing left to tell"
+
+Outcome = Tuple[Any, Sequence[RunReport]]
+"""A call's result, and the reports of its launches."""
 
 
 class CpuNeeded(Exception):

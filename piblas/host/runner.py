@@ -12,8 +12,9 @@ and write there), and when the device is closed.
 from __future__ import annotations
 
 import collections
+import contextlib
 import weakref
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -119,6 +120,16 @@ class Runner:
         self._running = None
         if arrays.dropped:
             arrays.collect()
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator["Runner"]:
+        """A call that takes its turn, for what does not go through :func:`piblas.blas.call.run`."""
+        with self.lock:
+            self.begin()
+            try:
+                yield self
+            finally:
+                self.active = False
 
     def scratch(self, plan: LaunchPlan) -> List[Scratch]:
         """The plan's scratch memory, in the order of its names, for the length of the call."""

@@ -18,10 +18,11 @@ from .. import log
 from ..driver.device import Device, RunReport
 from ..kernels import gemm_layout, gemm_schedule, triangle
 from ..kernels.triangle import Method, Substitution
-from . import gemm
-from .gemm import WORD, Dense, Outcome
+from . import gemm, limits
+from .gemm import WORD, Dense
+from .numbers import all_below, all_finite
 from .outcome import (
-    ILL_CONDITIONED, NO_PRODUCT, NOT_FINITE, OVERFLOW, SINGULAR, CpuNeeded,
+    ILL_CONDITIONED, NO_PRODUCT, NOT_FINITE, OVERFLOW, SINGULAR, CpuNeeded, Outcome,
 )  # fmt: skip
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import Runner
@@ -50,12 +51,8 @@ def _number(value: Any) -> float:
 
 def _finite(*operands: Any) -> None:
     for operand in operands:
-        if operand is not None and not _all(np.isfinite(operand), axis=None):
+        if operand is not None and not all_finite(operand):
             raise CpuNeeded(NOT_FINITE)
-
-
-def _below(x: np.ndarray) -> bool:
-    return bool(_all(np.abs(x) < gemm.LARGEST, axis=None))
 
 
 class Target(NamedTuple):
@@ -94,7 +91,7 @@ class Symmetric:
         self.stored = mask if lower else mask.T
         m, n = target.shape
         self.sizes = n, m, order
-        self.device = device.n_qpus, device.clock_hz, device.longest_launch
+        self.device = limits.of(device)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
         alpha, beta = _number(values[0]), _number(values[3])
@@ -131,7 +128,7 @@ class RankK:
         # exchanged it lies in Fortran order.
         self.tiles = "upper" if lower else "lower"
         self.sizes = n, n, 2 * k if pair else k
-        self.device = device.n_qpus, device.clock_hz, device.longest_launch
+        self.device = limits.of(device)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
         alpha, beta = _number(values[0]), _number(values[2])
@@ -149,7 +146,7 @@ class RankK:
         shape = Dense(*self.sizes, old is not None, self.tiles, *self.device)
         reports: List[RunReport] = []
         made = gemm.staged(runner, shape, alpha, left.T, right.T, beta, before, reports).T
-        if not _below(made[self.wanted]):
+        if not all_below(made[self.wanted]):
             raise CpuNeeded(OVERFLOW, reports)
         result = self.target.array(values[3], True)
         np.copyto(result.view(np.ndarray), made, where=self.wanted)
@@ -172,7 +169,7 @@ class _Sided:
         self.turn = slice(None, None, -1 if lower == self.transposed else 1)
         self.stored = np.tri(order, dtype=bool)
         self.sizes = order, other
-        self.device = device.n_qpus, device.clock_hz, device.longest_launch
+        self.device = limits.of(device)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
         alpha = _number(values[0])
@@ -274,7 +271,7 @@ class Solve(_Sided):
             raise CpuNeeded(SINGULAR)
         with np.errstate(over="ignore"):
             g = b * np.float32(alpha)
-        if not _below(g):
+        if not all_below(g):
             raise CpuNeeded(OVERFLOW)
         n, m = g.shape
         block = triangle.block_of(triangle.choose(n, m))
@@ -312,7 +309,7 @@ class Solve(_Sided):
         r.buffer.invalidate()
         # Where a block's right-hand side has overflowed the result need not show it.
         found, rest = gemm_layout.unpack(q, solved)[:n], gemm_layout.unpack(q, right)[:n]
-        if not (_below(rest) and _below(found)):
+        if not (all_below(rest) and all_below(found)):
             raise CpuNeeded(OVERFLOW, reports)
         return found
 

@@ -17,9 +17,9 @@ from ..kernels import spec, update_plan
 from ..kernels.storage import Storage
 from ..kernels.stream import OVERFLOW
 from . import arrays, limits
-from .matvec import Held, Outcome, Target, Vector, apart
+from .matvec import Held, Target, Vector, apart
 from .numbers import BEYOND, finite
-from .outcome import WATCHED, CpuNeeded
+from .outcome import WATCHED, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan, forgotten
 from .runner import Runner
 
@@ -69,7 +69,7 @@ class Update:
         rank = 1 if general else len(vectors)
         self.shape = _Shape(
             "ger" if general else "syr", matrix.storage, rank,
-            device.n_qpus, device.clock_hz, device.longest_launch,
+            *limits.of(device),
         )  # fmt: skip
         self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
         self.in_place = target.own and matrix.resident

@@ -24,7 +24,7 @@ from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
 from . import arrays, limits
 from .numbers import BEYOND, ROUNDED_TO_0, finite
-from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded
+from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan, forgotten
 from .runner import Runner, Scratch
 
@@ -36,8 +36,6 @@ gives the memory, and than the DMA store engine takes."""
 
 _FLOAT32 = np.dtype(np.float32)
 _maximum = np.maximum.reduce
-
-Outcome = Tuple[Any, Sequence[RunReport]]
 
 
 class Operand(NamedTuple):
