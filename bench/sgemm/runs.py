@@ -13,9 +13,8 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 import piblas
-from piblas.blas import resident
 from piblas.driver import Emulator
-from piblas.host import limits
+from piblas.host import arrays, gemm, limits
 from piblas.kernels import gemm_error, gemm_rivals, reference
 from piblas.kernels.gemm_rivals import Problem, RivalOptions
 
@@ -111,19 +110,12 @@ def product(shape: Shape, timing: Any, trans: str = "nn", in_place: bool = False
     a, b = _operands(shape)
     last = "C" if in_place else "F"
     with Emulator(memory=_memory(shape), timing=timing, clock_hz=CLOCK_HZ) as device:
-        views = []
+        operands = []
         for x, letter in zip((a, b), trans):
-            buffer = device.alloc(x.nbytes)
             order = last if letter == "n" else {"C": "F", "F": "C"}[last]
-            held = buffer.array(np.float32, x.shape, order=order)
-            held[...] = x
-            views.append(resident.View(buffer, x.shape, held.strides))
-        out = device.alloc(WORD * m * n)
-        c = out.array(np.float32, (m, n), order=last)
-        of_c = resident.View(out, c.shape, c.strides)
-        packed, report = resident.sgemm(
-            device, 1.0, *views, 0.0, of_c, timeout=1e6, in_place=in_place
-        )[:2]
+            operands.append(arrays.array(x, order=order, device=device))
+        c = arrays.empty((m, n), order=last, device=device)
+        packed, report = gemm.sgemm_resident(device, 1.0, *operands, 0.0, c, in_place=in_place)
         _check(c, a, b)
         return _run("piblas", shape, device, report, packed.cycles or 0)
 

@@ -8,15 +8,14 @@ from scipy.linalg import blas
 
 import piblas
 from piblas import DeviceTimeout
-from piblas.blas import level3, resident
+from piblas.blas import level3
 from piblas.driver import Emulator
-from piblas.host import limits
+from piblas.host import arrays, limits
+from piblas.host import gemm as host_gemm
 from piblas.host.plan import PLANS
 from piblas.kernels import gemm_error, gemm_layout, gemm_sources, reference
 
-F32 = np.float32
-GUARD = np.uint32(0x7FA5A5A5)
-"""A NaN: what is read outside the operands spoils results."""
+from resident_matrices import F32, Held
 
 
 @pytest.fixture(scope="module", params=((False, 3), (True, 5)), ids=("coherent", "incoherent"))
@@ -52,53 +51,38 @@ def values(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).uniform(-1, 1, shape).astype(F32)
 
 
-class Held:
-    """A row-major matrix in device memory between guard words, of the smallest buffer."""
+@pytest.fixture
+def magnitudes(monkeypatch):
+    """The largest magnitudes that the launches of products told, of (operands, sums)."""
+    found, real = [], host_gemm._fits
 
-    def __init__(self, device, data, pitch=None, before=0):
-        rows, columns = data.shape
-        pitch = pitch or columns
-        self.buffer = device.alloc(4 * (before + (rows - 1) * pitch + columns))
-        self.raw = self.buffer.array(np.uint32)
-        self.raw[:] = GUARD
-        words = np.ndarray(
-            data.shape, F32, self.raw.data, offset=4 * before, strides=(4 * pitch, 4)
-        )
-        words[...] = data
-        self.array = words
-        self.view = resident.View(self.buffer, data.shape, words.strides, 4 * before)
-        self.guards = self.raw.copy()
-        np.ndarray(data.shape, np.uint32, self.guards.data, 4 * before, words.strides)[...] = GUARD
+    def fits(alpha, beta, operands, sums, result):
+        found.append((operands, sums))
+        return real(alpha, beta, operands, sums, result)
 
-    def check(self):
-        """The words outside the matrix are as they were."""
-        now = self.raw.copy()
-        np.ndarray(
-            self.array.shape, np.uint32, now.data, self.view.offset, self.array.strides
-        )[...] = GUARD
-        assert np.array_equal(now, self.guards)
-
-    def free(self):
-        self.buffer.free()
+    monkeypatch.setattr(host_gemm, "_fits", fits)
+    return found
 
 
-def product(device, m, n, k, pitch=None, before=0, alpha=1.5, beta=0.0, copy=False):
-    """Run it and compare; the bits of the result."""
-    a, b, c = values(m, k, seed=1), values(k, n, seed=2), values(m, n, seed=3)
-    held = Held(device, a, k + 3, 5), Held(device, b, pitch, before), Held(device, c, n + 2, 1)
-    kept = resident.Copy(device, held[2].array) if copy else None
-    done = resident.sgemm(
-        device, alpha, held[0].view, held[1].view, beta, held[2].view, copy=kept
-    )
-    got = held[2].array.copy()
-    error = np.abs(got - reference.sgemm(alpha, a, b, beta, c))
-    assert (error <= gemm_error.error_bound(alpha, a, b, beta, c)).all()
-    assert np.array_equal(held[0].array, a) and np.array_equal(held[1].array, b)
-    assert done.operands <= 1 and done.sums < 2.0**127
-    for each in held:
-        each.check()
-        each.free()
-    return got
+@pytest.fixture
+def product(magnitudes):
+    """Run one and compare; the bits of the result."""
+
+    def run(device, m, n, k, pitch=None, before=0, alpha=1.5, beta=0.0):
+        a, b, c = values(m, k, seed=1), values(k, n, seed=2), values(m, n, seed=3)
+        held = Held(device, a, k + 3, 5), Held(device, b, pitch, before), Held(device, c, n + 2, 1)
+        host_gemm.sgemm_resident(device, alpha, held[0].array, held[1].array, beta, held[2].array)
+        got = held[2].array.copy()
+        error = np.abs(got - reference.sgemm(alpha, a, b, beta, c))
+        assert (error <= gemm_error.error_bound(alpha, a, b, beta, c)).all()
+        assert np.array_equal(held[0].array, a) and np.array_equal(held[1].array, b)
+        operands, sums = magnitudes[-1]
+        assert operands <= 1 and sums < 2.0**127
+        for each in held:
+            each.check()
+        return got
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -113,14 +97,14 @@ def product(device, m, n, k, pitch=None, before=0, alpha=1.5, beta=0.0, copy=Fal
     ),
 )
 @pytest.mark.parametrize("m, k", ((1, 4), (7, 5), (8, 6), (9, 7), (40, 33), (97, 64)))
-def test_rows_of_whole_lines(device, lying, m, n, k, pitch, before):
+def test_rows_of_whole_lines(device, lying, product, m, n, k, pitch, before):
     product(device, m, n, k, pitch, before, beta=0.5 if k % 2 else 0.0)
     whole = gemm_layout.packed_words(lying[0][0], m, n, k)[1] if lying else None
     assert lying or whole is None
     assert all(source.count for _, _, source, *_ in lying)
 
 
-def test_most_of_them_are_read_in_place(device, lying):
+def test_most_of_them_are_read_in_place(device, lying, product):
     for m, n, k, pitch in ((96, 192, 36, 192), (40, 96, 33, 1024), (9, 256, 7, 2048)):
         before = len(lying)
         product(device, m, n, k, pitch)
@@ -128,7 +112,7 @@ def test_most_of_them_are_read_in_place(device, lying):
 
 
 @pytest.mark.parametrize("k", range(1, 10))
-def test_every_depth(device, k):
+def test_every_depth(device, product, k):
     product(device, 20, 96, k, 96)
     product(device, 20, 96, k, 160, 16, beta=-1.0)
 
@@ -136,12 +120,12 @@ def test_every_depth(device, k):
 @pytest.mark.parametrize(
     "n, pitch, before", ((96, 97, 0), (96, 96, 1), (96, 96, 8), (15, 16, 0), (96, 100, 4))
 )
-def test_other_rows_are_packed(device, lying, n, pitch, before):
+def test_other_rows_are_packed(device, lying, product, n, pitch, before):
     product(device, 20, n, 12, pitch, before)
     assert not lying
 
 
-def test_bits_do_not_depend_on_qpus(lying):
+def test_bits_do_not_depend_on_qpus(lying, product):
     """Nor on what was in memory before."""
     found = []
     for n_qpus, seed in ((1, 1), (5, 2), (12, 3)):
@@ -151,31 +135,38 @@ def test_bits_do_not_depend_on_qpus(lying):
     assert all(np.array_equal(found[0], other) for other in found[1:])
 
 
-def test_an_operand_that_overlaps_the_result_is_packed(device, lying):
+def test_an_operand_that_overlaps_the_result_is_not_read_in_place(device, lying):
     data = values(96, 96)
-    held = Held(device, data)
-    resident.sgemm(device, 1.0, held.view, held.view, 0.0, held.view)
-    assert not lying
+    held = piblas.array(data, order="F")
+    assert piblas.sgemm(1.0, held, held, 0.0, held, overwrite_c=1) is held
+    assert not lying and piblas.stats().keys() == {"emulator"}
     bound = gemm_error.error_bound(1.0, data, data, 0.0, np.zeros_like(data))
-    assert (np.abs(held.array - data.astype(np.float64) @ data) <= bound).all()
-    held.free()
+    assert (np.abs(held - data.astype(np.float64) @ data) <= bound).all()
 
 
+@pytest.mark.parametrize("failing", (1, 2))
 @pytest.mark.parametrize("m, n", ((1, 1), (3, 200), (64, 64), (37, 130)))
-def test_a_copy_of_the_result(device, m, n):
-    data = values(m, n)
+def test_a_copy_of_the_result(device, monkeypatch, m, n, failing):
+    """The first launch makes it, and c comes back when the second one has failed after its work."""
+    data, real = values(m, n), type(device).execute_list
     for order in "CF":
-        c = piblas.empty((m, n), order=order)
-        c[...] = data
-        copy = resident.Copy(device, c)
-        copy.put_back()  # nothing, as there is no copy yet
-        of_c = resident.view(device, c)
+        c = piblas.array(data, order=order)
         a, b = piblas.array(values(m, 9)), piblas.array(values(9, n))
-        resident.sgemm(
-            device, 1.0, resident.view(device, a), resident.view(device, b), 0.0, of_c, copy=copy
-        )
-        assert not np.array_equal(c, data)
-        copy.put_back()
+        launches = []
+
+        def execute(self, *args, c=c, launches=launches):
+            report = real(self, *args)
+            launches.append(1)
+            if len(launches) == failing:
+                arrays.located(c)[0].buffer.invalidate()
+                assert np.array_equal(c, data) == (failing == 1)
+                raise DeviceTimeout("too long")
+            return report
+
+        monkeypatch.setattr(type(device), "execute_list", execute)
+        with pytest.raises(DeviceTimeout):
+            host_gemm.sgemm_resident(device, 1.0, a, b, 0.0, c, given=True)
+        assert len(launches) == failing
         np.testing.assert_array_equal(c, data)
 
 

@@ -118,7 +118,7 @@ def shown(crews, site):
     own = {
         "vectors": ("vectors", "arrays"), "matvec": ("vectors", "arrays", "updates"),
         "updates": ("updates", "vectors"), "runner": ("vectors", "updates"),
-        "triangles": ("updates",), "resident": ("resident", "arrays"),
+        "triangles": ("updates",), "gemm": ("cached", "resident", "arrays"),
         "copies": ("arrays",),
     }  # fmt: skip
     first = own.get(site.module.rsplit(".", 1)[1], ())

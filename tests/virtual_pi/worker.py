@@ -227,19 +227,18 @@ class Scenarios:
         """Products of operands in device memory, twice with different numbers in the same place."""
         import numpy as np
 
-        from piblas.blas.resident import View, sgemm
+        from piblas.host import arrays
+        from piblas.host.gemm import sgemm_resident
 
         device, right, n = self.target(), True, 72
-        buffers = [device.alloc(4 * n * n) for _ in range(3)]
-        views = [View(buffer, (n, n), (4 * n, 4)) for buffer in buffers]
+        operands = [arrays.empty((n, n), device=device) for _ in range(3)]
         for turn in range(2):
-            numbers = [np.ascontiguousarray(x) for x in matrices(n, turn)]
-            for buffer, each in zip(buffers, numbers):
-                buffer.array(np.float32, (n, n))[...] = each
+            numbers = matrices(n, turn)
+            for operand, each in zip(operands, numbers):
+                operand[...] = each
             a, b, c = numbers
-            sgemm(device, 2.0, *views[:2], 3.0, views[2])
-            got = buffers[2].array(np.float32, (n, n))
-            right = right and bool(np.array_equal(got, 2 * a @ b + 3 * c))
+            sgemm_resident(device, 2.0, *operands[:2], 3.0, operands[2])
+            right = right and bool(np.array_equal(operands[2], 2 * a @ b + 3 * c))
         device.close()
         return right
 
