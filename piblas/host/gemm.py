@@ -373,7 +373,6 @@ def _launch_pair(
         if given and len(reports) > before:
             copy.buffer.invalidate()
             d[...] = gemm_layout.unpack(made.copy, copy.floats)
-            of_d.clean()
 
     scalars = (alpha, limit, beta) if reads else (alpha, limit)
     runner.run(plan, at, scalars, None, reports, undo=put_back)

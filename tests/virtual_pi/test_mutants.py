@@ -60,6 +60,13 @@ TRIALS = {
     "resident, idle CPU": (
         "bookworm64", (), {"do": "resident", "open": {**OPEN, **CACHED}}, "heap-import",
     ),
+    "alarms": (
+        "bookworm64", (), {"do": "alarms", "open": {**OPEN, **CACHED}, "soiled": True},
+        "heap-import",
+    ),
+    "alarms, idle CPU": (
+        "bookworm64", (), {"do": "alarms", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
     "u-dma-buf": ("u-dma-buf", (), {**TWICE, "open": {**OPEN, "memory": "u-dma-buf"}}, "u-dma-buf"),
 }  # fmt: skip
 SITES = mutants.sites()
@@ -118,7 +125,7 @@ def shown(crews, site):
     own = {
         "vectors": ("vectors", "arrays"), "matvec": ("vectors", "arrays", "updates"),
         "updates": ("updates", "vectors"), "runner": ("vectors", "updates"),
-        "triangles": ("updates",), "gemm": ("cached", "resident", "arrays"),
+        "triangles": ("updates",), "gemm": ("resident", "alarms", "cached"),
         "copies": ("arrays",),
     }  # fmt: skip
     first = own.get(site.module.rsplit(".", 1)[1], ())

@@ -242,6 +242,42 @@ class Scenarios:
         device.close()
         return right
 
+    def alarms(self) -> bool:
+        """Products that overflow, or whose Inf meets nothing but zeros, after fine ones in the same
+        places: the launches tell, and what a result would have replaced comes back."""
+        import numpy as np
+
+        from piblas.host import arrays
+        from piblas.host.gemm import sgemm, sgemm_resident
+        from piblas.host.outcome import NOT_FINITE, OVERFLOW, CpuNeeded
+
+        def reason(multiply: Any, *given: Any, **options: Any) -> str:
+            try:
+                multiply(device, 1.0, *given, **options)
+            except CpuNeeded as needed:
+                return needed.reason
+            return ""
+
+        device, right = self.target(), True
+        m, n, k = 96, 192, 36  # of which the resident b is read where it lies
+        shapes = (m, k), (k, n), (m, n)
+        there = [arrays.empty(shape, device=device) for shape in shapes]
+        for turn, wanted in enumerate(("", OVERFLOW, "", NOT_FINITE, "", OVERFLOW, NOT_FINITE)):
+            rng = np.random.default_rng(turn)
+            a, b, c = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes)
+            if wanted == OVERFLOW:
+                a[:, turn] = b[turn] = 1e20
+            elif wanted == NOT_FINITE:
+                a[:, turn], b[turn, 2 * turn] = 0, np.inf
+            for operand, each in zip(there, (a, b, c)):
+                operand[...] = each
+            told = reason(sgemm_resident, *there[:2], 0.0, there[2], given=True)
+            right = right and told == wanted and np.array_equal(there[2], c) == (wanted != "")
+            if wanted != NOT_FINITE:  # which the CPU has looked for before it stages operands
+                right = right and reason(sgemm, a, b, 0.0, c) == wanted
+        device.close()
+        return right
+
     def reload(self) -> bool:
         """A program in the place of another, and new numbers for one that asks for no clearing."""
         import numpy as np
