@@ -32,7 +32,7 @@ after the other.  The first word of each is its kind (``KINDS``)::
     run, edge  64 * iterations; address of the record after this one; address of the first line in
                Q; bytes from one step's lines to the next's; address of the first scalar in P
     store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
-               the words of parts.block_words for the load; those of parts.store_words
+               the words of parts.load_words; those of parts.store_words
     meet       the words of parts.barrier_words
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words

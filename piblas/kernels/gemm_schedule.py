@@ -419,7 +419,7 @@ def streams(
     lay("pitch", (pitch,))
     used = widths > 0
     if options.beta:
-        head, loads = parts.block_words(False, *block)
+        head, loads = parts.load_words(*block)
         words[:, record.columns["load"]] = head
         words[:, record.columns["loads"]] = loads.reshape(count, -1)
         kept[:, record.columns["loads"]] = used.repeat(4, axis=1)

@@ -17,12 +17,11 @@ __all__ = [
     "MAX_VDR_PITCH",
     "MAX_VDW_STRIDE",
     "barrier_words",
-    "block_words",
     "blocks_load",
-    "blocks_store",
     "finish",
     "finish_words",
     "float_word",
+    "load_words",
     "meet",
     "start_store",
     "store_words",
@@ -35,15 +34,10 @@ MAX_VDW_STRIDE = 65535
 """Bytes from a stored row's end to the next row's start (16 bits, measured)."""
 
 
-def block_words(
-    store: bool,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    vpm_rows: int,
-    address: np.ndarray,
-    pitch: np.ndarray,
+def load_words(
+    rows: np.ndarray, columns: np.ndarray, vpm_rows: int, address: np.ndarray, pitch: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """The uniforms of :func:`blocks_load` or :func:`blocks_store` for tiles of matrices.
+    """The uniforms of :func:`blocks_load` for tiles of matrices.
 
     A tile has ``rows`` rows, ``pitch`` bytes apart in memory from ``address``; these are integer
     arrays of one element per tile.  Its columns are cut into vectors of ``columns`` (tiles x
@@ -56,72 +50,49 @@ def block_words(
     """
     used = columns > 0
     depth = columns + ~used  # words of vectors that are left out, too, are in range
-    if store:
-        fits = pitch - 4 * depth.min(axis=1) <= MAX_VDW_STRIDE
-    else:
-        fits = pitch <= MAX_VDR_PITCH
-    together = np.where(fits, rows, 1)
+    together = np.where(pitch <= MAX_VDR_PITCH, rows, 1)
     gap = (pitch * (together > 1))[:, None]
     y = np.arange(columns.shape[1]) * vpm_rows
     blocks = np.empty((*columns.shape, 4), dtype=np.int64)
-    if store:
-        gap = np.where(used & (gap > 0), gap - 4 * depth, 0)
-        blocks[..., 0] = sw.pack_arrays("vdw_stride", stride=gap)
-        blocks[..., 1] = sw.pack_arrays("vdw", units=together[:, None], depth=depth, horiz=1, y=y)
-    else:
-        blocks[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
-        blocks[..., 1] = sw.pack_arrays(
-            "vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y
-        )
+    blocks[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
+    blocks[..., 1] = sw.pack_arrays("vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y)
     blocks[..., 2] = address[:, None] + 64 * np.arange(columns.shape[1])
     blocks[..., 3] = (rows // together)[:, None]
     return np.stack((pitch, used.sum(axis=1)), axis=1), blocks
 
 
-def _blocks(asm: Assembler, label: str, store: bool) -> None:
-    setup_port = asm.vpm_wr_setup if store else asm.vpm_rd_setup
-    start_port = asm.vdw_addr if store else asm.vdr_addr
-    wait_port = asm.vdw_wait if store else asm.vdr_wait
+def blocks_load(asm: Assembler, label: str) -> None:
+    """DMA loads into the VPM as the uniforms of :func:`load_words` say; waits for the last.
+
+    The caller holds the mutex, since there is one VDR and one VPM for all QPUs.
+    """
     pitch, blocks = asm.reg(f"{label}_pitch"), asm.reg(f"{label}_blocks")
     setup, address, rows = (asm.reg(f"{label}_{part}") for part in ("setup", "address", "rows"))
     next_row = asm.reg(f"{label}_next_row")
-    asm.ldi(next_row, 1 << 7 if store else 1 << 4)
+    asm.ldi(next_row, 1 << 4)
     asm.mov(pitch, asm.unif)
     asm.mov(blocks, asm.unif)
     asm.label(f"{label}_block")
-    asm.mov(setup_port, asm.unif)
+    asm.mov(asm.vpm_rd_setup, asm.unif)
     asm.mov(setup, asm.unif)
     asm.mov(address, asm.unif)
     asm.mov(rows, asm.unif)
     asm.label(f"{label}_row")
-    asm.mov(setup_port, setup)
-    asm.mov(start_port, address)
+    asm.mov(asm.vpm_rd_setup, setup)
+    asm.mov(asm.vdr_addr, address)
     asm.add(setup, setup, next_row)
     asm.add(address, address, pitch)
     asm.sub(rows, rows, 1, sf=True)
-    asm.read(wait_port)
+    asm.read(asm.vdr_wait)
     asm.branch(f"{label}_row", cond="any_zc")
     asm.sub(blocks, blocks, 1, sf=True)
     asm.branch(f"{label}_block", cond="any_zc")
 
 
-def blocks_load(asm: Assembler, label: str) -> None:
-    """DMA loads into the VPM as the uniforms of :func:`block_words` say; waits for the last.
-
-    The caller holds the mutex, since there is one VDR and one VPM for all QPUs.
-    """
-    _blocks(asm, label, store=False)
-
-
-def blocks_store(asm: Assembler, label: str) -> None:
-    """DMA stores from the VPM as the uniforms of :func:`block_words` say; waits for the last."""
-    _blocks(asm, label, store=True)
-
-
 def store_words(
     rows: np.ndarray, columns: np.ndarray, vpm_rows: int, address: np.ndarray, pitch: np.ndarray
 ) -> np.ndarray:
-    """The uniforms of the :func:`start_store` calls for tiles, laid out as for :func:`block_words`.
+    """The uniforms of the :func:`start_store` calls for tiles, laid out as for :func:`load_words`.
 
     Returns five words for each vector (tiles x vectors x 5), of which the third is an address and
     the last says whether another vector comes.
