@@ -12,6 +12,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from ..isa import setup_words as sw
+from . import parts
 from .panel import BATCH, GROUP, PanelOptions, depth
 from .storage import Storage, tiles
 from .stream import LANES, LINE, OVERFLOW
@@ -103,7 +104,7 @@ class Plan:
         own = (len(part) - 1 - qpus) // n_qpus + 1
         setups = sw.vpm_writes(row), sw.vdw_stores(1, LANES, row), sw.vdw_stores(batch, LANES, row)
         put(words, head, *setups, own)
-        put(words, end, LINE * qpus, qpus, n_qpus - 1)
+        put(words, end, LINE * qpus, *parts.finish_words(qpus, n_qpus))
 
         put(words, at, 4 * (storage.column(j) + i), 4 * storage.steps(j), 4 * (rows - 1))
         addresses, after = {"a": at.astype(INDEX)}, at + 3
