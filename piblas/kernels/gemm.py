@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING
 
 from . import macros, parts
 from .gemm_plan import FILE_SIZE, Advance, KStep, files_of
+from .parts import LANES, LINE
 from .spec import KernelSpec, register
 
 if TYPE_CHECKING:
@@ -58,10 +59,6 @@ if TYPE_CHECKING:
     from ..codegen.operand import Reg
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
-
-LANES = 16
-LINE = 64
-"""Bytes of a cache line, and of a 16-element vector."""
 
 KINDS = {"run": 0, "edge": 1, "store": 2, "meet": 3, "end": 4}
 """First word of what the stream tells the program to do; what comes often is found soon."""

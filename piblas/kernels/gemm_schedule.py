@@ -22,11 +22,13 @@ import numpy as np
 from . import parts, uniforms
 from .gemm import KINDS, LANES, LINE, GemmOptions
 from .gemm_layout import Packed, packed_words, panel_start, panel_width
+from .parts import QPUS
 
 __all__ = [
     "BARRIER_WAVES",
     "Batch",
     "LIMIT",
+    "QPUS",
     "REST",
     "TileRanges",
     "Tiles",
@@ -39,8 +41,6 @@ __all__ = [
     "watched_words",
     "waves",
 ]
-
-QPUS = 12
 
 SKEWS = {False: 8, True: 16}
 """Steps of k between QPUs, without and with beta.  QPUs further apart than a store, which holds the

@@ -14,6 +14,7 @@ import numpy as np
 from ..isa import setup_words as sw
 from . import parts
 from .panel import BATCH, GROUP, PanelOptions, depth
+from .parts import QPUS
 from .storage import Storage, tiles
 from .stream import LANES, LINE, OVERFLOW
 from .uniforms import INDEX, Streams, placed, put, runs
@@ -22,8 +23,6 @@ __all__ = ["Plan", "QPUS", "TILES", "plan"]
 
 TILES = 768
 """The most tiles, roughly, so that the host's share stays small."""
-
-QPUS = 12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

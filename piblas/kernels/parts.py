@@ -1,4 +1,4 @@
-"""Pieces that kernels share: DMA of a block of rows, the end of a launch."""
+"""Pieces that kernels share: figures of the chip, DMA of a block of rows, the end of a launch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from ..codegen.operand import Operand
 
 __all__ = [
+    "LANES",
+    "LINE",
     "MAX_VDR_PITCH",
     "MAX_VDW_STRIDE",
+    "QPUS",
+    "SMALLEST_NORMAL",
+    "TMU_DEPTH",
+    "UNIT_ROUNDOFF",
     "barrier_words",
     "blocks_load",
     "finish",
@@ -26,6 +32,21 @@ __all__ = [
     "start_store",
     "store_words",
 ]
+
+QPUS = 12
+
+LANES = 16
+LINE = 64
+"""Bytes of a 16-element vector and of a cache line."""
+
+TMU_DEPTH = 4
+"""Requests that may wait in a TMU (measured; the guide says 8)."""
+
+UNIT_ROUNDOFF = 2.0**-23
+"""Relative error of one truncating operation of the QPU."""
+
+SMALLEST_NORMAL = 2.0**-126
+"""Smaller operands count as 0, smaller results become 0."""
 
 MAX_VDR_PITCH = 8191
 """Bytes from row to row of a DMA load: 13 bits are documented; kernels on boards got 14 to work."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
 
 from ..isa import setup_words as sw
 from . import macros
+from .parts import LANES, LINE, SMALLEST_NORMAL, TMU_DEPTH, UNIT_ROUNDOFF
 
 if TYPE_CHECKING:
     from ..codegen import Assembler
@@ -40,19 +41,6 @@ __all__ = [
     "share",
     "store",
 ]
-
-LANES = 16
-LINE = 64
-"""Bytes of a vector and of a cache line."""
-
-TMU_DEPTH = 4
-"""Requests that may wait in a TMU (measured; the guide says 8)."""
-
-UNIT_ROUNDOFF = 2.0**-23
-"""Relative error of one truncating operation of the QPU."""
-
-SMALLEST_NORMAL = 2.0**-126
-"""Smaller operands count as 0, smaller results become 0."""
 
 OVERFLOW = 0x7F7FFFFF
 """Pattern of the largest finite float: a magnitude from here on may stand for an overflow."""
