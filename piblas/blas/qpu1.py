@@ -30,10 +30,10 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..dispatch import choose
 from ..driver.device import Buffer, Device, RunReport
 from ..errors import BlasError
 from ..host import arrays, limits
+from ..host.outcome import TINY, WATCHED
 from ..kernels import asum, axpy, copy, dot, iamax, nrm2, rot, scal, swap
 from ..kernels.reduce import PARTS, CompensatedSum, overflowed
 from ..kernels.stream import LANES, OVERFLOW, SMALLEST_NORMAL
@@ -68,7 +68,7 @@ class Watched(Exception):
     """Inf, NaN or an overflow was met, in the launch of ``report`` or, if that is None, among the
     scalars; nothing has changed."""
 
-    def __init__(self, report: Report, reason: str = choose.WATCHED) -> None:
+    def __init__(self, report: Report, reason: str = WATCHED) -> None:
         super().__init__(reason)
         self.report, self.reason = report, reason
 
@@ -358,7 +358,7 @@ def snrm2(device: Device, n: int, x: np.ndarray, incx: int) -> Tuple[float, Repo
         raise Watched(report)
     scale = nrm2.scale_for(n, largest)
     if scale == 0:
-        raise Watched(report, choose.TINY)
+        raise Watched(report, TINY)
     if scale != 1:
         results, report = _reduce(device, nrm2, [scale], of_x)
     if overflowed(results[:, : CompensatedSum.ROWS]):

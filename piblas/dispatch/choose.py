@@ -43,8 +43,6 @@ __all__ = [
 
 CPU_ASKED = "the CPU was asked for"
 NO_KERNEL = "no QPU kernel for this routine"
-WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
-TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
 ALWAYS_COPIED = frozenset({"ssymm", "ssyrk", "ssyr2k", "strmm", "strsm"})
 """Routines whose operands are copied wherever they lie: the CPU cuts them into blocks."""
 
