@@ -33,7 +33,7 @@ after the other.  The first word of each is its kind (``KINDS``)::
                Q; bytes from one step's lines to the next's; address of the first scalar in P
     store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
                the words of parts.load_words; those of parts.store_words
-    meet       the words of parts.barrier_words
+    barrier    the words of parts.barrier_words
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words
 
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
-KINDS = {"run": 0, "edge": 1, "store": 2, "meet": 3, "end": 4}
+KINDS = {"run": 0, "edge": 1, "store": 2, "barrier": 3, "end": 4}
 """First word of what the stream tells the program to do; what comes often is found soon."""
 
 
@@ -306,8 +306,8 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     asm.label("store")
     tile.store("store")
     asm.branch("next")
-    asm.label("meet")
-    parts.meet(asm, "next")
+    asm.label("barrier")
+    parts.barrier(asm, "next")
 
 
 SPEC = register(

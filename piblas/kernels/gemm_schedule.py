@@ -408,7 +408,7 @@ def streams(
     if barriers and skew > 0 and n_qpus == QPUS:
         wait = _in_step(tiles, kind, two, barriers)
         turn = wait[::QPUS].cumsum()[wave] - 1
-        lay("barrier", (KINDS["meet"], *parts.barrier_words(owner, n_qpus, turn)))
+        lay("barrier", (KINDS["barrier"], *parts.barrier_words(owner, n_qpus, turn)))
     kept[:, record.columns["barrier"]] = wait[:, None]
 
     pitch = 4 * tiles.ldd

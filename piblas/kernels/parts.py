@@ -22,13 +22,13 @@ __all__ = [
     "SMALLEST_NORMAL",
     "TMU_DEPTH",
     "UNIT_ROUNDOFF",
+    "barrier",
     "barrier_words",
     "blocks_load",
     "finish",
     "finish_words",
     "float_word",
     "load_words",
-    "meet",
     "start_store",
     "store_words",
 ]
@@ -164,41 +164,41 @@ def start_store(asm: Assembler, label: str, pitch: Operand, done: Optional[str])
 
 
 def barrier_words(index: np.ndarray, n_qpus: int, turn: np.ndarray) -> List[np.ndarray]:
-    """The two uniforms of :func:`meet` for QPUs ``index`` of the ``n_qpus`` that wait for each
+    """The two uniforms of :func:`barrier` for QPUs ``index`` of the ``n_qpus`` that wait for each
     other; ``turn`` counts the barriers.  Arrays of one element per barrier and QPU."""
     return [(index == 0) * (n_qpus - 1), turn % 2]
 
 
-def meet(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (2, 3)) -> None:
+def barrier(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (2, 3)) -> None:
     """Wait until all QPUs are here, then go on at ``done`` in step.
 
     The first QPU counts the arrivals of the others and then lets each of them go, by one semaphore
     and the other in turn: with one alone a fast QPU could take the leave of one that still waits.
     """
-    others, waiting, odd = (asm.reg(f"meet_{name}") for name in ("others", "waiting", "odd"))
+    others, waiting, odd = (asm.reg(f"barrier_{name}") for name in ("others", "waiting", "odd"))
     asm.mov(others, asm.unif)
     asm.mov(odd, asm.unif)
     asm.mov(asm.null, others, sf=True)
-    asm.branch("meet_lead", cond="all_zc")
+    asm.branch("barrier_lead", cond="all_zc")
     asm.sema_up(arrived)
     asm.mov(asm.null, odd, sf=True)
-    asm.branch("meet_odd", cond="all_zc")
+    asm.branch("barrier_odd", cond="all_zc")
     asm.sema_down(leave[0])
     asm.branch(done)
-    asm.label("meet_odd")
+    asm.label("barrier_odd")
     asm.sema_down(leave[1])
     asm.branch(done)
-    asm.label("meet_lead")
+    asm.label("barrier_lead")
     asm.mov(waiting, others)
-    with macros.counted_loop(asm, "meet_wait", waiting):
+    with macros.counted_loop(asm, "barrier_wait", waiting):
         asm.sema_down(arrived)
     asm.mov(asm.null, odd, sf=True)
-    asm.branch("meet_release_odd", cond="all_zc")
-    with macros.counted_loop(asm, "meet_release", others):
+    asm.branch("barrier_release_odd", cond="all_zc")
+    with macros.counted_loop(asm, "barrier_release", others):
         asm.sema_up(leave[0])
     asm.branch(done)
-    asm.label("meet_release_odd")
-    with macros.counted_loop(asm, "meet_release_one", others):
+    asm.label("barrier_release_odd")
+    with macros.counted_loop(asm, "barrier_release_one", others):
         asm.sema_up(leave[1])
     asm.branch(done)
 
