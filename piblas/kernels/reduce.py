@@ -55,7 +55,8 @@ PARTS = 12
 
 @dataclasses.dataclass(frozen=True)
 class ReductionOptions:
-    """``unroll`` vectors make an iteration of the loop, ``watch`` as above."""
+    """``unroll`` vectors make an iteration of the loop; ``watch`` tracks the largest magnitude
+    (:mod:`.stream`)."""
 
     unroll: int = 4
     watch: bool = True

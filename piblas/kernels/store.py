@@ -39,7 +39,6 @@ _MAGIC = "piblas programs 2"
 _SUFFIX = ".qpu"
 
 
-
 def key_of(name: str, options: Any) -> str:
     """The key of a kernel: its name and all of its options."""
     return f"{name} {options!r}"

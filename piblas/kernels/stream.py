@@ -4,7 +4,7 @@ Operands are contiguous words at any word address; full speed needs them on line
 size of a 16-element vector::
 
     x, y --TMU0/1, a line a request, `depth` waiting in each--> values -> body -> results
-    elementwise:  results -> VPM --VDW--> memory, all QPUs in step (:mod:`.elementwise`)
+    elementwise:  results -> VPM --VDW--> memory, by one QPU for all (:mod:`.elementwise`)
     reduction:    accumulators, 16 lanes each -> VPM --VDW--> partial results (:mod:`.reduce`)
 
 Nothing outside an operand is read or written.  Requests run ahead of use, and past the end of a
@@ -172,6 +172,7 @@ def store(asm: Assembler, transfers: Sequence[Tuple[Any, Any]]) -> None:
 
 
 def from_uniforms(asm: Assembler, *names: str) -> List[Any]:
+    """New registers that hold the next uniforms."""
     registers = [asm.reg(name) for name in names]
     for register_ in registers:
         asm.mov(register_, asm.unif)
