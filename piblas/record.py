@@ -15,7 +15,6 @@ from typing import Any, Dict, List, Tuple
 __all__ = ["Profile", "Tally", "count", "report", "reset_stats", "stats", "tally"]
 
 _lock = threading.Lock()
-_counts: Dict[str, Dict[str, int]] = {}
 _open: List["Profile"] = []
 profiling = False
 """Whether a profile is open."""
@@ -44,32 +43,32 @@ class Tally:
 
 def tally(backend: str, reason: str) -> Tally:
     """The tally whose counter counts calls on ``backend`` for ``reason``."""
+    key = backend, reason
     with _lock:
-        return _tallies.setdefault((backend, reason), Tally())
+        if key not in _tallies:
+            _tallies[key] = Tally()
+        return _tallies[key]
 
 
 def count(backend: str, reason: str) -> None:
-    with _lock:
-        reasons = _counts.setdefault(backend, {})
-        reasons[reason] = reasons.get(reason, 0) + 1
+    """Count a call; where many are counted, :func:`tally` is asked once."""
+    next(tally(backend, reason).counter)
 
 
 def stats() -> Dict[str, Dict[str, int]]:
     """How many calls ran where, and why: backend -> reason -> calls, since the process began."""
     with _lock:
-        total = {backend: dict(reasons) for backend, reasons in _counts.items()}
+        total: Dict[str, Dict[str, int]] = {}
         for (backend, reason), each in _tallies.items():
             calls = each.value()
             if calls:
-                reasons = total.setdefault(backend, {})
-                reasons[reason] = reasons.get(reason, 0) + calls
+                total.setdefault(backend, {})[reason] = calls
         return total
 
 
 def reset_stats() -> None:
     """Set every counter of :func:`stats` back to zero."""
     with _lock:
-        _counts.clear()
         for each in _tallies.values():
             each.reset()
 

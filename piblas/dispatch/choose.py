@@ -43,8 +43,7 @@ __all__ = [
 
 CPU_ASKED = "the CPU was asked for"
 NO_KERNEL = "no QPU kernel for this routine"
-WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
-TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
+NO_PRODUCT = "nothing to multiply"
 ALWAYS_COPIED = frozenset({"ssymm", "ssyrk", "ssyr2k", "strmm", "strsm"})
 """Routines whose operands are copied wherever they lie: the CPU cuts them into blocks."""
 
@@ -203,7 +202,7 @@ def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
     if row.kernel is None:
         return cpu(NO_KERNEL)
     if not row.flops(**call.sizes) and (row.level > 1 or not row.staged(**call.sizes)):
-        return cpu("nothing to multiply")
+        return cpu(NO_PRODUCT)
     if target.missing:
         return cpu(target.missing)
     if call.bar:

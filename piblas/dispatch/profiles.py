@@ -80,7 +80,8 @@ def save(board: str, section: str, values: Mapping[str, Any], device: str) -> st
     The file is replaced as a whole: a reader sees the old one or the new one.
     """
     import json
-    import tempfile
+
+    from .. import files
 
     file_name = path(board)
     sections: Dict[str, Any] = {}
@@ -101,14 +102,7 @@ def save(board: str, section: str, values: Mapping[str, Any], device: str) -> st
     text = json.dumps({"format": FORMAT, "board": board, "sections": sections}, indent=1)
     try:
         os.makedirs(os.path.dirname(file_name), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(file_name), suffix=".new")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            os.replace(temporary, file_name)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        files.replace(file_name, (text + "\n").encode())
     except OSError as error:
         raise PiblasError(f"the profile {file_name} cannot be written: {error.strerror}") from error
     return file_name

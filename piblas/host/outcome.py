@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence, Tuple
 
+from ..dispatch.choose import NO_PRODUCT
 from ..driver.device import RunReport
 
 __all__ = [
@@ -11,7 +12,6 @@ __all__ = [
     "SINGULAR", "SORT_OUT", "TINY", "WATCHED",
 ]  # fmt: skip
 
-NO_PRODUCT = "nothing to multiply"
 SORT_OUT = "arguments that only SciPy sorts out"
 WATCHED = "Inf, NaN or an overflow, which QPUs do not treat as IEEE 754 does"
 NOT_FINITE = "an operand holds Inf or NaN, which QPUs do not treat as IEEE 754 does"

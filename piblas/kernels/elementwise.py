@@ -186,7 +186,7 @@ class Elementwise:
         put(words, operands, *[line, last] * self.inputs)
         if options.watch:
             put(words, end[:1], sw.vdw_stores(options.workers, LANES, 0))
-        put(words, end + ends - 2, qpus, n_qpus - 1)
+        put(words, end + ends - 2, *parts.finish_words(qpus, n_qpus))
 
         limits = np.stack((operands, operands + 1)).ravel()
         addresses = {"xy"[i]: limits + 2 * i for i in range(self.inputs)}

@@ -32,8 +32,8 @@ after the other.  The first word of each is its kind (``KINDS``)::
     run, edge  64 * iterations; address of the record after this one; address of the first line in
                Q; bytes from one step's lines to the next's; address of the first scalar in P
     store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
-               the words of parts.block_words for the load; those of parts.store_words
-    meet       the words of parts.barrier_words
+               the words of parts.load_words; those of parts.store_words
+    barrier    the words of parts.barrier_words
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words
 
@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING
 
 from . import macros, parts
 from .gemm_plan import FILE_SIZE, Advance, KStep, files_of
+from .parts import LANES, LINE
 from .spec import KernelSpec, register
 
 if TYPE_CHECKING:
@@ -59,11 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
-LANES = 16
-LINE = 64
-"""Bytes of a cache line, and of a 16-element vector."""
-
-KINDS = {"run": 0, "edge": 1, "store": 2, "meet": 3, "end": 4}
+KINDS = {"run": 0, "edge": 1, "store": 2, "barrier": 3, "end": 4}
 """First word of what the stream tells the program to do; what comes often is found soon."""
 
 
@@ -309,8 +306,8 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     asm.label("store")
     tile.store("store")
     asm.branch("next")
-    asm.label("meet")
-    parts.meet(asm, "next")
+    asm.label("barrier")
+    parts.barrier(asm, "next")
 
 
 SPEC = register(

@@ -79,7 +79,7 @@ class _Family:
             for tile in FAMILY
             for edge in range(tile.vectors)
         ]
-        self.lag = SKEWS[beta]
+        self.skew = SKEWS[beta]
         self.number = {options: i for i, options in enumerate(self.options)}
         self.rows = np.array([options.rows for options in self.options])
         self.unroll = np.array([options.unroll for options in self.options])
@@ -132,9 +132,9 @@ class _Family:
         store = self.store * (np.minimum(self.rows, m) / self.rows)[:, None]
         stores = high * (wide * store[..., 0] + edges * store[..., 1])
         first = np.where(wide > 0, tile[..., 0], tile[..., 1])
-        lag = np.where(count <= FEW * QPUS, self.lag // 2, self.lag)
-        lag = np.minimum(lag, steps // QPUS) // self.unroll * self.unroll
-        waits = lag * self.step[..., 0] if parts == 1 else store[..., 0]
+        skew = np.where(count <= FEW * QPUS, self.skew // 2, self.skew)
+        skew = np.minimum(skew, steps // QPUS) // self.unroll * self.unroll
+        waits = skew * self.step[..., 0] if parts == 1 else store[..., 0]
         late = (np.minimum(n_qpus, count) - 1) * waits
         return np.maximum(most + late, stores + first) + LAUNCH
 

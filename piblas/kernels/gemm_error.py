@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .parts import SMALLEST_NORMAL, UNIT_ROUNDOFF
+
 __all__ = ["SMALLEST_NORMAL", "UNIT_ROUNDOFF", "error_bound"]
-
-UNIT_ROUNDOFF = 2.0**-23
-"""Relative error of one truncating operation of the QPU."""
-
-SMALLEST_NORMAL = 2.0**-126
-"""Smaller operands count as 0, smaller results become 0."""
 
 
 def error_bound(

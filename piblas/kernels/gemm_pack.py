@@ -45,8 +45,8 @@ __all__ = [
     "Operand", "PackOptions", "QPUS", "SPEC", "Segments", "segments", "streams", "watched_words",
 ]  # fmt: skip
 
-AHEAD = 8
-"""Requests on their way: 4 in each TMU (measured; the guide says 8)."""
+AHEAD = 2 * parts.TMU_DEPTH
+"""Requests on their way, in both TMUs."""
 QPUS = 4
 """Each has 16 of the 64 rows of the VPM, because vertical vectors begin at multiples of 16."""
 WIDEST = (1 << 14) + LANES

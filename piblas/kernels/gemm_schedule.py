@@ -22,11 +22,13 @@ import numpy as np
 from . import parts, uniforms
 from .gemm import KINDS, LANES, LINE, GemmOptions
 from .gemm_layout import Packed, packed_words, panel_start, panel_width
+from .parts import QPUS
 
 __all__ = [
     "BARRIER_WAVES",
     "Batch",
     "LIMIT",
+    "QPUS",
     "REST",
     "TileRanges",
     "Tiles",
@@ -39,8 +41,6 @@ __all__ = [
     "watched_words",
     "waves",
 ]
-
-QPUS = 12
 
 SKEWS = {False: 8, True: 16}
 """Steps of k between QPUs, without and with beta.  QPUs further apart than a store, which holds the
@@ -408,7 +408,7 @@ def streams(
     if barriers and skew > 0 and n_qpus == QPUS:
         wait = _in_step(tiles, kind, two, barriers)
         turn = wait[::QPUS].cumsum()[wave] - 1
-        lay("barrier", (KINDS["meet"], *parts.barrier_words(owner, n_qpus, turn)))
+        lay("barrier", (KINDS["barrier"], *parts.barrier_words(owner, n_qpus, turn)))
     kept[:, record.columns["barrier"]] = wait[:, None]
 
     pitch = 4 * tiles.ldd
@@ -419,7 +419,7 @@ def streams(
     lay("pitch", (pitch,))
     used = widths > 0
     if options.beta:
-        head, loads = parts.block_words(False, *block)
+        head, loads = parts.load_words(*block)
         words[:, record.columns["load"]] = head
         words[:, record.columns["loads"]] = loads.reshape(count, -1)
         kept[:, record.columns["loads"]] = used.repeat(4, axis=1)

@@ -12,7 +12,9 @@ from typing import Optional, Tuple
 import numpy as np
 
 from ..isa import setup_words as sw
+from . import parts
 from .panel import BATCH, GROUP, PanelOptions, depth
+from .parts import QPUS
 from .storage import Storage, tiles
 from .stream import LANES, LINE, OVERFLOW
 from .uniforms import INDEX, Streams, placed, put, runs
@@ -21,8 +23,6 @@ __all__ = ["Plan", "QPUS", "TILES", "plan"]
 
 TILES = 768
 """The most tiles, roughly, so that the host's share stays small."""
-
-QPUS = 12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Plan:
         own = (len(part) - 1 - qpus) // n_qpus + 1
         setups = sw.vpm_writes(row), sw.vdw_stores(1, LANES, row), sw.vdw_stores(batch, LANES, row)
         put(words, head, *setups, own)
-        put(words, end, LINE * qpus, qpus, n_qpus - 1)
+        put(words, end, LINE * qpus, *parts.finish_words(qpus, n_qpus))
 
         put(words, at, 4 * (storage.column(j) + i), 4 * storage.steps(j), 4 * (rows - 1))
         addresses, after = {"a": at.astype(INDEX)}, at + 3

@@ -1,4 +1,4 @@
-"""Pieces that kernels share: DMA of a block of rows, the end of a launch."""
+"""Pieces that kernels share: figures of the chip, DMA of a block of rows, the end of a launch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,39 @@ if TYPE_CHECKING:
     from ..codegen.operand import Operand
 
 __all__ = [
+    "LANES",
+    "LINE",
     "MAX_VDR_PITCH",
     "MAX_VDW_STRIDE",
+    "QPUS",
+    "SMALLEST_NORMAL",
+    "TMU_DEPTH",
+    "UNIT_ROUNDOFF",
+    "barrier",
     "barrier_words",
-    "block_words",
     "blocks_load",
-    "blocks_store",
     "finish",
     "finish_words",
     "float_word",
-    "meet",
+    "load_words",
     "start_store",
     "store_words",
 ]
+
+QPUS = 12
+
+LANES = 16
+LINE = 64
+"""Bytes of a 16-element vector and of a cache line."""
+
+TMU_DEPTH = 4
+"""Requests that may wait in a TMU (measured; the guide says 8)."""
+
+UNIT_ROUNDOFF = 2.0**-23
+"""Relative error of one truncating operation of the QPU."""
+
+SMALLEST_NORMAL = 2.0**-126
+"""Smaller operands count as 0, smaller results become 0."""
 
 MAX_VDR_PITCH = 8191
 """Bytes from row to row of a DMA load: 13 bits are documented; kernels on boards got 14 to work."""
@@ -35,15 +55,10 @@ MAX_VDW_STRIDE = 65535
 """Bytes from a stored row's end to the next row's start (16 bits, measured)."""
 
 
-def block_words(
-    store: bool,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    vpm_rows: int,
-    address: np.ndarray,
-    pitch: np.ndarray,
+def load_words(
+    rows: np.ndarray, columns: np.ndarray, vpm_rows: int, address: np.ndarray, pitch: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """The uniforms of :func:`blocks_load` or :func:`blocks_store` for tiles of matrices.
+    """The uniforms of :func:`blocks_load` for tiles of matrices.
 
     A tile has ``rows`` rows, ``pitch`` bytes apart in memory from ``address``; these are integer
     arrays of one element per tile.  Its columns are cut into vectors of ``columns`` (tiles x
@@ -56,72 +71,49 @@ def block_words(
     """
     used = columns > 0
     depth = columns + ~used  # words of vectors that are left out, too, are in range
-    if store:
-        fits = pitch - 4 * depth.min(axis=1) <= MAX_VDW_STRIDE
-    else:
-        fits = pitch <= MAX_VDR_PITCH
-    together = np.where(fits, rows, 1)
+    together = np.where(pitch <= MAX_VDR_PITCH, rows, 1)
     gap = (pitch * (together > 1))[:, None]
     y = np.arange(columns.shape[1]) * vpm_rows
     blocks = np.empty((*columns.shape, 4), dtype=np.int64)
-    if store:
-        gap = np.where(used & (gap > 0), gap - 4 * depth, 0)
-        blocks[..., 0] = sw.pack_arrays("vdw_stride", stride=gap)
-        blocks[..., 1] = sw.pack_arrays("vdw", units=together[:, None], depth=depth, horiz=1, y=y)
-    else:
-        blocks[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
-        blocks[..., 1] = sw.pack_arrays(
-            "vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y
-        )
+    blocks[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
+    blocks[..., 1] = sw.pack_arrays("vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y)
     blocks[..., 2] = address[:, None] + 64 * np.arange(columns.shape[1])
     blocks[..., 3] = (rows // together)[:, None]
     return np.stack((pitch, used.sum(axis=1)), axis=1), blocks
 
 
-def _blocks(asm: Assembler, label: str, store: bool) -> None:
-    setup_port = asm.vpm_wr_setup if store else asm.vpm_rd_setup
-    start_port = asm.vdw_addr if store else asm.vdr_addr
-    wait_port = asm.vdw_wait if store else asm.vdr_wait
+def blocks_load(asm: Assembler, label: str) -> None:
+    """DMA loads into the VPM as the uniforms of :func:`load_words` say; waits for the last.
+
+    The caller holds the mutex, since there is one VDR and one VPM for all QPUs.
+    """
     pitch, blocks = asm.reg(f"{label}_pitch"), asm.reg(f"{label}_blocks")
     setup, address, rows = (asm.reg(f"{label}_{part}") for part in ("setup", "address", "rows"))
     next_row = asm.reg(f"{label}_next_row")
-    asm.ldi(next_row, 1 << 7 if store else 1 << 4)
+    asm.ldi(next_row, 1 << 4)
     asm.mov(pitch, asm.unif)
     asm.mov(blocks, asm.unif)
     asm.label(f"{label}_block")
-    asm.mov(setup_port, asm.unif)
+    asm.mov(asm.vpm_rd_setup, asm.unif)
     asm.mov(setup, asm.unif)
     asm.mov(address, asm.unif)
     asm.mov(rows, asm.unif)
     asm.label(f"{label}_row")
-    asm.mov(setup_port, setup)
-    asm.mov(start_port, address)
+    asm.mov(asm.vpm_rd_setup, setup)
+    asm.mov(asm.vdr_addr, address)
     asm.add(setup, setup, next_row)
     asm.add(address, address, pitch)
     asm.sub(rows, rows, 1, sf=True)
-    asm.read(wait_port)
+    asm.read(asm.vdr_wait)
     asm.branch(f"{label}_row", cond="any_zc")
     asm.sub(blocks, blocks, 1, sf=True)
     asm.branch(f"{label}_block", cond="any_zc")
 
 
-def blocks_load(asm: Assembler, label: str) -> None:
-    """DMA loads into the VPM as the uniforms of :func:`block_words` say; waits for the last.
-
-    The caller holds the mutex, since there is one VDR and one VPM for all QPUs.
-    """
-    _blocks(asm, label, store=False)
-
-
-def blocks_store(asm: Assembler, label: str) -> None:
-    """DMA stores from the VPM as the uniforms of :func:`block_words` say; waits for the last."""
-    _blocks(asm, label, store=True)
-
-
 def store_words(
     rows: np.ndarray, columns: np.ndarray, vpm_rows: int, address: np.ndarray, pitch: np.ndarray
 ) -> np.ndarray:
-    """The uniforms of the :func:`start_store` calls for tiles, laid out as for :func:`block_words`.
+    """The uniforms of the :func:`start_store` calls for tiles, laid out as for :func:`load_words`.
 
     Returns five words for each vector (tiles x vectors x 5), of which the third is an address and
     the last says whether another vector comes.
@@ -172,41 +164,41 @@ def start_store(asm: Assembler, label: str, pitch: Operand, done: Optional[str])
 
 
 def barrier_words(index: np.ndarray, n_qpus: int, turn: np.ndarray) -> List[np.ndarray]:
-    """The two uniforms of :func:`meet` for QPUs ``index`` of the ``n_qpus`` that wait for each
+    """The two uniforms of :func:`barrier` for QPUs ``index`` of the ``n_qpus`` that wait for each
     other; ``turn`` counts the barriers.  Arrays of one element per barrier and QPU."""
     return [(index == 0) * (n_qpus - 1), turn % 2]
 
 
-def meet(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (2, 3)) -> None:
+def barrier(asm: Assembler, done: str, arrived: int = 1, leave: Tuple[int, int] = (2, 3)) -> None:
     """Wait until all QPUs are here, then go on at ``done`` in step.
 
     The first QPU counts the arrivals of the others and then lets each of them go, by one semaphore
     and the other in turn: with one alone a fast QPU could take the leave of one that still waits.
     """
-    others, waiting, odd = (asm.reg(f"meet_{name}") for name in ("others", "waiting", "odd"))
+    others, waiting, odd = (asm.reg(f"barrier_{name}") for name in ("others", "waiting", "odd"))
     asm.mov(others, asm.unif)
     asm.mov(odd, asm.unif)
     asm.mov(asm.null, others, sf=True)
-    asm.branch("meet_lead", cond="all_zc")
+    asm.branch("barrier_lead", cond="all_zc")
     asm.sema_up(arrived)
     asm.mov(asm.null, odd, sf=True)
-    asm.branch("meet_odd", cond="all_zc")
+    asm.branch("barrier_odd", cond="all_zc")
     asm.sema_down(leave[0])
     asm.branch(done)
-    asm.label("meet_odd")
+    asm.label("barrier_odd")
     asm.sema_down(leave[1])
     asm.branch(done)
-    asm.label("meet_lead")
+    asm.label("barrier_lead")
     asm.mov(waiting, others)
-    with macros.counted_loop(asm, "meet_wait", waiting):
+    with macros.counted_loop(asm, "barrier_wait", waiting):
         asm.sema_down(arrived)
     asm.mov(asm.null, odd, sf=True)
-    asm.branch("meet_release_odd", cond="all_zc")
-    with macros.counted_loop(asm, "meet_release", others):
+    asm.branch("barrier_release_odd", cond="all_zc")
+    with macros.counted_loop(asm, "barrier_release", others):
         asm.sema_up(leave[0])
     asm.branch(done)
-    asm.label("meet_release_odd")
-    with macros.counted_loop(asm, "meet_release_one", others):
+    asm.label("barrier_release_odd")
+    with macros.counted_loop(asm, "barrier_release_one", others):
         asm.sema_up(leave[1])
     asm.branch(done)
 

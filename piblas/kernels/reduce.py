@@ -55,7 +55,8 @@ PARTS = 12
 
 @dataclasses.dataclass(frozen=True)
 class ReductionOptions:
-    """``unroll`` vectors make an iteration of the loop, ``watch`` as above."""
+    """``unroll`` vectors make an iteration of the loop; ``watch`` tracks the largest magnitude
+    (:mod:`.stream`)."""
 
     unroll: int = 4
     watch: bool = True
@@ -163,7 +164,7 @@ class Reduction:
         put(words, head + fixed, sw.vpm_writes(row), sw.vdw_stores(stored, LANES, row), own)
         operands = [4 * first, 4 * (first + count - 1)] * self.inputs
         put(words, at, groups, *operands, LINE * stored * part)
-        put(words, end, qpus, n_qpus - 1)
+        put(words, end, *parts.finish_words(qpus, n_qpus))
         limits = np.concatenate((at, at + 1))
         addresses = {"xy"[i]: limits + 1 + 2 * i for i in range(self.inputs)}
         addresses["out"] = at + 1 + 2 * self.inputs

@@ -8,11 +8,10 @@ from typing import Any, Iterator, List, Tuple
 import numpy as np
 
 from . import gemm, gemm_choice, gemm_pack, ger, panel, spec, store, syr, update
+from .parts import QPUS
 from .spec import KernelSpec
 
 __all__ = ["programs", "shipped"]
-
-QPUS = 12
 
 Member = Tuple[KernelSpec, Any]
 

@@ -39,7 +39,6 @@ _MAGIC = "piblas programs 2"
 _SUFFIX = ".qpu"
 
 
-
 def key_of(name: str, options: Any) -> str:
     """The key of a kernel: its name and all of its options."""
     return f"{name} {options!r}"
@@ -61,6 +60,12 @@ def fingerprint() -> str:
     except OSError:
         return ""
     return found.hexdigest()
+
+
+def _replace(path: str, data: bytes) -> None:
+    from .. import files  # here, because few processes write
+
+    files.replace(path, data, 0o644)
 
 
 # --- the package's programs --------------------------------------------------------------------
@@ -87,7 +92,7 @@ def write_package(programs: Iterable[Tuple[str, np.ndarray]], path: str = PATH) 
         packed.append(small)
         at += len(small)
     data = "\n".join((*lines, "", "")).encode() + b"".join(packed)
-    _write(path, data)
+    _replace(path, data)
     return len(data)
 
 
@@ -178,24 +183,9 @@ def save(key: str, words: np.ndarray) -> None:
     try:
         path = _file_of(key)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path, hashlib.sha256(code).digest() + code)
+        _replace(path, hashlib.sha256(code).digest() + code)
     except (OSError, ImportError, RuntimeError) as error:
         _say(f"assembled kernels cannot be kept ({error})")
-
-
-def _write(path: str, data: bytes) -> None:
-    """Put a whole file in place, or leave what was there."""
-    import tempfile  # here, because few processes write
-
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".piblas-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 # --- both --------------------------------------------------------------------------------------

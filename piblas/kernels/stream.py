@@ -4,7 +4,7 @@ Operands are contiguous words at any word address; full speed needs them on line
 size of a 16-element vector::
 
     x, y --TMU0/1, a line a request, `depth` waiting in each--> values -> body -> results
-    elementwise:  results -> VPM --VDW--> memory, all QPUs in step (:mod:`.elementwise`)
+    elementwise:  results -> VPM --VDW--> memory, by one QPU for all (:mod:`.elementwise`)
     reduction:    accumulators, 16 lanes each -> VPM --VDW--> partial results (:mod:`.reduce`)
 
 Nothing outside an operand is read or written.  Requests run ahead of use, and past the end of a
@@ -19,12 +19,11 @@ compute the result itself.  Denormal operands and results count as +0, and -0 as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Sequence, Tuple, Union
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
 
 from ..isa import setup_words as sw
 from . import macros
+from .parts import LANES, LINE, SMALLEST_NORMAL, TMU_DEPTH, UNIT_ROUNDOFF
 
 if TYPE_CHECKING:
     from ..codegen import Assembler
@@ -42,19 +41,6 @@ __all__ = [
     "share",
     "store",
 ]
-
-LANES = 16
-LINE = 64
-"""Bytes of a vector and of a cache line."""
-
-TMU_DEPTH = 4
-"""Requests that may wait in a TMU (measured; the guide says 8)."""
-
-UNIT_ROUNDOFF = 2.0**-23
-"""Relative error of one truncating operation of the QPU."""
-
-SMALLEST_NORMAL = 2.0**-126
-"""Smaller operands count as 0, smaller results become 0."""
 
 OVERFLOW = 0x7F7FFFFF
 """Pattern of the largest finite float: a magnitude from here on may stand for an overflow."""
@@ -186,16 +172,11 @@ def store(asm: Assembler, transfers: Sequence[Tuple[Any, Any]]) -> None:
 
 
 def from_uniforms(asm: Assembler, *names: str) -> List[Any]:
+    """New registers that hold the next uniforms."""
     registers = [asm.reg(name) for name in names]
     for register_ in registers:
         asm.mov(register_, asm.unif)
     return registers
-
-
-def words_of(values: Union[Sequence[int], np.ndarray]) -> np.ndarray:
-    """Integers of up to 32 bits, of any sign and type, as the words of a stream."""
-    # By way of int64: a 32-bit system's NumPy has int32, and 0xFFFFFFFF is no number of that type.
-    return np.asarray(values, dtype=np.int64).astype(np.uint32)
 
 
 def share(total: int, among: int) -> List[Tuple[int, int]]:

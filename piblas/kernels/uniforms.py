@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ["INDEX", "OWN", "Streams", "aligned", "flatten", "float_words", "placed", "put", "runs"]
+__all__ = ["INDEX", "OWN", "Streams", "aligned", "flatten", "placed", "put", "runs"]
 
 OWN = "own"
 """The name of the address at which the streams themselves lie."""
@@ -105,11 +105,6 @@ class Streams:
         """The bus address of each QPU's stream where the words lie at bus address ``own``."""
         entries: List[int] = (own + 4 * self.starts).tolist()
         return entries
-
-
-def float_words(*numbers: float) -> np.ndarray:
-    """The float32 patterns of some numbers, as uint32 words."""
-    return np.array(numbers, dtype=np.float32).view(np.uint32)
 
 
 def flatten(

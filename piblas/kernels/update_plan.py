@@ -12,6 +12,7 @@ from typing import Optional
 import numpy as np
 
 from ..isa import setup_words as sw
+from . import parts
 from .storage import Storage, tiles
 from .store_pipeline import HALF
 from .stream import LANES, LINE, OVERFLOW
@@ -74,7 +75,7 @@ class UpdatePlan:
         qpus = np.arange(options.n_qpus, dtype=np.int64)
         worker = np.arange(workers, dtype=np.int64)
         start, end = starts[own:], starts + counts - 2
-        put(words, end, qpus, options.n_qpus - 1)
+        put(words, end, *parts.finish_words(qpus, options.n_qpus))
         put(words, end[:1] - 2, sw.vdw_stores(workers, LANES, 0))
         if own:
             put(words, starts, qpus > 0)

@@ -18,7 +18,7 @@ from ..isa import modes, ops
 from ..isa import setup_words as sw
 from .programs import assembled
 
-__all__ = ["CASES", "OPEN_RULES", "Case", "Difference", "compare", "expected", "path", "run_case"]
+__all__ = ["CASES", "Case", "Difference", "compare", "expected", "path", "run_case"]
 
 TURNS = 2
 LANES = 16
@@ -137,7 +137,6 @@ def _store(name: str, setup: int, rule: str, stride: int = sw.vdw_stride(0)) -> 
 
 
 CASES = tuple(_cases())
-OPEN_RULES = tuple(case.open_rule for case in CASES if case.open_rule)
 _BY_NAME = {case.name: case for case in CASES}
 
 

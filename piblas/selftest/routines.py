@@ -1,4 +1,6 @@
-"""BLAS routines on the device, against float64, by the error bounds of their kernels."""
+"""BLAS routines on the device, against float64, by the error bounds of their kernels; sgemm by a
+plain one.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from piblas.blas import level3
 from piblas.dispatch import choose, devices
 from piblas.driver import Emulator
 from piblas.host import arrays, matvec
+from piblas.host.outcome import WATCHED
 from piblas.host.runner import runner_of
 
 F32 = np.float32
@@ -592,7 +593,7 @@ def test_copies_are_counted_where_they_were_made(device):
     piblas.somatcopy(2.0, a[::2])
     assert piblas.stats() == {
         "emulator": {"the operand lies in device memory": 1},
-        "cpu": {choose.WATCHED: 2, choose.NO_KERNEL: 1},
+        "cpu": {WATCHED: 2, choose.NO_KERNEL: 1},
     }
 
 

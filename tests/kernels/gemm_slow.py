@@ -101,7 +101,7 @@ def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, w
             due = barriers > 0 and skew > 0 and turn > 0 and turn % barriers == 0
             wait = []
             if due and in_step(options, others):
-                wait = [KINDS["meet"], 0 if index else n_qpus - 1, number % 2]
+                wait = [KINDS["barrier"], 0 if index else n_qpus - 1, number % 2]
                 number += 1
             tile_words(found, options, tile, alpha, beta, own, wait)
         found += [KINDS["end"], parts.float_word(limit), watch + 64 * index, index, n_qpus - 1]

@@ -259,17 +259,21 @@ def test_pack_of_any_strides(k, length):
             assert np.array_equal(gemm_layout.unpack(layout, out)[:k], operand)
 
 
-def test_block_words_never_exceed_the_tile():
+def test_words_of_a_load_and_of_stores_never_exceed_the_tile():
     """Sum of the elements that the setup words name is the tile's, on every path."""
     from piblas.isa import setup_words as sw
 
     for store, ldd in itertools.product((False, True), (64, 2048, 20000)):
         tile = np.array([[7], [0xC0000000], [4 * ldd]])
         columns = np.array([[16, 16, 5, 0]])
-        head, words = parts.block_words(store, tile[0], columns, 16, tile[1], tile[2])
-        assert head.tolist() == [[4 * ldd, 3]] and words.shape == (1, 4, 4)
+        if store:
+            words = parts.store_words(tile[0], columns, 16, tile[1], tile[2])
+            assert words[..., 4].tolist() == [[1, 1, 0, 0]] and words.shape == (1, 4, 5)
+        else:
+            head, words = parts.load_words(tile[0], columns, 16, tile[1], tile[2])
+            assert head.tolist() == [[4 * ldd, 3]] and words.shape == (1, 4, 4)
         total = 0
-        for _, setup, _, times in words[0, :3].tolist():
+        for _, setup, _, times in words[0, :3, :4].tolist():
             fields = sw.unpack("vdw" if store else "vdr", setup)
             pair = ("units", "depth") if store else ("nrows", "rowlen")
             total += fields[pair[0]] * fields[pair[1]] * times
