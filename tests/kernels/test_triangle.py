@@ -128,13 +128,16 @@ def staged(device, alpha, a, b, tiles, beta=0.0, c=None):
 
 
 def solved(device, t, g):
-    """(x, the reports)."""
+    """(x, the right-hand sides that each block was solved for, the reports)."""
     n, m = g.shape
     target = triangles.Target(True, False, (n, m))
     solve = triangles.Solve(n, m, True, False, False, False, target, device)
     runner = runner_of(device)
     runner.begin()
-    return solve(runner, (1.0, t, g))
+    x, reports = solve(runner, (1.0, t, g))
+    q = layouts(triangle.choose(n, m), n, m, n)[1]
+    return x, gemm_layout.unpack(q, runner._scratch["r"].floats[: q.words])[:n], reports
+
 
 SIZES = ((1, 1), (7, 17), (96, 95), (130, 40), (257, 120))
 
@@ -155,12 +158,15 @@ def test_solutions(device, n, m):
     rng = np.random.default_rng(n)
     t = np.tril(rng.standard_normal((n, n)) / n + 2 * np.eye(n)).astype(F32)
     g = rng.standard_normal((n, m)).astype(F32)
-    x, reports = solved(device, t, g)
+    x, rest, reports = solved(device, t, g)
     options = triangle.choose(n, m)
     block = triangle.block_of(options)
     bound = triangle.residual_bound(t, x, g, block)
     assert np.all(np.abs(t.astype(np.float64) @ x - g) <= bound)
     assert len(reports) == 2 * -(-n // block) - 1
+    for begin in range(0, n, block):
+        want = g[begin : begin + block] - t[begin : begin + block, :begin] @ x[:begin]
+        np.testing.assert_allclose(rest[begin : begin + block], want, atol=1e-4)
 
 
 @pytest.mark.parametrize("lower", (False, True))
