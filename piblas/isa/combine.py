@@ -182,7 +182,7 @@ def results(dsts: Dict[str, Result]) -> Dict[str, int]:
 
 
 def _colour_instead(code: int) -> str:
-    """A hint for packs that have a relative that goes anywhere."""
+    """A hint where the mul unit has the pack mode as well, as a colour for any destination."""
     name = modes.PACK_MUL[code]
     if name is None:
         return ""

@@ -176,7 +176,7 @@ def _operation(part: str) -> Operation:
     name, marks, rest = _head(part)
     units = OPERATIONS.get(name)
     if units is None:
-        raise DecodeError(f"{name!r} is no operation{_nearest(name)}")
+        raise DecodeError(f"{name!r} is no operation{_of_add_unit(name)}")
     match = _ROTATE.search(f" {rest}")
     rotate: Optional[int] = None
     if match:
@@ -206,11 +206,10 @@ def _operation(part: str) -> Operation:
     return Operation(part, units, _result(items[0]), srcs, cond, "sf" in marks, rotate)
 
 
-def _nearest(name: str) -> str:
-    """A hint for names that other assemblers or habits suggest."""
-    if f"m_{name}" in OPERATIONS or not name.startswith("m_"):
-        return ""
-    return f": {name[2:]} is an operation of the add unit" if name[2:] in OPERATIONS else ""
+def _of_add_unit(name: str) -> str:
+    """A hint where a name with m_ is asked for that the add unit has without it."""
+    known = name.startswith("m_") and name[2:] in OPERATIONS
+    return f": {name[2:]} is an operation of the add unit" if known else ""
 
 
 def _rotation(text: str) -> int:
