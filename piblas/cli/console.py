@@ -72,7 +72,7 @@ def follow_log(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Lines:
-    """Prints each text once it has been true for a second, and every ``AGAIN`` seconds."""
+    """Prints a text that nothing has replaced for a second, and again every ``AGAIN`` seconds."""
 
     def __init__(self, what: str) -> None:
         self._start(what)

@@ -76,7 +76,7 @@ def add_commands(commands: Any) -> None:
         metavar="S",
         type=float,
         default=10.0,
-        help="give up after so many seconds, of the chip's time or of yours (10)",
+        help="give up after so many seconds, of the chip's time or of real time (10)",
     )
     run.add_argument(
         "--no-strict",
@@ -88,7 +88,7 @@ def add_commands(commands: Any) -> None:
         metavar="RULE",
         action="append",
         default=[],
-        help="the same for one rule, which the error names; may be repeated.  Rules: "
+        help="do not fault for this rule, which the error names; may be repeated.  Rules: "
         + ", ".join(RULES),
     )
     run.add_argument(

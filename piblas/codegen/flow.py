@@ -44,7 +44,7 @@ class Flow:
         count = len(self.instrs)
         self.next = [[k for k in row if 0 <= k < count] for row in self.follow]
         self.reached = self._reach()
-        self.joints = self._joints()
+        self.join_points = self._join_points()
         """Words that more than one path comes to."""
 
     def _flow(self, labels: Iterable[int]) -> Tuple[List[List[int]], Set[int]]:
@@ -86,15 +86,15 @@ class Flow:
             stack += self.follow[i]
         return sorted(seen)
 
-    def _joints(self) -> Set[int]:
+    def _join_points(self) -> Set[int]:
         entered = {0, *self.roots}
-        joints = set()
+        found = set()
         for i in self.reached:
             for k in self.next[i]:
                 if k in entered:
-                    joints.add(k)
+                    found.add(k)
                 entered.add(k)
-        return joints
+        return found
 
     def solve(
         self,
@@ -118,29 +118,22 @@ class Flow:
         work = sorted(before, reverse=True)
         while work:
             i = work.pop()
-            while i >= 0:
-                after = step(i, before[i]) if self.events[i] & touching else before[i]
-                i, rows = -1, self.next[i]
-                for k in rows:
-                    if k in before:
-                        if before[k] == after:
+            after = step(i, before[i]) if self.events[i] & touching else before[i]
+            for k in self.next[i]:
+                state = after
+                if k in before:
+                    if before[k] == after:
+                        continue
+                    if k in self.join_points:
+                        state = join(before[k], after)
+                        if state == before[k]:
                             continue
-                        if k in self.joints:
-                            merged = join(before[k], after)
-                            if merged == before[k]:
-                                continue
-                            if widen is not None:
-                                changes[k] = changes.get(k, 0) + 1
-                                if changes[k] > _PATIENCE:
-                                    merged = widen(before[k], merged)
-                            before[k] = merged
-                        else:
-                            before[k] = after
-                    else:
-                        before[k] = after
-                    if i >= 0:
-                        work.append(i)
-                    i = k
+                        if widen is not None:
+                            changes[k] = changes.get(k, 0) + 1
+                            if changes[k] > _PATIENCE:
+                                state = widen(before[k], state)
+                before[k] = state
+                work.append(k)
         return before
 
     def ends(self) -> List[int]:

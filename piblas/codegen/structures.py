@@ -270,18 +270,16 @@ def _noswap(flow: Flow) -> Dict[str, List[int]]:
 
 
 def _mutex_left(flow: Flow) -> List[int]:
-    def step(i: int, taken: int) -> int:
-        return 1 if flow.events[i] & E["read_mutex"] else 0
-
     if not any(bits & E["read_mutex"] for bits in flow.events):
         return []
-    touching = E["read_mutex"] | E["write_mutex"]
-    before = flow.solve(touching, 0, 0, operator.or_, step)
-    return [
-        i
-        for i in flow.ends()
-        if i in before and (step(i, 0) if flow.events[i] & touching else before[i])
-    ]
+
+    def step(i: int, taken: int) -> int:
+        if flow.events[i] & E["read_mutex"]:
+            return 1
+        return 0 if flow.events[i] & E["write_mutex"] else taken
+
+    before = flow.solve(E["read_mutex"] | E["write_mutex"], 0, 0, operator.or_, step)
+    return [i for i in flow.ends() if i in before and step(i, before[i])]
 
 
 _Counts = Tuple[_Span, ...]

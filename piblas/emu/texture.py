@@ -56,8 +56,8 @@ class TextureFault(Exception):
         self.address = address
 
 
-def _unless_off(s: x.State, code: int, address: int = -1) -> None:
-    """Raise a fault of ``strict``, if it is in force."""
+def _raise_if_on(s: x.State, code: int, address: int = -1) -> None:
+    """Raise a fault of ``strict``, unless its rule is off."""
     if on.py_func(s, code):
         raise TextureFault(code, address)
 
@@ -167,7 +167,7 @@ class _Lookup:
         s, aligned = self.s, address & 0xFFFFFFFC
         if self.strict:
             if not memory.live(s, address, min(size, 4)):
-                _unless_off(s, FAULT.TMU, address)
+                _raise_if_on(s, FAULT.TMU, address)
             if races.reads_stored(s, self.qpu, aligned, aligned + 4):
                 raise TextureFault(FAULT.RACE_LOAD, address)
         if not memory.inside(s, aligned):
@@ -184,7 +184,7 @@ class _Lookup:
         kind, base, width, height, wraps, _, _ = self.texture
         place_x, place_y = _wrapped(wraps[0], column, width), _wrapped(wraps[1], row, height)
         if place_x is None or place_y is None:
-            _unless_off(self.s, FAULT.TEX_BORDER)
+            _raise_if_on(self.s, FAULT.TEX_BORDER)
             return border
         if kind not in _BYTES:
             return 0
@@ -210,7 +210,7 @@ class _Lookup:
             others = {(other_x, row), (column, other_y), (other_x, other_y)} - {(column, row)}
             word = self.texel(column, row, border)
             if any(self.texel(*other, border) != word for other in others):
-                _unless_off(self.s, FAULT.TEX_EDGE, self.address)
+                _raise_if_on(self.s, FAULT.TEX_EDGE, self.address)
         return self.texel(column, row, border)
 
     def linear(self, u: float, v: float, border: int) -> int:
@@ -227,7 +227,7 @@ class _Lookup:
         texels = [(self.texel(*place, border), weight) for place, weight in weights.items()]
         if len({word for word, _ in texels}) == 1:
             return texels[0][0]
-        _unless_off(self.s, FAULT.TEX_FILTER, self.address)
+        _raise_if_on(self.s, FAULT.TEX_FILTER, self.address)
         if self.texture.kind == "rgba64":
             return max(texels, key=lambda pair: pair[1])[0]
         word = 0
@@ -247,7 +247,7 @@ class _Lookup:
             except TextureFault:
                 same = False
             if not same:
-                _unless_off(self.s, FAULT.TEX_LEVEL, self.address)
+                _raise_if_on(self.s, FAULT.TEX_LEVEL, self.address)
         return word
 
 
@@ -255,11 +255,11 @@ def _check(s: x.State, configs: Sequence[int], words: int, texture: Optional[_Te
     """Faults of ``strict`` that the configuration alone decides."""
     low, high = unpack("texture_0", configs[0]), unpack("texture_1", configs[1])
     if texture is None or texture.kind not in _BYTES or texture.kind in _GUESSED:
-        _unless_off(s, FAULT.TEX_TYPE)
+        _raise_if_on(s, FAULT.TEX_TYPE)
     if low["cube"] or (words > 2 and configs[2] >> 30):
-        _unless_off(s, FAULT.TEX_CUBE)
+        _raise_if_on(s, FAULT.TEX_CUBE)
     if low["levels"] and high["min"] > 1:
-        _unless_off(s, FAULT.TEX_LEVEL)
+        _raise_if_on(s, FAULT.TEX_LEVEL)
 
 
 def lookup(s: x.State, qpu: int, tmu: int, unit: int, targets: Sequence[int]) -> None:

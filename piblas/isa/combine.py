@@ -182,7 +182,7 @@ def results(dsts: Dict[str, Result]) -> Dict[str, int]:
 
 
 def _colour_instead(code: int) -> str:
-    """A hint for packs that have a relative that goes anywhere."""
+    """A hint where the mul unit has the pack mode as well, as a colour for any destination."""
     name = modes.PACK_MUL[code]
     if name is None:
         return ""
@@ -194,9 +194,8 @@ def _colour_instead(code: int) -> str:
 
 def _same_unpack(operands: Sequence[Operand], what: str) -> int:
     """The unpack mode of all reads that share one."""
-    first = operands[0] if operands else None
     for operand in operands:
-        assert first is not None
+        first = operands[0]
         if operand.unpack != first.unpack:
             raise _both(
                 "unpack",
@@ -204,7 +203,7 @@ def _same_unpack(operands: Sequence[Operand], what: str) -> int:
                 f"{first.text} and {operand.text}: an unpack mode applies to all reads of {what} "
                 "in a word: write it on each",
             )
-    return first.unpack if first else 0
+    return operands[0].unpack if operands else 0
 
 
 def _ports(operands: Sequence[Operand], rotated: Optional[Operation]) -> Dict[str, int]:

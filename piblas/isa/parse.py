@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..errors import DecodeError
 from . import combine, modes, ops, regs
@@ -16,7 +16,15 @@ from .combine import Operand, Operation, Result
 from .expression import NUMBER, evaluate, integer
 from .instr import Instr, decode, encode
 
-__all__ = ["OPERATIONS", "data_word", "parse", "parse_plain"]
+__all__ = [
+    "DESTINATIONS",
+    "OPERATIONS",
+    "SIGNALS",
+    "SOURCES",
+    "data_word",
+    "parse",
+    "parse_plain",
+]
 
 _CONDS = {name: code for code, name in enumerate(modes.CONDITIONS)}
 _PACKS: Dict[str, Tuple[int, int]] = {
@@ -32,19 +40,22 @@ _LOADS = {
 }
 _SEMAPHORES = {"sema_up": 0, "sema_down": 16}
 _NO_SIGNALS = (modes.SIG_NONE, modes.SIG_SMALL_IMM, modes.SIG_LDI, modes.SIG_BRANCH)
-_SIGNALS = {row.name: row for row in modes.SIGNALS if row.code not in _NO_SIGNALS}
+SIGNALS = {row.name: row for row in modes.SIGNALS if row.code not in _NO_SIGNALS}
+"""The signals that a part of a line may name."""
 _ROTATE = re.compile(r"\s+rot\s+(.*)$")
 _BRANCH = re.compile(r"(rel|abs)\s+(.+?)(?:\s*\+\s*ra(\d+))?$")
 _NUMERIC = re.compile(rf"\s*(?:[-+~(]|{NUMBER})")
 _SMALL_IMM = {row.text: row.code for row in reversed(modes.SMALL_IMMS)}
-_READABLE = "r0 .. r5, ra0 .. ra31, rb0 .. rb31, " + ", ".join(
-    name for port in regs.READS for name in (port.name_a, port.name_b) if name
-)
-_WRITABLE = "-, ra0 .. ra31, rb0 .. rb31, " + ", ".join(
-    dict.fromkeys(
-        name for port in regs.WRITES for name in (port.name_a, port.name_b) if name and name != "-"
-    )
-)
+
+
+def _with_ports(registers: Sequence[str], ports: Iterable[regs.Port]) -> List[str]:
+    names = (name for port in ports for name in (port.name_a, port.name_b) if name)
+    return list(dict.fromkeys([*registers, *names]))
+
+
+SOURCES = _with_ports(("r0 .. r5", "ra0 .. ra31", "rb0 .. rb31"), regs.READS)
+"""What an operand may be, besides a constant."""
+DESTINATIONS = _with_ports(("-", "ra0 .. ra31", "rb0 .. rb31"), regs.WRITES)
 _CONSTANTS = "-16 .. 15, or a power of two from 0.00390625 to 128.0"
 
 _MOV = {ops.ADD: ops.BY_NAME[ops.ADD, "or"], ops.MUL: ops.BY_NAME[ops.MUL, "v8min"]}
@@ -74,7 +85,7 @@ def _split(text: str) -> List[str]:
 def _result(text: str, with_cond: bool = False, with_pack: bool = True) -> Result:
     name, *marks = text.split(".")
     if name not in regs.WRITE_ADDR:
-        raise DecodeError(f"{name!r} is no destination; there are {_WRITABLE}")
+        raise DecodeError(f"{name!r} is no destination; there are {', '.join(DESTINATIONS)}")
     file, addr = regs.WRITE_ADDR[name]
     pack: Optional[Tuple[int, int]] = None
     cond: Optional[int] = None
@@ -135,7 +146,7 @@ def _source(text: str) -> Operand:
         file, addr = regs.READ_ADDR[name]
         mux = regs.MUX_A if file == "A" else regs.MUX_B
     else:
-        raise DecodeError(f"{name!r} is no operand; there are {_READABLE}, and constants")
+        raise DecodeError(f"{name!r} is no operand; there are {', '.join(SOURCES)}, and constants")
     if not dot:
         return Operand(text, mux, addr)
     if mark not in _UNPACKS:
@@ -165,7 +176,7 @@ def _operation(part: str) -> Operation:
     name, marks, rest = _head(part)
     units = OPERATIONS.get(name)
     if units is None:
-        raise DecodeError(f"{name!r} is no operation{_nearest(name)}")
+        raise DecodeError(f"{name!r} is no operation{_of_add_unit(name)}")
     match = _ROTATE.search(f" {rest}")
     rotate: Optional[int] = None
     if match:
@@ -195,11 +206,10 @@ def _operation(part: str) -> Operation:
     return Operation(part, units, _result(items[0]), srcs, cond, "sf" in marks, rotate)
 
 
-def _nearest(name: str) -> str:
-    """A hint for names that other assemblers or habits suggest."""
-    if f"m_{name}" in OPERATIONS or not name.startswith("m_"):
-        return ""
-    return f": {name[2:]} is an operation of the add unit" if name[2:] in OPERATIONS else ""
+def _of_add_unit(name: str) -> str:
+    """A hint where a name with m_ is asked for that the add unit has without it."""
+    known = name.startswith("m_") and name[2:] in OPERATIONS
+    return f": {name[2:]} is an operation of the add unit" if known else ""
 
 
 def _rotation(text: str) -> int:
@@ -314,13 +324,13 @@ def _parse_parts(text: str) -> Instr:
                 other = next(each for each in parts if each is not part)
                 raise DecodeError(f"{name} fills a word: there is no room for {other!r}")
             return _WHOLE[name](part)
-        if part in _SIGNALS:
+        if part in SIGNALS:
             if signal is not None:
                 raise DecodeError(
                     f"{signal.name} and {part}: a word has one signal (sig would have to be both "
-                    f"{signal.code} and {_SIGNALS[part].code})"
+                    f"{signal.code} and {SIGNALS[part].code})"
                 )
-            signal = _SIGNALS[part]
+            signal = SIGNALS[part]
         else:
             operations.append(_operation(part))
     return combine.alu_word(operations, signal)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import textwrap
 from typing import Iterable, Tuple
 
-from . import modes, ops, regs
+from . import modes, ops
 from .instr import Instr
-from .parse import OPERATIONS
+from .parse import DESTINATIONS, OPERATIONS, SIGNALS, SOURCES
 
 __all__ = ["EXAMPLES", "page"]
 
@@ -82,26 +82,21 @@ def _names(title: str, names: Iterable[str]) -> str:
     )
 
 
-def _ports(ports: Iterable[regs.Port]) -> Iterable[str]:
-    return (name for port in ports for name in (port.name_a, port.name_b) if name)
-
-
 def page() -> str:
     """The whole page."""
-    sources = [row.name for row in ops.ADD_OPS if row.code]
+    adds = [row.name for row in ops.ADD_OPS if row.code]
     muls = [name for name, units in OPERATIONS.items() if set(units) == {ops.MUL}]
-    skipped = (modes.SIG_NONE, modes.SIG_SMALL_IMM, modes.SIG_LDI, modes.SIG_BRANCH)
     integers = [row.text for row in modes.SMALL_IMMS[:32]]
     floats = [row.text for row in modes.SMALL_IMMS[32:48]]
     lists = [
-        _names("add unit", ["nop", "mov", *sources]),
+        _names("add unit", ["nop", "mov", *adds]),
         _names("mul unit", muls),
-        _names("signals", (row.name for row in modes.SIGNALS if row.code not in skipped)),
+        _names("signals", SIGNALS),
         _names("conditions", modes.CONDITIONS),
         _names("of a branch", filter(None, modes.BRANCH_CONDITIONS)),
-        _names("sources", ["r0 .. r5", "ra0 .. ra31", "rb0 .. rb31", *_ports(regs.READS)]),
+        _names("sources", SOURCES),
         _names("constants", [*integers, *floats]),
-        _names("destinations", ["-", "ra0 .. ra31", "rb0 .. rb31", *_ports(regs.WRITES)]),
+        _names("destinations", DESTINATIONS),
         _names("unpack modes", (name for code, name in enumerate(modes.UNPACK_A) if code)),
         _names("pack modes", (name for code, name in enumerate(modes.PACK_A) if code)),
         _names("of colours", (name for code, name in enumerate(modes.PACK_MUL) if code and name)),
