@@ -8,8 +8,8 @@
 Nothing here was measured on a board.  Kernels are simulated (timing set calibrated); what Python
 does is counted here (python -m bench host) and timed by the board's published or derived speed;
 launches, copies and the CPU's rates are published figures or derived from such
-(piblas/blas/boards.py).  A time is that of a repeated call, with all that belongs to it: checks,
-Python, launches, copies and results.
+(piblas/dispatch/boards.py).  A time is that of a repeated call, with all that belongs to it:
+checks, Python, launches, copies and results.
 """
 
 from __future__ import annotations

@@ -134,4 +134,4 @@ class NullDevice(Device):
 
     def close(self) -> None:
         self.in_use.clear()
-        self.kept.clear()
+        self.forget_kept()

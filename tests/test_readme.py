@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
 SIZES = (64, 256, 512)
+PLACES = ("", "piblas")
 
 
 def commands():
@@ -27,6 +28,13 @@ def test_two_commands():
 def test_ci_runs_the_second():
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     assert script[-1] == commands()[1]
+
+
+def test_files_exist():
+    named = re.findall(r"(?<![\w/.~-])\w[\w/]*/\w+\.(?:py|json|qasm|png)\b", README.read_text())
+    assert {"isa/timing.py", "docs/sgemm.png"} <= set(named)
+    missing = [name for name in named if not any((ROOT / at / name).exists() for at in PLACES)]
+    assert not missing
 
 
 def test_results(capsys, fresh, pytestconfig):

@@ -63,7 +63,7 @@ _TWICE = "derived, within a factor of 2"
 _GPIO = "codeandlife.com, Raspberry Pi 2 vs. 1 GPIO Benchmark (2015): a loop of 2 calls of RPi.GPIO"
 _CALL = (
     "; a call of piblas is taken for twice as long as one of these, a guess: here it takes as long "
-    "as 5.7 bare calls of a built-in function, which do less (python -m bench host)"
+    "as 11 or more bare calls of a built-in function, which do less (python -m bench host)"
 )
 #: By processor.  Nobody has published the time of such code on these boards.
 PYTHON: Mapping[str, Speed] = types.MappingProxyType({

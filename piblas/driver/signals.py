@@ -7,7 +7,7 @@ anything to hold back.
 
 from __future__ import annotations
 
-import _signal  # `signal` makes an enum member of each number, at ten times the cost
+import _signal  # `signal` makes enum members of numbers and handlers: most of its time
 import signal
 import threading
 from types import FrameType
