@@ -131,7 +131,7 @@ class Function:
         self._row = row
         self._counter = devices.counters(row.level if row.kernel else 0)
         self._scipy: Callable[..., Any] = self._found if scipy is None else _guarded(row, scipy)
-        self._run: Any = None
+        self._run: Any = None  # with _bind, once a call is dispatched
         self._bind: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +173,9 @@ class Function:
         if self._counter[0] is not None:
             return self(*args, **kwargs)
         if self._bind is None:
-            self._run, self._bind = _road(self._row)
+            from .call import run  # here, because kernels are nothing a CPU-only process needs
+
+            self._run, self._bind = run, _binder(self._row)
         return self._run(state, self._row, args, kwargs, self._bind, self._on_cpu)
 
     @property
@@ -214,19 +216,16 @@ def _guarded(row: Routine, scipy: Callable[..., Any]) -> Callable[..., Any]:
     return scipy
 
 
-def _road(row: Routine) -> Tuple[Callable[..., Any], Any]:
-    """What runs a dispatched call, and what binds its arguments."""
-    # Here, because kernels are nothing that a CPU-only process needs.
-    from . import call
-
-    if row.level == 1 or not row.kernel:
+def _binder(row: Routine) -> Any:
+    """What binds the arguments of a dispatched call."""
+    if row.level == 1:
         from . import level1
 
-        return call.run, level1.bind
+        return level1.bind
     if row.level == 2:
         from . import level2
 
-        return call.run, level2.bind
+        return level2.bind
     from . import triangles
 
-    return call.run, triangles.bind
+    return triangles.bind

@@ -3,7 +3,7 @@
 Word after word, the operations whose operands are ready are tried in the order of their critical
 path; one that finds no room waits for the next word.  Where that leaves a unit idle in a loop,
 other first choices are tried, and a word that fills both units is preferred.  A TMU pop also waits
-until its lookup can be done, as long as there is other work (:mod:`.lookups`).  Reads of the
+until its lookup can be done, as long as there is other work (:mod:`.tmu_latency`).  Reads of the
 uniform stream keep a distance and the places that the generator gave them: the queue behind them
 holds two words, and a line of the stream that is asked for late stalls the QPU.
 

@@ -59,7 +59,7 @@ class Speed(NamedTuple):
     source: str
 
 
-_TWICE = "derived, within a factor of 2"
+_DERIVED = "derived, within a factor of 3"
 _GPIO = "codeandlife.com, Raspberry Pi 2 vs. 1 GPIO Benchmark (2015): a loop of 2 calls of RPi.GPIO"
 _CALL = (
     "; a call of piblas is taken for twice as long as one of these, a guess: here it takes as long "
@@ -67,16 +67,16 @@ _CALL = (
 )
 #: By processor.  Nobody has published the time of such code on these boards.
 PYTHON: Mapping[str, Speed] = types.MappingProxyType({
-    "ARM1176, 700 MHz": Speed(14e-6, _TWICE, f"{_GPIO} runs 70,000 times a second{_CALL}"),
-    "ARM1176, 1000 MHz": Speed(10e-6, _TWICE, "that at 700 MHz, scaled by the clock"),
-    "Cortex-A7, 900 MHz": Speed(4.1e-6, _TWICE, f"{_GPIO} runs 243,000 times a second{_CALL}"),
+    "ARM1176, 700 MHz": Speed(14e-6, _DERIVED, f"{_GPIO} runs 70,000 times a second{_CALL}"),
+    "ARM1176, 1000 MHz": Speed(10e-6, _DERIVED, "that at 700 MHz, scaled by the clock"),
+    "Cortex-A7, 900 MHz": Speed(4.1e-6, _DERIVED, f"{_GPIO} runs 243,000 times a second{_CALL}"),
     "Cortex-A53, 1200 MHz": Speed(
-        2.6e-6, _TWICE,
+        2.6e-6, _DERIVED,
         "that of the Cortex-A7, as one core of a Pi 3 does 1.6 times the work of one of a Pi 2 "
         "(lifehacker.com, How the Raspberry Pi 3 Benchmarks Against Older Models: sysbench)",
     ),
     "Cortex-A53, 1000 MHz": Speed(
-        3.1e-6, _TWICE,
+        3.1e-6, _DERIVED,
         "that at 1200 MHz, scaled by the clock; on a Zero 2 W four calls of a script took 15 us, "
         "3.8 us each (waveform80/rpi-lgpio, issue 2)",
     ),

@@ -260,7 +260,7 @@ class _Solution:
 class Solve(_Sided):
     """B = alpha op(A)^-1 B or alpha B op(A)^-1.
 
-    How each diagonal block is solved depends on its values (:func:`.triangle.methods`).
+    Its values decide how each diagonal block is solved (:func:`piblas.kernels.triangle.methods`).
     """
 
     def computed(

@@ -410,7 +410,7 @@ def _sum(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> float
 
 
 def _norm(launch: Callable[..., np.ndarray], n: int, firsts: np.ndarray) -> float:
-    """Without overflow or underflow on the way, in one launch or two (:mod:`~.kernels.nrm2`)."""
+    """Without overflow or underflow on the way (:mod:`piblas.kernels.nrm2`), in 1 or 2 launches."""
     results = launch(1.0)
     largest = float(nrm2.largest(results))
     if largest == 0:
