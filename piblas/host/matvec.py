@@ -276,7 +276,6 @@ class Multiply:
             addresses: Tuple[int, ...] = (address, room.bus_address, out.bus_address)
         else:
             addresses = (address, out.bus_address)
-        out.buffer.clean()  # a dirty line, written back later, would overwrite the QPUs' stores
 
         def watched(launch: int) -> None:
             out.buffer.invalidate()

@@ -25,7 +25,7 @@ from ..kernels.uniforms import OWN
 from . import arrays
 from .plan import Launch, LaunchPlan
 
-__all__ = ["Runner", "Scratch", "TIMEOUT", "runner_of"]
+__all__ = ["Runner", "SPECIALS", "Scratch", "TIMEOUT", "runner_of"]
 
 TIMEOUT = 60.0
 """Seconds that a launch may take."""
@@ -44,6 +44,10 @@ PAIR = 8
 """Bytes of an entry of the list that starts the QPUs: {uniforms address, code address}."""
 
 LINE = 64
+
+SPECIALS = "specials"
+"""Scratch memory where kernels of levels 1 and 2 tell of Inf, NaN and overflow.  As no CPU writes
+there, nor where they store partial results ("partial"), no line of it is ever dirty."""
 
 
 class _Table:

@@ -21,7 +21,7 @@ from .matvec import Held, Target, Vector, apart
 from .numbers import BEYOND, finite
 from .outcome import WATCHED, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan, forgotten
-from .runner import Runner
+from .runner import SPECIALS, Runner
 
 __all__ = ["Update"]
 
@@ -47,7 +47,7 @@ def _update_launches(shape: _Shape) -> LaunchPlan:
     length = shape.storage.m + plan.options.height
     scratch = {"x": 4 * length, "y": 4 * length} if shape.rank == 2 else {"x": 4 * length}
     names = ["a", *scratch, "watch"]
-    scratch["watch"] = 4 * plan.watch_words
+    scratch[SPECIALS] = 4 * plan.watch_words
     data = plan, length, plan.watch_words
     return LaunchPlan(launches, names, (), scratch, data, plan.kept_bytes)
 
@@ -113,7 +113,6 @@ class Update:
             room.floats[m:length] = 0
             room.buffer.clean()
         watch = rooms[-1]
-        watch.buffer.clean()
         addresses = (address, *[room.bus_address for room in rooms])
         vectors = dict(zip("st", factors[: shape.rank]))
         reports: List[RunReport] = []

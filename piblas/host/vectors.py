@@ -26,7 +26,7 @@ from . import arrays, limits
 from .numbers import BEYOND, ROUNDED_TO_0, finite
 from .outcome import BY_ZERO, SORT_OUT, TINY, WATCHED, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan, forgotten
-from .runner import Runner, Scratch
+from .runner import SPECIALS, Runner, Scratch
 
 __all__ = ["MAPS", "Operand", "REDUCTIONS", "program"]
 
@@ -227,7 +227,7 @@ def _map_plan(shape: _Shape) -> LaunchPlan:
         launch.streams.words[launch.streams.addresses["watch"]] += np.uint32(4 * watched * number)
     scratch = _rooms(shape)
     if watched:
-        scratch["watch"] = 4 * watched * len(launches)
+        scratch[SPECIALS] = 4 * watched * len(launches)
         names.append("watch")
     constants = [("constants", len(kernel.constants))] if kernel.constants else []
     return LaunchPlan(launches, names, constants, scratch, data=watched * len(launches))
@@ -281,7 +281,6 @@ class Map:
         if watched:
             watch = rooms[-1]
             addresses += [watch.bus_address]
-            watch.buffer.clean()
         reports = runner.run(plan, tuple(addresses), constants)
         if watched:
             watch.buffer.invalidate()
@@ -379,7 +378,6 @@ class Reduce:
         at = _staged(homes, views, rooms, (0, 1), shape.n)
         out, stored = rooms[-1], plan.data
         addresses = [each.address for each in at] + [out.bus_address]
-        out.buffer.clean()
         reports: List[RunReport] = []
 
         def launch(*constants: float) -> np.ndarray:

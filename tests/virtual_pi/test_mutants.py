@@ -67,6 +67,19 @@ TRIALS = {
     "alarms, idle CPU": (
         "bookworm64", (), {"do": "alarms", "open": {**OPEN, **CACHED}}, "heap-import",
     ),
+    "solves": (
+        "bookworm64", (), {"do": "solves", "open": {**OPEN, **CACHED}, "soiled": True},
+        "heap-import",
+    ),
+    "solves, idle CPU": (
+        "bookworm64", (), {"do": "solves", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
+    "updates, idle CPU": (
+        "bookworm64", (), {"do": "updates", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
+    "reload, idle CPU": (
+        "bookworm64", (), {"do": "reload", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
     "u-dma-buf": ("u-dma-buf", (), {**TWICE, "open": {**OPEN, "memory": "u-dma-buf"}}, "u-dma-buf"),
 }  # fmt: skip
 SITES = mutants.sites()
@@ -104,7 +117,7 @@ def verdict(crews, trial, site=None):
         return told["error"] or ("a hang" if told["hang"] else "a wrong result")
     if told["memory"] != memory:
         return f"memory {told['memory']}, not {memory}"
-    instead = [row for row in told["log"] if " on the CPU" in row]
+    instead = [row for row in told["log"] if " on the CPU:" in row]
     if instead:
         return instead[0]
     return "" if site else "; ".join(faults_of(told))
@@ -125,7 +138,8 @@ def shown(crews, site):
     own = {
         "vectors": ("vectors", "arrays"), "matvec": ("vectors", "arrays", "updates"),
         "updates": ("updates", "vectors"), "runner": ("vectors", "updates"),
-        "triangles": ("updates",), "gemm": ("resident", "alarms", "cached"),
+        "triangles": ("solves", "updates"), "batch": ("updates", "alarms"),
+        "gemm": ("resident", "alarms", "cached"),
         "copies": ("arrays",),
     }  # fmt: skip
     first = own.get(site.module.rsplit(".", 1)[1], ())

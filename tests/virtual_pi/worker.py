@@ -229,6 +229,7 @@ class Scenarios:
 
         from piblas.host import arrays
         from piblas.host.gemm import sgemm_resident
+        from piblas.host.outcome import CpuNeeded
 
         device, right, n = self.target(), True, 72
         operands = [arrays.empty((n, n), device=device) for _ in range(3)]
@@ -237,7 +238,10 @@ class Scenarios:
             for operand, each in zip(operands, numbers):
                 operand[...] = each
             a, b, c = numbers
-            sgemm_resident(device, 2.0, *operands[:2], 3.0, operands[2])
+            try:
+                sgemm_resident(device, 2.0, *operands[:2], 3.0, operands[2])
+            except CpuNeeded:
+                return False
             right = right and bool(np.array_equal(operands[2], 2 * a @ b + 3 * c))
         device.close()
         return right
@@ -247,9 +251,10 @@ class Scenarios:
         places: the launches tell, and what a result would have replaced comes back."""
         import numpy as np
 
-        from piblas.host import arrays
+        from piblas.host import arrays, batch
         from piblas.host.gemm import sgemm, sgemm_resident
         from piblas.host.outcome import NOT_FINITE, OVERFLOW, CpuNeeded
+        from piblas.host.runner import runner_of
 
         def reason(multiply: Any, *given: Any, **options: Any) -> str:
             try:
@@ -273,8 +278,53 @@ class Scenarios:
                 operand[...] = each
             told = reason(sgemm_resident, *there[:2], 0.0, there[2], given=True)
             right = right and told == wanted and np.array_equal(there[2], c) == (wanted != "")
-            if wanted != NOT_FINITE:  # which the CPU has looked for before it stages operands
-                right = right and reason(sgemm, a, b, 0.0, c) == wanted
+            if wanted == NOT_FINITE:
+                continue  # the CPU looks for these before it stages operands
+            right = right and reason(sgemm, a, b, 0.0, c) == wanted
+            try:
+                with runner_of(device).call() as runner:
+                    batch.products(runner, [batch.Each(1.0, a, b, 0.0, None)] * 2, [])
+                right = right and wanted == ""
+            except CpuNeeded as needed:
+                right = right and needed.reason == wanted
+        device.close()
+        return right
+
+    def solves(self) -> bool:
+        """Solves whose diagonal blocks take each of the methods, twice with different numbers; then
+        one whose right-hand side overflows on the way, though the result does not."""
+        import numpy as np
+
+        from piblas.host import triangles
+        from piblas.host.outcome import OVERFLOW, CpuNeeded
+        from piblas.host.runner import runner_of
+        from piblas.kernels import triangle
+        from piblas.kernels.triangle import Method
+
+        device, right, n, m = self.target(), True, 300, 32
+        block = triangle.block_of(triangle.choose(n, m))
+        target = triangles.Target(True, False, (n, m))
+        solve = triangles.Solve(n, m, True, False, False, False, target, device)
+        for turn in range(3):
+            rng = np.random.default_rng(turn)
+            t = np.tril(rng.standard_normal((n, n))) / n + 2 * np.eye(n)
+            for begin, growth in ((0, 8), (block, 16)) if turn < 2 else ():
+                own = slice(begin, begin + block)
+                t[own, own] = np.eye(block) - growth / block * np.tri(block, k=-1)
+            x = rng.integers(-9, 10, (n, m)).astype(float)
+            if turn == 2:
+                t[2 * block :, 2 * block :] *= 1e20
+                t[-1, 0], x[0] = 1e30, 1e10
+            t, g = t.astype(np.float32), (t @ x).clip(-1e38, 1e38).astype(np.float32)
+            found = triangle.methods(t, triangle.inverted(t, block), block)
+            methods = {Method.MULTIPLY} if turn == 2 else set(Method)
+            try:
+                with runner_of(device).call() as runner:
+                    got = solve(runner, (1.0, t, g))[0].astype(float)
+                right = right and turn < 2 and bool(np.abs(t @ got - g).max() < 0.01)
+            except CpuNeeded as needed:
+                right = right and turn == 2 and needed.reason == OVERFLOW
+            right = right and set(found) == methods
         device.close()
         return right
 
@@ -288,14 +338,17 @@ class Scenarios:
         for number in (5, 7):
             program = device.load(_store(number))
             self.run(device, program, [out.bus_address])
+            out.invalidate()
             got.append(int(out.array(np.int32)[0]))
             program.free()
         source = device.alloc(64)
         program = device.load(_copy())
         for number in (5, 7):
             source.array(np.int32)[:] = number
+            source.clean()
             device.clear_caches()
             self.run(device, program, [source.bus_address, out.bus_address])
+            out.invalidate()
             got.append(int(out.array(np.int32)[0]))
         device.close()
         self.told["got"] = got
