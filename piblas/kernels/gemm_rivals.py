@@ -42,6 +42,7 @@ import numpy as np
 from . import macros, parts
 from .gemm import LANES, LINE
 from .spec import KernelSpec
+from .stream import words_of
 
 if TYPE_CHECKING:
     from ..codegen import Assembler
@@ -398,7 +399,7 @@ class Streams:
         words[list(self._of_line)] = [address + 4 * place for place in self._of_line.values()]
         words[list(self._of_word)] = [stream + 4 * place for place in self._of_word.values()]
         words = np.concatenate((np.array(self._lines, dtype=np.int64), words))
-        return words.astype(np.uint32), [stream + 4 * at for at in self._starts]
+        return words_of(words), [stream + 4 * at for at in self._starts]
 
     def _line(self, line: Sequence[int]) -> None:
         self._of_line[len(self._words)] = len(self._lines)

@@ -19,7 +19,9 @@ compute the result itself.  Denormal operands and results count as +0, and -0 as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, Sequence, Tuple, Union
+
+import numpy as np
 
 from ..isa import setup_words as sw
 from . import macros
@@ -177,6 +179,12 @@ def from_uniforms(asm: Assembler, *names: str) -> List[Any]:
     for register_ in registers:
         asm.mov(register_, asm.unif)
     return registers
+
+
+def words_of(values: Union[Sequence[int], np.ndarray]) -> np.ndarray:
+    """Integers of up to 32 bits, of any sign and type, as the words of a stream."""
+    # By way of int64: a 32-bit system's NumPy has int32, and 0xFFFFFFFF is no number of that type.
+    return np.asarray(values, dtype=np.int64).astype(np.uint32)
 
 
 def share(total: int, among: int) -> List[Tuple[int, int]]:
