@@ -77,18 +77,22 @@ def _python(page: pathlib.Path, block: Block, names: Dict[str, Any]) -> str:
 def _commands(text: str) -> Iterator[Tuple[str, str]]:
     """(command, expected output) of a console block; a command may go on after a backslash."""
     command, expected = "", ""
+    until = ""  # the line that ends a here-document
     going_on = False
     for line in text.splitlines():
-        if going_on:
+        if until or going_on:
             command += "\n" + line
+            until = "" if line == until else until
         elif line.startswith("$ "):
             if command:
                 yield command, expected
             command, expected = line[2:], ""
+            here = re.search(r"<<'(\w+)'$", line)
+            until = here.group(1) if here else ""
         else:
             expected += line + "\n"
             continue
-        going_on = line.endswith("\\")
+        going_on = not until and line.endswith("\\")
     if command:
         yield command, expected
 
