@@ -41,8 +41,24 @@ def test_it_is_pure_python(wheel):
 def test_everything_is_inside(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in sorted((ROOT / "piblas").rglob("*")):
-        if path.suffix in (".py", ".json"):
+        if path.suffix in (".py", ".json", ".bin", ".typed"):
             assert str(path.relative_to(ROOT)) in names
+
+
+def test_nothing_else_is_inside(wheel):
+    """Sources and tables alone, and not more of them than a small board's card should hold."""
+    names = zipfile.ZipFile(wheel).namelist()
+    ours = [name for name in names if not re.match(r"piblas-[\d.]+\.dist-info/", name)]
+    assert all(re.fullmatch(r"piblas/.+\.(py|json|bin|typed)", name) for name in ours)
+    assert wheel.stat().st_size < 1.5e6
+
+
+def test_one_version(wheel):
+    """``piblas.__version__`` is the only place that it is written down in."""
+    assert wheel.name.startswith(f"piblas-{piblas.__version__}-")
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## \[({re.escape(piblas.__version__)}|Unreleased)\]", changes, re.M)
+    assert f"version: {piblas.__version__}" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_what_it_needs_has_no_compiled_parts_of_its_own(wheel):
