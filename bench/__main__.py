@@ -8,6 +8,7 @@ from . import (
     boards,
     build,
     calibrate,
+    compare,
     costs,
     cpu_overhead,
     emulator,
@@ -19,6 +20,7 @@ from . import (
     pack,
     predict,
     programs,
+    report,
     sgemm,
 )
 
@@ -26,6 +28,7 @@ MODULES = {
     "boards": boards,
     "build": build,
     "calibrate": calibrate,
+    "compare": compare,
     "costs": costs,
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
@@ -37,6 +40,7 @@ MODULES = {
     "pack": pack,
     "predict": predict,
     "programs": programs,
+    "report": report,
     "sgemm": sgemm,
 }
 

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.abspath(".."))
 sys.path.insert(0, os.path.abspath("_ext"))
 
-import piblas  # noqa: E402
+import piblas
 
 project = "piblas"
 copyright = "the piblas authors"

@@ -1,4 +1,4 @@
-"""Pages whose contents are tables of the package: a directive prints each, so that none can go stale.
+"""Directives that print tables of the package into pages, so that none can go stale.
 
     ```{piblas-table} hazards
     ```

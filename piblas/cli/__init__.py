@@ -13,7 +13,7 @@ from typing import List, Optional
 
 from .. import __version__
 from ..errors import PiblasError
-from . import check, demo, doctor, info, profile, programs, run, selftest, tune
+from . import bench, check, demo, doctor, info, profile, programs, run, selftest, tune
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-v", "--verbose", action="store_true", help="show the library's log")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     commands.required = True
-    for module in (demo, info, doctor, selftest, tune, programs, check, run, profile):
+    for module in (demo, info, doctor, selftest, tune, programs, check, run, profile, bench):
         module.add_commands(commands)
     return top
 

@@ -1,0 +1,1 @@
+"""Benchmarks that pytest runs, a file a suite; :mod:`bench.conftest` has their options."""
