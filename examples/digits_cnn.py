@@ -2,10 +2,10 @@
 
     python examples/digits_cnn.py --device emulator
 
-The data are scikit-learn's 1,797 pictures of 8 x 8 (`pip install scikit-learn`).  The filters of the
-convolution are random; only the last layer is trained, by least squares, which needs nothing but a
-product and a solve with a triangle, and reads about 97 of 100 digits right.  Every product, training and
-inference alike, is a call of piblas.
+The data are scikit-learn's 1,797 pictures of 8 x 8 (`pip install scikit-learn`).  The filters of
+the convolution are random; only the last layer is trained, by least squares, which needs nothing
+but products and solves with a triangle, and reads about 98 of 100 digits right.  Every product,
+training and inference alike, is a call of piblas.
 """
 
 import common

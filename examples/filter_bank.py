@@ -2,8 +2,8 @@
 
     python examples/filter_bank.py --device emulator
 
-Makes a second of sound (a sweep from 100 Hz to 4 kHz and noise), passes it through 24 band-pass filters of 255
-taps, and prints which band is loudest as time goes on.
+Makes a second of sound (a sweep from 100 Hz to 4 kHz and noise), passes it through 24 band-pass
+filters of 255 taps, and prints which band is loudest as time goes on.
 """
 
 import common

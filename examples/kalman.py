@@ -2,8 +2,8 @@
 
     python examples/kalman.py --device emulator
 
-Follows 200 bodies in a plane from noisy positions.  A filter's matrices are 4 x 4, far too small for a
-launch of their own; ``piblas.sgemm_batch_strided`` multiplies all of them at once.
+Follows 200 bodies in a plane from noisy positions.  A filter's matrices are 4 x 4, far too small
+for a launch of their own; ``piblas.sgemm_batch_strided`` multiplies all of them at once.
 """
 
 import common

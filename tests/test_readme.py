@@ -31,10 +31,22 @@ def test_ci_runs_the_second():
 
 
 def test_files_exist():
-    named = re.findall(r"(?<![\w/.~-])\w[\w/]*/\w+\.(?:py|json|qasm|png)\b", README.read_text())
-    assert {"isa/timing.py", "docs/sgemm.png"} <= set(named)
+    """What README links to, and the files of the tree that the pages name."""
+    text = README.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert {"docs/boards.png", "docs/install.md"} <= set(links)
+    assert not [link for link in links if not (ROOT / link).exists()]
+    named = set()
+    for page in (README, *sorted((ROOT / "docs").rglob("*.md"))):
+        pattern = r"(?<![\w/.~-])(?:piblas|tests|bench|isa)/[\w/]+\.(?:py|json|qasm|png)\b"
+        named |= set(re.findall(pattern, page.read_text()))
+    assert "piblas/dispatch/boards.py" in named
     missing = [name for name in named if not any((ROOT / at / name).exists() for at in PLACES)]
     assert not missing
+
+
+def test_front_door():
+    assert len(README.read_text().splitlines()) < 150
 
 
 def test_results(capsys, fresh, pytestconfig):
