@@ -22,12 +22,11 @@ def commands():
 def test_two_commands():
     demo, tests = commands()
     assert demo.startswith("python3 -m venv ") and demo.endswith("piblas demo")
-    assert tests.startswith("python3 -m venv ") and tests.endswith("-m pytest")
+    assert tests.startswith("python3 -m venv ") and tests.endswith("-m pytest -n auto")
 
 
 def test_ci_runs_the_second():
-    script = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert script[-1] == commands()[1]
+    assert commands()[1] in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 def test_files_exist():

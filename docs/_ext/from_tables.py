@@ -24,7 +24,7 @@ def _code(text: Any) -> str:
 
 
 def _hazards() -> Rows:
-    yield "rule", "level", "what a program must keep", "source"
+    yield "rule", "level", "what is wrong", "source"
     for rule in hazards.RULES:
         yield rule.id, rule.level, rule.text, rule.source
 
@@ -61,7 +61,8 @@ def _settings() -> Rows:
 
 def _routines() -> Rows:
     yield "routine", "level", "on the QPUs", "what it computes"
-    for name, row in sorted(ROUTINES.items(), key=lambda item: (item[1].level, item[0])):
+    single = [(name, row) for name, row in ROUTINES.items() if row.type == "s"]
+    for name, row in sorted(single, key=lambda item: (item[1].level, item[0])):
         yield _code(name), str(row.level), "yes" if row.kernel else "", row.family.meaning
 
 
