@@ -9,12 +9,8 @@ opens it.
 from __future__ import annotations
 
 import importlib
-from typing import Any, List
+from typing import TYPE_CHECKING, Any, List
 
-from . import driver
-from .blas import functions as _generic
-from .dispatch.choose import Choice
-from .dispatch.devices import use
 from .errors import (
     AssemblerError,
     BlasError,
@@ -25,8 +21,15 @@ from .errors import (
     OutOfDeviceMemory,
     PiblasError,
 )
-from .host.arrays import DeviceArray, array, asarray, empty, zeros
-from .record import reset_stats, stats
+
+if TYPE_CHECKING:
+    from . import driver
+    from .dispatch.choose import Choice
+    from .dispatch.devices import use
+    from .dispatch.why import why
+    from .host.arrays import DeviceArray, array, asarray, empty, zeros
+    from .profiler import profile
+    from .record import reset_stats, stats
 
 __version__ = "0.1.0"
 
@@ -54,15 +57,33 @@ __all__ = [
 ]
 
 
-_LATER = {"profile": "profiler", "why": "dispatch.why"}
-"""Names that few processes want, and the module that each is imported from when it is wanted."""
+_LATER = {
+    **dict.fromkeys(("DeviceArray", "array", "asarray", "empty", "zeros"), "host.arrays"),
+    **dict.fromkeys(("stats", "reset_stats"), "record"),
+    "Choice": "dispatch.choose",
+    "profile": "profiler",
+    "use": "dispatch.devices",
+    "why": "dispatch.why",
+}
+"""The module that each of these names is imported from when it is first wanted."""
+
+_MODULES = frozenset(
+    "blas cli codegen config dispatch doctor driver emu errors files host isa kernels log profiler "
+    "record routines selftest tables tune vector".split()
+)
+"""What is no routine: ``from .. import log`` asks for it here before it imports the module."""
 
 
 def __getattr__(name: str) -> Any:
+    made: Any
     if name in _LATER:
         made = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    elif name in _MODULES:
+        made = importlib.import_module(f"{__name__}.{name}")
     else:
-        made = _generic.function(name)
+        from .blas import functions
+
+        made = functions.function(name)
     if made is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = made
@@ -70,4 +91,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> List[str]:
-    return sorted({*globals(), *_LATER, *_generic.exported()})
+    from .blas import functions
+
+    return sorted({*globals(), *__all__, *functions.exported()})

@@ -145,3 +145,24 @@ def test_importing_piblas_takes_little_time():
         best.append((of_piblas, of_piblas / of_numpy))
     seconds, share = min(best)[0], min(ratio for _, ratio in best)
     assert seconds < 0.05 or share < 0.4, f"{1e3 * seconds:.0f} ms, {share:.0%} of NumPy's"
+
+
+def test_the_package_knows_its_modules():
+    """What ``from .. import log`` asks the package for is not taken for a routine of BLAS, whose
+    table would be imported to look for it."""
+    modules = {part(path) for path in SOURCES} - {"", "__main__"}
+    assert modules == piblas._MODULES, "piblas/__init__.py: _MODULES"
+    for name in sorted(modules):
+        assert getattr(piblas, name).__name__ == f"piblas.{name}"
+
+
+def test_importing_piblas_imports_little():
+    code = "import sys, piblas; print(sum(name.startswith('piblas') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 2  # the package and its errors
+
+
+def test_public_names_are_there():
+    names = [*piblas.__all__, "sgemm", "dgemm", "saxpby", "get_blas_funcs"]
+    code = f"import piblas; assert {{*{names}}} <= {{*dir(piblas)}}; from piblas import "
+    subprocess.run([sys.executable, "-c", code + ", ".join(names)], check=True)

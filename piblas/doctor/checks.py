@@ -15,11 +15,11 @@ from ..driver import mailbox as mb
 from ..driver import needs
 from ..driver import soc as boards
 from ..driver.cma import CMA_NODE, HEAPS, heaps
-from ..driver.firmware_memory import MEM
 from ..driver.launchers import kernel_limit
 from ..driver.lock import GpuLock, holder
-from ..driver.memory import Surveyed, cma_free, survey
+from ..driver.memory import MEM, cma_free
 from ..driver.soc import Board
+from ..driver.survey import Surveyed, survey
 from ..driver.vcsm import NODE as OLD_NODE
 from ..errors import DeviceBusy, DeviceError
 from . import fixes, system

@@ -411,11 +411,13 @@ def _open_emulator(**options: Any) -> Device:
 
 
 def _open_qpu(**options: Any) -> Device:
-    from . import needs, soc
+    from . import soc
 
     soc.require()  # first: no other computer needs what the driver imports
     try:
         from .opening import open_pi
     except Exception as error:  # an ioctl-opt that is missing, or fails in its own ways
+        from . import needs
+
         raise DeviceError(f"{needs.driver(error)}; {needs.IOCTL_OPT}") from error
     return open_pi(**options)

@@ -13,12 +13,20 @@ from typing import List
 from .. import log
 from ..errors import DeviceError, OutOfDeviceMemory
 from .mailbox import Mailbox
-from .memory import PAGE, Block, MemoryBackend, check_address, close_all, map_file, translated
+from .memory import (
+    MEM,
+    PAGE,
+    Block,
+    MemoryBackend,
+    check_address,
+    close_all,
+    map_file,
+    translated,
+)
 from .soc import Board
 
-__all__ = ["FirmwareMemory", "JOURNAL", "MEM"]
+__all__ = ["FirmwareMemory", "JOURNAL"]
 
-MEM = "/dev/mem"
 JOURNAL = "/run/piblas-gpu-memory"
 
 ATTEMPTS = 3

@@ -1,8 +1,8 @@
 """The device contract over the QPUs of a Raspberry Pi.
 
-Memory comes from :mod:`.memory`, launches go through :mod:`.launchers`.  A program that is launched
-through the firmware has to interrupt the host when the last QPU is done, because the firmware's
-call returns at the first interrupt; programs launched through registers need not.
+Memory comes from :mod:`.memory`, launches go through a :mod:`launcher <.launchers>`.  A program
+that is launched through the firmware has to interrupt the host when the last QPU is done, because
+the firmware's call returns at the first interrupt; programs launched through registers need not.
 
 What keeps memory safe, since a QPU reads and writes whatever address it is given:
 

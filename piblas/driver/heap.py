@@ -5,7 +5,6 @@ Free ranges are kept in order of address; a freed range joins its free neighbour
 
 from __future__ import annotations
 
-import bisect
 from typing import List, Optional, Tuple
 
 __all__ = ["Heap"]
@@ -39,7 +38,7 @@ class Heap:
     def give_back(self, start: int, pages: int) -> None:
         """Free what ``take(pages)`` returned."""
         end = start + pages + 1
-        index = bisect.bisect(self._free, (start, end))
+        index = len([each for each in self._free if each[0] < start])
         if index < len(self._free) and self._free[index][0] == end:
             end = self._free.pop(index)[1]
         if index and self._free[index - 1][1] == start:

@@ -17,7 +17,7 @@ import abc
 import errno
 import mmap
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -28,16 +28,19 @@ from .soc import Board
 __all__ = [
     "BACKENDS",
     "Block",
+    "MEM",
     "MemoryBackend",
     "NAMES",
     "PAGE",
     "WrongAlias",
     "cma_free",
     "open_backends",
-    "survey",
+    "reason",
 ]
 
 PAGE = 4096
+MEM = "/dev/mem"
+"""All of physical memory, for root."""
 _NO_MEMORY = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)
 
 
@@ -223,13 +226,13 @@ def open_backends(
             try:
                 backend = opener(board, mailbox)
             except (DeviceError, OSError) as error:
-                reasons.append(_reason(name, error))
+                reasons.append(reason(name, error))
                 continue
             opened.append(backend)
             try:
                 _try(backend)
             except DeviceError as error:
-                reasons.append(_reason(name, error))
+                reasons.append(reason(name, error))
                 opened.pop().close()
                 continue
             if not backend.cached or wanted != "auto":
@@ -243,36 +246,8 @@ def open_backends(
     return opened[0], opened[-1], reasons
 
 
-class Surveyed(NamedTuple):
-    """What one backend answered: the bus address of a page, or why there is none."""
-
-    name: str
-    cached: bool
-    bus: Optional[int]
-    problem: Optional[str]
-    wrong_alias: bool = False
-
-
-def survey(board: Board, mailbox: Mailbox) -> List[Surveyed]:
-    """Every backend, tried by a page."""
-    rows = []
-    for name, opener in BACKENDS:
-        backend: Optional[MemoryBackend] = None
-        try:
-            backend = opener(board, mailbox)
-            block = backend.take(PAGE)
-            rows.append(Surveyed(name, backend.cached, block.bus, None))
-            block.release()
-        except (DeviceError, OSError) as error:
-            wrong = isinstance(error, WrongAlias)
-            rows.append(Surveyed(name, False, None, _reason(name, error), wrong))
-        finally:
-            if backend is not None:
-                backend.close()
-    return rows
-
-
-def _reason(name: str, error: Any) -> str:
+def reason(name: str, error: Any) -> str:
+    """Why the backend of this name cannot serve, for the user."""
     if isinstance(error, OSError) and not isinstance(error, DeviceError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{name}: {where}{error.strerror or error}"

@@ -15,15 +15,14 @@ from .. import config, log
 from ..errors import DeviceBusy, DeviceError
 from . import soc as boards
 from .hardware import Pi
-from .launchers import Launcher, MailboxLauncher, RegisterLauncher
+from .launchers import Launcher, MailboxLauncher
 from .lending import DOCTOR, borrow, hand_back, stop_qpus
 from .lock import GpuLock
 from .mailbox import NODE, Mailbox
-from .memory import NAMES, open_backends
+from .memory import MEM, NAMES, open_backends
 from .pools import pools_for
 from .signals import Deferred
 from .soc import Board
-from .v3d import Registers
 
 __all__ = ["LAUNCHERS", "open_pi"]
 
@@ -129,8 +128,11 @@ def _launcher(
 
 
 def _registers(board: Board, mailbox: Mailbox, lock: GpuLock) -> Launcher:
-    if os.geteuid() != 0 and not os.access("/dev/mem", os.R_OK | os.W_OK):
-        raise DeviceError("need root and /dev/mem")
+    if os.geteuid() != 0 and not os.access(MEM, os.R_OK | os.W_OK):
+        raise DeviceError(f"need root and {MEM}")
+    from .register_launcher import RegisterLauncher  # here, because most users may not
+    from .v3d import Registers
+
     registers = Registers(board)
     try:
         launcher = RegisterLauncher(registers)

@@ -7,8 +7,7 @@ anything to hold back.
 
 from __future__ import annotations
 
-import _signal  # `signal` makes enum members of numbers and handlers: most of its time
-import signal
+import _signal as signal  # without the enum members that the public module makes of everything
 import threading
 from types import FrameType
 from typing import Any, List, Optional, Tuple
@@ -16,7 +15,7 @@ from typing import Any, List, Optional, Tuple
 __all__ = ["Deferred"]
 
 _SIGNALS = tuple(
-    int(getattr(signal, name))
+    getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
@@ -50,17 +49,17 @@ class Deferred:
                 return self
             Deferred._outermost = self
             for number in _SIGNALS:
-                handler = _signal.getsignal(number)
+                handler = signal.getsignal(number)
                 if callable(handler):
                     self._handlers.append((number, handler))
-                    _signal.signal(number, self._note)
+                    signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exc: object) -> None:
         if Deferred._outermost is not self:
             return
         for number, handler in self._handlers:
-            _signal.signal(number, handler)
+            signal.signal(number, handler)
         Deferred._outermost = None
         handlers = dict(self._handlers)
         for number, frame in self._came:

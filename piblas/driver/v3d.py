@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..isa import v3d_regs
-from .firmware_memory import MEM
+from .memory import MEM
 from .soc import Board
 
 __all__ = ["Registers"]

@@ -26,7 +26,7 @@ from ..kernels import (
     gemm, gemm_choice, gemm_error, gemm_layout, gemm_pack, gemm_schedule, gemm_sources, triangle,
 )  # fmt: skip
 from . import arrays, limits
-from .numbers import LARGEST, all_below, all_finite
+from .numbers import LARGEST, all_below, all_finite, largest
 from .outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW, SORT_OUT, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import TIMEOUT, Runner, runner_of
@@ -140,12 +140,17 @@ def staged(
     old: Optional[np.ndarray],
     reports: List[RunReport],
     timeout: float = TIMEOUT,
+    wanted: Optional[np.ndarray] = None,
 ) -> np.ndarray:
     """alpha P Q + beta D as a view of scratch memory, for finite P^T (``p_of``, k x m), Q
     (``q_of``, k x n) and D (``old``, m x n; None for zeros).
 
-    What lies outside the wanted tiles is undefined.  CpuNeeded where the result overflows.
+    What lies outside the wanted tiles is undefined; ``wanted`` (bool, m x n) says which elements
+    count.  CpuNeeded where D holds Inf or NaN, or the result overflows.
     """
+    most = 0.0 if old is None else largest(old)
+    if not most < math.inf:
+        raise CpuNeeded(NOT_FINITE)
     plan = PLANS.made(shape, _plan, shape)
     made = plan.data
     p, q, d, watch = runner.scratch(plan)
@@ -174,8 +179,11 @@ def staged(
         if old is not None:
             with np.errstate(over="ignore", invalid="ignore"):
                 result += np.float32(beta) * old
-    if (large or old is not None) and shape.tiles in ("all", "ramp") and not all_below(result):
-        raise CpuNeeded(OVERFLOW, reports)
+    # Without a report alpha P Q stays below LIMIT, a quarter of what overflows.
+    if large or abs(beta) * most >= gemm_schedule.LIMIT:
+        counting = result if wanted is None else result[wanted]
+        if (wanted is not None or shape.tiles in ("all", "ramp")) and not all_below(counting):
+            raise CpuNeeded(OVERFLOW, reports)
     return result
 
 
@@ -506,9 +514,11 @@ class Product:
         old = None
         if beta != 0:
             old = c if type(c) is np.ndarray else c.view(np.ndarray)
-        if not (all_finite(a) and all_finite(b) and (old is None or all_finite(old))):
+        if not (all_finite(a) and all_finite(b)):
             raise CpuNeeded(NOT_FINITE)
         if self.vectors is not None:
+            if old is not None and not all_finite(old):
+                raise CpuNeeded(NOT_FINITE)
             out[...] = self._by_vectors(runner, alpha, a, b, beta, old, reports)
         else:
             m, n, k = self.sizes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BEYOND", "LARGEST", "ROUNDED_TO_0", "all_below", "all_finite", "finite"]
+__all__ = ["BEYOND", "LARGEST", "ROUNDED_TO_0", "all_below", "all_finite", "finite", "largest"]
 
 BEYOND = 3.4028235677973366e38
 """The smallest magnitude that float32 rounds to infinity."""
@@ -18,6 +18,7 @@ ROUNDED_TO_0 = 2.0**-150
 """The largest magnitude that float32 rounds to 0."""
 
 _all = np.logical_and.reduce
+_maximum, _minimum = np.maximum.reduce, np.minimum.reduce
 
 
 def all_finite(x: Any) -> bool:
@@ -28,6 +29,12 @@ def all_finite(x: Any) -> bool:
 def all_below(x: np.ndarray) -> bool:
     """Whether all magnitudes in an array are below :data:`LARGEST` (so, no NaN)."""
     return bool(_all(np.abs(x) < LARGEST, axis=None))
+
+
+def largest(x: np.ndarray) -> float:
+    """The largest magnitude in an array that is not empty; NaN where there is one."""
+    high, low = float(_maximum(x, axis=None)), -float(_minimum(x, axis=None))
+    return low if low > high else high
 
 
 def finite(*numbers: Any) -> bool:

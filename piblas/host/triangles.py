@@ -33,7 +33,7 @@ STEEP = 2.0**126
 """A diagonal element beyond this or below its reciprocal has no normal reciprocal."""
 
 _FLOAT32 = np.dtype(np.float32)
-_all = np.logical_and.reduce
+_all, _maximum = np.logical_and.reduce, np.maximum.reduce
 
 
 def _floats(value: Any) -> np.ndarray:
@@ -100,7 +100,7 @@ class Symmetric:
         a, b = _floats(values[1]), _floats(values[2])
         old = self.target.old(values[4], beta)
         full = np.where(self.stored, a, a.T)
-        _finite(alpha, beta, full, b, old)
+        _finite(alpha, beta, full, b)
         left, right = (b, full) if self.right else (full, b)
         shape = Dense(*self.sizes, old is not None, "all", *self.device)
         reports: List[RunReport] = []
@@ -142,12 +142,12 @@ class RankK:
             left, right = np.hstack((left, b)), np.hstack((b, left))
         old = self.target.old(values[3], beta)
         before = None if old is None else np.where(self.wanted, old, np.float32(0)).T
-        _finite(alpha, beta, left, before)
+        _finite(alpha, beta, left)
         shape = Dense(*self.sizes, old is not None, self.tiles, *self.device)
         reports: List[RunReport] = []
-        made = gemm.staged(runner, shape, alpha, left.T, right.T, beta, before, reports).T
-        if not all_below(made[self.wanted]):
-            raise CpuNeeded(OVERFLOW, reports)
+        made = gemm.staged(
+            runner, shape, alpha, left.T, right.T, beta, before, reports, wanted=self.wanted.T
+        ).T
         result = self.target.array(values[3], True)
         np.copyto(result.view(np.ndarray), made, where=self.wanted)
         return result, reports
@@ -228,10 +228,11 @@ class _Solution:
         options = triangle.choose(n, m)
         p, q = gemm_layout.packed_words(options, n, m, n)
         self.p, self.q, self.d = p, q, triangle.diagonal_layout(options, p)
+        self.watched = gemm_schedule.watched_words(shape.n_qpus)
         scratch = {
             "p": WORD * p.words, "r": WORD * q.words, "x": WORD * q.words,
             "diagonals": WORD * (self.d.words if Method.REFINE in methods else 1),
-            "watch": WORD * gemm_schedule.watched_words(shape.n_qpus),
+            "watch": WORD * self.watched,
         }  # fmt: skip
         values = [("alpha", 1), ("limit", 1), ("beta", 1)]
         self.steps: List[Union[LaunchPlan, Substitution]] = []
@@ -271,7 +272,9 @@ class Solve(_Sided):
             raise CpuNeeded(SINGULAR)
         with np.errstate(over="ignore"):
             g = b * np.float32(alpha)
-        if not all_below(g):
+        # The kernel reports sums of products from LIMIT on.  To an element of R or X at most two
+        # are added, so that without a report all stay below 3 * LIMIT, and nothing overflows.
+        if not _maximum(np.abs(g), axis=None) < gemm_schedule.LIMIT:
             raise CpuNeeded(OVERFLOW)
         n, m = g.shape
         block = triangle.block_of(triangle.choose(n, m))
@@ -285,33 +288,36 @@ class Solve(_Sided):
         q = made.q
         gemm_layout.pack(made.p, factors.T, p.floats[: made.p.words])
         gemm_layout.pack(q, g, r.floats[: q.words])
+        # The kernel reports sums of columns that are not stored, too.
+        gemm_layout.clear_padding(q, x.floats[: q.words])
         if set(methods) != {Method.MULTIPLY}:
             _log_methods(methods)
             x.floats[: q.words] = 0
             if Method.REFINE in methods:
                 blocks = triangle.diagonals(t, block)
                 gemm_layout.pack(made.d, blocks, d.floats[: made.d.words])
-        watch.words[:] = 0
+        watched = watch.words[: made.watched]
+        watched[:] = 0
         for room in rooms:
             room.buffer.clean()
         at = tuple([room.bus_address for room in rooms])
         right, solved = r.floats[: q.words], x.floats[: q.words]
         for step in made.steps:
             if isinstance(step, Substitution):
-                # X too: what the CPU has of its other rows must not be written back.
+                # X too: cleaning may write back what the CPU has of other rows.
                 r.buffer.invalidate()
                 x.buffer.invalidate()
-                _substitute(t, q, right, solved, slice(step.begin, step.end))
+                own = slice(step.begin, step.end)
+                if not _substituted(t, q, right, solved, own):
+                    raise CpuNeeded(OVERFLOW, reports)
                 x.buffer.clean()
             else:
                 runner.run(step, at, (1.0, gemm_schedule.LIMIT, 1.0), None, reports)
-        x.buffer.invalidate()
-        r.buffer.invalidate()
-        # Where a block's right-hand side has overflowed the result need not show it.
-        found, rest = gemm_layout.unpack(q, solved)[:n], gemm_layout.unpack(q, right)[:n]
-        if not (all_below(rest) and all_below(found)):
+        watch.buffer.invalidate()
+        if _maximum(watched):
             raise CpuNeeded(OVERFLOW, reports)
-        return found
+        x.buffer.invalidate()
+        return gemm_layout.unpack(q, solved)[:n]
 
 
 def _log_methods(methods: Sequence[Method]) -> None:
@@ -321,14 +327,17 @@ def _log_methods(methods: Sequence[Method]) -> None:
             log.info(text, number, len(methods), method.value)
 
 
-def _substitute(
+def _substituted(
     t: np.ndarray, q: gemm_layout.Packed, r: np.ndarray, x: np.ndarray, own: slice
-) -> None:
-    """Solve a diagonal block by substitution: rows of X from those of R, both packed as ``q``."""
+) -> bool:
+    """Solve a diagonal block by substitution: rows of X from those of R, both packed as ``q``.
+    Whether none of them overflows."""
     from scipy.linalg.blas import dtrsm
 
-    block = t[own, own].astype(np.float64)
+    block, fine = t[own, own].astype(np.float64), True
     panels = zip(gemm_layout.columns_of(q, r), gemm_layout.columns_of(q, x))
     with np.errstate(over="ignore", invalid="ignore"):
         for (_, right), (_, solved) in panels:
             solved[own] = dtrsm(1.0, block, right[own].astype(np.float64), lower=1)
+            fine = fine and all_below(solved[own])
+    return fine

@@ -320,9 +320,11 @@ def vdw_stride(nbytes: int, *, blockmode: bool = False) -> int:
 # --- many words at once --------------------------------------------------------------------------
 
 _WRITE, _STORE = vpm_write(0, stride=64), vdw_store(128, 128)  # these numbers are written as 0
-_BITS = {(kind, field.name): (field.mask, field.lo) for kind in TABLES for field in TABLES[kind]}
-_STRIDE = _BITS["vpm_write", "stride"]
-_UNITS, _DEPTH, _ROW = (_BITS["vdw", name] for name in ("units", "depth", "y"))
+_STRIDE = next((each.mask, each.lo) for each in GENERIC_WRITE if each.name == "stride")
+_UNITS, _DEPTH, _ROW = (
+    next((each.mask, each.lo) for each in VDW_BASIC if each.name == name)
+    for name in ("units", "depth", "y")
+)
 
 
 def vpm_writes(y: Any, stride: int = 1) -> Any:

@@ -14,6 +14,7 @@ from .gemm import LANES, GemmOptions
 __all__ = [
     "PANEL",
     "Packed",
+    "clear_padding",
     "columns_of",
     "cover",
     "pack",
@@ -175,6 +176,13 @@ def unpack(layout: Packed, packed: np.ndarray) -> np.ndarray:
         if rest:
             operand[:, first + whole * width : first + columns] = panels[whole, :, :rest]
     return operand
+
+
+def clear_padding(layout: Packed, packed: np.ndarray) -> None:
+    """Set to 0 what panels hold beyond the operand's last column."""
+    for _, columns, panels in _groups(layout, packed):
+        whole, rest = divmod(columns, panels.shape[2])
+        panels[whole:, :, rest:] = 0
 
 
 def columns_of(layout: Packed, packed: np.ndarray) -> List[Tuple[slice, np.ndarray]]:

@@ -231,6 +231,29 @@ def test_overflow(name, emulator):
     assert piblas.stats() == {"cpu": {level3.OVERFLOW: 1}}
 
 
+@pytest.mark.parametrize("name", ("sgemm", "ssymm", "ssyrk", "ssyr2k"))
+def test_overflow_of_what_is_added(name, emulator):
+    """beta C alone overflows, or the sum does; a C near that which does not stays on the device."""
+    call = OPERANDS.get(name, OPERANDS["ssymm"])
+    for beta, value, where in ((2, 3e38, "cpu"), (1, 3.4028e38, "cpu"), (1, 2e38, "emulator")):
+        c = np.full((5, 5), value, F32)
+        piblas.reset_stats()
+        got, want = (
+            getattr(library, name)(1e36, **call, beta=beta, c=c) for library in (piblas, blas)
+        )
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+        assert list(piblas.stats()) == [where]
+
+
+@pytest.mark.parametrize("value", (np.inf, np.nan, 3.4028234e38))
+def test_what_is_not_wanted_of_c_is_not_looked_at(value, emulator):
+    a, c = np.ones((5, 3), F32), np.triu(np.full((5, 5), value, F32), 1)
+    got, want = (f(1.0, a, 2.0, c, lower=1) for f in (piblas.ssyrk, blas.ssyrk))
+    assert_array_equal(np.tril(got), np.tril(want))
+    assert_array_equal(np.triu(got, 1), np.triu(c, 1))
+    assert list(piblas.stats()) == ["emulator"]
+
+
 def test_overflow_on_the_way_of_a_solve(emulator):
     """The first rows' solution makes the second block's right-hand side overflow, which then
     counts nothing: the CPU decides what that gives."""

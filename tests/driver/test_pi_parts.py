@@ -223,6 +223,8 @@ def test_other_computers(monkeypatch, tmp_path):
         ("#1642 SMP Mon Apr  3 17:20:52 BST 2023", 1),
         ("#1878 SMP PREEMPT Fri Jun 20 15:59:14 BST 2025", 3),
         ("#1 SMP of nobody knows when", 1),
+        ("#7 of 2025-June in a May", 1),
+        ("", 1),
     ],
 )
 def test_the_kernels_patience(monkeypatch, version, seconds):
@@ -369,9 +371,30 @@ def test_the_canary_passes_on_an_incoherent_chip_and_breaks_no_rule():
     from piblas.codegen.check import check
     from piblas.driver import Emulator, canary
 
-    assert [str(f) for f in check(canary.words()) if f.level == "error"] == []
+    assert [str(f) for f in check(canary.WORDS) if f.level == "error"] == []
     with Emulator(memory=1 << 20, incoherent=True, seed=3) as device:
         assert canary.run(device) is None
+
+
+def test_the_words_of_the_canary_are_its_program():
+    from piblas.driver import canary
+    from piblas.isa.source import assemble
+
+    assert list(canary.WORDS) == assemble(canary.PROGRAM, "canary").words
+
+
+def test_the_uniforms_of_the_canary_are_those_of_single_setup_words():
+    from piblas.driver import canary
+    from piblas.isa import setup_words as sw
+
+    x, y = 0xC0001000, 0xFFFF0000
+    for qpu, row in enumerate(canary.streams(x, y, -3.0).tolist()):
+        assert row == [
+            x + 64 * qpu, y + 128 * qpu, 0xC0400000,
+            sw.vdr_pitch(64), sw.vdr_load(1, 16, 2 * qpu), sw.vpm_read(1, 2 * qpu),
+            sw.vpm_write(2 * qpu), 16 * qpu, sw.vdw_stride(0), sw.vdw_store(2, 16, 2 * qpu),
+            0xFFFFFFFF if qpu else 11,
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("call", ["clean", "invalidate"])

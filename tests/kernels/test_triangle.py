@@ -102,6 +102,18 @@ def test_unpack_undoes_pack():
             assert np.array_equal(gemm_layout.unpack(layout, packed)[:k], operand)
 
 
+def test_padding_is_cleared_and_nothing_else():
+    for k, length in ((1, 1), (5, 16), (8, 97), (9, 200), (4, 96)):
+        layout = layouts(gemm.SPEC.options(edge=1), length, length, k)[1]
+        operand = np.full((k, length), 7, F32)
+        packed, cleared = np.full(layout.words, np.nan, F32), np.full(layout.words, 7, F32)
+        gemm_layout.pack(layout, operand, packed)
+        gemm_layout.clear_padding(layout, cleared)
+        end = layout.steps * layout.first(layout.panels)
+        rows = gemm_layout.unpack(layout, cleared)
+        assert np.all(rows == 7) and np.sum(cleared[:end] == 7) == rows.size
+
+
 def test_inverted():
     rng = np.random.default_rng(0)
     t = np.tril(rng.standard_normal((50, 50)) / 50 + np.eye(50)).astype(F32)
@@ -135,8 +147,9 @@ def solved(device, t, g):
     runner = runner_of(device)
     runner.begin()
     x, reports = solve(runner, (1.0, t, g))
-    q = layouts(triangle.choose(n, m), n, m, n)[1]
-    return x, gemm_layout.unpack(q, runner._scratch["r"].floats[: q.words])[:n], reports
+    q, r = layouts(triangle.choose(n, m), n, m, n)[1], runner._scratch["r"]
+    r.buffer.invalidate()
+    return x, gemm_layout.unpack(q, r.floats[: q.words])[:n], reports
 
 
 SIZES = ((1, 1), (7, 17), (96, 95), (130, 40), (257, 120))

@@ -3,9 +3,10 @@
 One memory file holds physical memory from the start of the CMA pool to the end of RAM (the gpu_mem
 part is at the end); the emulated chip works on it, and clients map it.  In an incoherent set-up a
 second file holds the CPU's cached view.  A line of 64 bytes of that view is dirty where it differs
-from what the caches last shared with memory; ``clean`` writes dirty lines back, ``invalidate``
-drops all lines (dirty ones too: what was in them is lost), ``evict`` is what a busy CPU may do at
-any time: write back dirty lines.
+from what the caches last shared with memory; ``clean`` writes dirty lines back (with
+``cleans_all`` every line: who writes a line as it is makes it dirty, too, and that is not seen
+here), ``invalidate`` drops all lines (dirty ones too: what was in them is lost), ``evict`` is what
+a busy CPU may do at any time: write back dirty lines.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Ram:
         self.caches = _Shared("virtual-pi-caches", self.size) if setup.incoherent else None
         self._clean = np.zeros(self.size // 4 if setup.incoherent else 0, dtype=np.uint32)
         self.cached: Dict[int, int] = {}
+        self.cleans_all = False
         hertz = setup.v3d_hz or setup.board.v3d_hz
         self.machine = Machine(
             self.size,
@@ -157,11 +159,14 @@ class Ram:
         )
 
     def clean(self, address: int, nbytes: int) -> None:
-        """Write dirty lines back."""
+        """Write dirty lines back, or all."""
+        self._write_back(address, nbytes, self.cleans_all)
+
+    def _write_back(self, address: int, nbytes: int, every: bool) -> None:
         if self.caches is None:
             return
         memory, cpu, shared = self._views(address, nbytes)
-        dirty = (cpu != shared).any(axis=1)
+        dirty = slice(None) if every else (cpu != shared).any(axis=1)
         memory[dirty] = shared[dirty] = cpu[dirty]
 
     def invalidate(self, address: int, nbytes: int) -> None:
@@ -175,4 +180,4 @@ class Ram:
     def evict(self) -> None:
         """Write back every dirty line of every cached buffer."""
         for address, nbytes in self.cached.items():
-            self.clean(address, nbytes)
+            self._write_back(address, nbytes, False)

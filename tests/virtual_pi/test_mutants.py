@@ -74,6 +74,9 @@ TRIALS = {
     "solves, idle CPU": (
         "bookworm64", (), {"do": "solves", "open": {**OPEN, **CACHED}}, "heap-import",
     ),
+    "solves, all lines cleaned": (
+        "bookworm64", (), {"do": "solves", "open": {**OPEN, **CACHED}}, "heap-import",
+    ),
     "updates, idle CPU": (
         "bookworm64", (), {"do": "updates", "open": {**OPEN, **CACHED}}, "heap-import",
     ),
@@ -109,6 +112,7 @@ def verdict(crews, trial, site=None):
     more = {"mutant": list(site)} if site else {}
     crew = crews(setup)
     crew.pi.kernel.gpu.busy_cpu = not trial.endswith("idle CPU")
+    crew.pi.kernel.ram.cleans_all = trial.endswith("all lines cleaned")
     told = crew.run(*(Fault(*args, **kwargs) for args, kwargs in faults), **options, **more)
     if site:
         crew.reboot()
