@@ -25,6 +25,7 @@ from .errors import (
     OutOfDeviceMemory,
     PiblasError,
 )
+from .host import device_array as _device_array
 from .host.arrays import DeviceArray, array, asarray, empty, zeros
 from .record import reset_stats, stats
 
@@ -43,6 +44,7 @@ __all__ = [
     "PiblasError",
     "array",
     "asarray",
+    "device_memory",
     "driver",
     "empty",
     "profile",
@@ -54,7 +56,9 @@ __all__ = [
 ]
 
 
-_LATER = {"profile": "profiler", "why": "dispatch.why"}
+_device_array.loader.append(lambda: importlib.import_module(f"{__name__}.protocols"))
+
+_LATER = {"device_memory": "host.usage", "profile": "profiler", "why": "dispatch.why"}
 """Names that few processes want, and the module that each is imported from when it is wanted."""
 
 
