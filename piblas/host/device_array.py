@@ -59,11 +59,11 @@ def _plain(value: Any, seen: _Seen) -> Any:
 def _classed(made: Any, seen: _Seen) -> Any:
     """What NumPy made of plain views: those of the same memory become device arrays again."""
     if type(made) is np.ndarray:
-        last = None
         for view, original in seen:
             if made is view:
                 return original
-            last = owner(made) if last is None else last
+        last = owner(made) if seen else None
+        for view, original in seen:
             if owner(view) is last:
                 return made.view(type(original))
         return made
@@ -98,7 +98,7 @@ class DeviceArray(np.ndarray):
     Where things lie, and of what class they are:
 
     - A view of a device array (a slice, a transpose, ``reshape``, ``np.split``, a result written by
-      ``out=`` or in place) is a device array, whoever makes it.
+      ``out=`` or in place) is a device array, whoever makes it but ``np.lib.stride_tricks``.
     - Products of float32 arrays are computed where ``piblas.use`` aims calls at: ``@``, ``dot`` and
       ``np.matmul``, ``dot``, ``vdot``, ``inner``, ``outer``, ``tensordot``, ``einsum``,
       ``np.linalg.multi_dot``, ``matrix_power`` and ``norm`` (of 2).  A product of arrays that all
@@ -153,10 +153,11 @@ class DeviceArray(np.ndarray):
         return _by_numpy(func, args, kwargs)
 
     def __array_wrap__(self, made: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        """For code that calls it: what lies elsewhere is an ordinary array."""
-        if return_scalar or made.shape == ():
+        """For NumPy's methods and other code that calls it."""
+        if return_scalar:
             return made[()]
-        return made if home(made) is not None else made.view(np.ndarray)
+        plain = made.view(np.ndarray)
+        return plain.view(type(self)) if owner(made) is owner(self) else plain
 
     # --- products ------------------------------------------------------------------------------
 

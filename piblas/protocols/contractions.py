@@ -14,9 +14,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..errors import OutOfDeviceMemory
 from ..host.device_array import DeviceArray
-from .products import product, ready
+from .products import product, ready, reshaped
 
 __all__ = ["einsum", "tensordot"]
 
@@ -66,21 +65,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     rows = [axis for axis in range(a.ndim) if axis not in first]
     columns = [axis for axis in range(b.ndim) if axis not in second]
     k = math.prod(a.shape[axis] for axis in first)
-    left = _reshaped(a.transpose(rows + first), [-1, k])
-    right = _reshaped(b.transpose(second + columns), [k, -1])
+    left = reshaped(a.transpose(rows + first), [-1, k])
+    right = reshaped(b.transpose(second + columns), [k, -1])
     shape = [a.shape[axis] for axis in rows] + [b.shape[axis] for axis in columns]
     return product(left, right).reshape(shape)
-
-
-def _reshaped(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """As ``reshape``; a device array stays one on its device where that takes a copy."""
-    made = array.reshape(shape)
-    if isinstance(array, DeviceArray) and not isinstance(made, DeviceArray):
-        try:
-            return array.copy().reshape(shape)
-        except OutOfDeviceMemory:
-            pass
-    return made
 
 
 # --- einsum --------------------------------------------------------------------------------------
@@ -192,7 +180,7 @@ def _pair(
     k = math.prod(sizes[letter] for letter in summed)
     left = a.transpose([of_a.index(letter) for letter in stack + rows + summed])
     right = b.transpose([of_b.index(letter) for letter in stack + summed + columns])
-    found = product(_reshaped(left, [*shape, -1, k]), _reshaped(right, [*shape, k, -1]))
+    found = product(reshaped(left, [*shape, -1, k]), reshaped(right, [*shape, k, -1]))
     return found.reshape([sizes[letter] for letter in made]), made
 
 

@@ -15,10 +15,10 @@ from ..blas import functions
 from ..blas.level3 import sgemm
 from ..dispatch import devices
 from ..errors import OutOfDeviceMemory
-from ..host import arrays
 from ..host.device_array import DeviceArray
+from ..host.placement import home, taken
 
-__all__ = ["dot", "inner", "matmul", "norm", "outer", "product", "ready", "vdot"]
+__all__ = ["dot", "inner", "matmul", "norm", "outer", "product", "ready", "reshaped", "vdot"]
 
 _FLOAT32 = np.dtype(np.float32)
 _ARRAYS = (np.ndarray, DeviceArray)
@@ -70,6 +70,12 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
         if _takes(out, (a.shape[0], b.shape[1]), a, b):
             sgemm(1.0, b.T, a.T, 0.0, out.T, 0, 0, 1)
             return out
+    elif b.ndim == 1 and a.ndim < 3 and out is None:
+        if a.shape[-1] != b.shape[0]:
+            return None
+        if a.ndim == 2:
+            return _by_vector(a, b, 0)
+        return np.float32(functions.function("sdot")(a, b))
     shape = _shape(a, b)
     if shape is None:
         return None
@@ -78,26 +84,22 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
             return None
         out[...] = product(a, b)
         return out
-    if b.ndim == 1:
-        if a.ndim == 1:
-            return np.float32(functions.function("sdot")(a, b))
-        # A stack of matrices that lie one after the other is one high matrix.
-        if a.ndim == 2 or a.flags.c_contiguous:
-            return _by_vector(a.reshape(-1, a.shape[-1]), b, 0).reshape(shape)
-    elif a.ndim == 1 and b.ndim == 2:
+    if a.ndim == 1 and b.ndim == 2:
         return _by_vector(b, a, 1)
     return _stacked(a, b, shape)
 
 
 def _takes(out: Any, shape: Tuple[int, ...], *operands: np.ndarray) -> bool:
     """Whether a routine can write a matrix to ``out`` itself."""
-    return (
+    if not (
         type(out) in _ARRAYS
         and out.shape == shape
         and out.dtype == _FLOAT32
         and out.flags.carray
-        and not any([np.may_share_memory(out, operand) for operand in operands])
-    )
+    ):
+        return False
+    plain = [array.view(np.ndarray) for array in (out, *operands)]
+    return not any([np.may_share_memory(plain[0], each) for each in plain[1:]])
 
 
 def _fits(out: Any, shape: Tuple[int, ...]) -> bool:
@@ -125,12 +127,13 @@ def _room(shape: Tuple[int, ...], *operands: np.ndarray) -> Any:
     """An array of any contents on the device that calls go to, if the operands are there; else
     None."""
     device = devices.now().device
-    if any([arrays.home(operand) is not device for operand in operands]):
+    if any([home(operand) is not device for operand in operands]):
         return None
     try:
-        return arrays.empty(shape, device=device)
+        room = taken(device, _FLOAT32.itemsize * math.prod(shape))
     except OutOfDeviceMemory:
         return None
+    return DeviceArray(shape, _FLOAT32, np.asarray(room))
 
 
 def _by_vector(matrix: np.ndarray, vector: np.ndarray, trans: int) -> Any:
@@ -149,7 +152,8 @@ def _stacked(a: np.ndarray, b: np.ndarray, shape: Tuple[int, ...]) -> Any:
     right = b[:, None] if b.ndim == 1 else b
     (m, k), n = left.shape[-2:], right.shape[-1]
     if right.size == k * n and left.flags.c_contiguous:
-        made = product(left.reshape(-1, k), right.reshape(k, n))
+        # Matrices that lie one after the other are one high matrix.
+        made = product(left.reshape(-1, k), b if b.ndim == 1 else right.reshape(k, n))
         return made.reshape(shape)
     stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     room = _room((math.prod(stack), m, n), a, b)
@@ -166,6 +170,17 @@ def _matrices(each: np.ndarray, stack: Tuple[int, ...]) -> np.ndarray:
     if each.size != math.prod(matrix):
         each = np.broadcast_to(each, stack + matrix)
     return each.reshape(-1, *matrix)
+
+
+def reshaped(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """As ``reshape``; a device array stays one on its device where that takes a copy."""
+    made = array.reshape(shape)
+    if isinstance(array, DeviceArray) and not isinstance(made, DeviceArray):
+        try:
+            return array.copy().reshape(shape)
+        except OutOfDeviceMemory:
+            pass
+    return made
 
 
 # --- functions -----------------------------------------------------------------------------------
@@ -214,7 +229,7 @@ def vdot(a: Any, b: Any) -> Any:
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     if not ready(a, b):
         return None
-    return product(a.reshape(-1, 1), b.reshape(1, -1), out)
+    return product(reshaped(a, [-1, 1]), reshaped(b, [1, -1]), out)
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
