@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .dispatch.devices import use
     from .dispatch.why import why
     from .host.arrays import DeviceArray, array, asarray, empty, zeros
+    from .host.usage import device_memory
     from .profiler import profile
     from .record import reset_stats, stats
 
@@ -46,6 +47,7 @@ __all__ = [
     "PiblasError",
     "array",
     "asarray",
+    "device_memory",
     "driver",
     "empty",
     "profile",
@@ -61,6 +63,7 @@ _LATER = {
     **dict.fromkeys(("DeviceArray", "array", "asarray", "empty", "zeros"), "host.arrays"),
     **dict.fromkeys(("stats", "reset_stats"), "record"),
     "Choice": "dispatch.choose",
+    "device_memory": "host.usage",
     "profile": "profiler",
     "use": "dispatch.devices",
     "why": "dispatch.why",
@@ -69,7 +72,7 @@ _LATER = {
 
 _MODULES = frozenset(
     "blas cli codegen config dispatch doctor driver emu errors files host isa kernels log profiler "
-    "record routines selftest tables tune vector".split()
+    "protocols record routines selftest tables tune vector".split()
 )
 """What is no routine: ``from .. import log`` asks for it here before it imports the module."""
 

@@ -33,6 +33,7 @@ ALLOWED = {
     "blas": {
         "host", "dispatch", "routines", "record", "kernels", "driver", "errors", "config", "log",
     },
+    "protocols": {"blas", "host", "dispatch", "errors"},
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "host", "dispatch", "kernels", "driver", "errors"},
     "selftest": {"blas", "dispatch", "record", "routines", "kernels", "driver", "isa", "errors"},

@@ -151,10 +151,9 @@ def run(
             except OutOfDeviceMemory:
                 if runner.launched:  # an operand may have been changed in place
                     raise
-                # Without what is kept from earlier calls, which may lie in the middle of memory,
-                # there may be room in one piece.
-                runner.abandon()
-                result, reports = job.compute(runner, taken)
+                from ..host import pieces  # here, as few calls are that large
+
+                result, reports = pieces.again(job.compute, runner, taken)
             finally:
                 runner.active = False
                 if runner.scratch_bytes > KEPT_SCRATCH:

@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import struct
 import types
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple
+from collections import namedtuple  # its typed form takes many function calls at each start
+from typing import Dict, Mapping, Optional, Tuple
 
 __all__ = [
     "BOARDS",
@@ -47,16 +48,14 @@ CACHED_COPY = 3.0
 FLOPS_PER_CLOCK = 96  # 12 QPUs x 4 lanes a clock x (one add + one mul)
 
 
-class Speed(NamedTuple):
+class Speed(namedtuple("Speed", "seconds confidence source")):
     """Seconds that a function call takes in the Python interpreter, how sure that is, and why.
 
     What counts is every call that a profiler sees, of Python functions and of built-in ones.  The
     work between two calls is included.
     """
 
-    seconds: float
-    confidence: str
-    source: str
+    __slots__ = ()
 
 
 _DERIVED = "derived, within a factor of 3"
@@ -83,37 +82,29 @@ PYTHON: Mapping[str, Speed] = types.MappingProxyType({
 })  # fmt: skip
 
 
-class Factors(NamedTuple):
+class Factors(namedtuple("Factors", "kernel staging cpu host", defaults=(1.0, 1.0, 1.0, 1.0))):
     """Measured time in units of what the cost model says, for one routine: of its kernel, of
     bringing operands to the GPU and results back, on the CPU, and of the host's own work."""
 
-    kernel: float = 1.0
-    staging: float = 1.0
-    cpu: float = 1.0
-    host: float = 1.0
+    __slots__ = ()
 
 
-class Board(NamedTuple):
+class Board(
+    namedtuple(
+        "Board", "name model clock copy cpu python launch call cached factors tuned",
+        defaults=(LAUNCH_SECONDS, CPU_CALL_SECONDS, 0.0, types.MappingProxyType({}), False),
+    )
+):  # fmt: skip
     """Figures of a board; ``python``, ``launch`` and ``call`` in seconds, ``cached`` MiB/s of a
     copy in cached memory (0: :data:`CACHED_COPY` times ``copy``), ``factors`` by routine; ``tuned``
     tells whether ``piblas tune`` has measured them on this very board."""
 
-    name: str
-    model: str
-    clock: float
-    copy: float
-    cpu: float
-    python: float
-    launch: float = LAUNCH_SECONDS
-    call: float = CPU_CALL_SECONDS
-    cached: float = 0.0
-    factors: Mapping[str, Factors] = types.MappingProxyType({})
-    tuned: bool = False
+    __slots__ = ()
 
     @property
     def peak(self) -> float:
         """GFLOPS of all 12 QPUs."""
-        return FLOPS_PER_CLOCK * self.clock / 1e3
+        return float(FLOPS_PER_CLOCK * self.clock / 1e3)
 
 
 def _row(

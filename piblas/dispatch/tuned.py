@@ -42,7 +42,7 @@ def _numbers(found: Any, names: Any) -> Dict[str, float]:
 
 def with_figures(board: Board, found: Any) -> Board:
     """The board with the values of the section :data:`FIGURES`."""
-    return board._replace(**_numbers(found, _NAMES), tuned=True)  # type: ignore[arg-type]
+    return board._replace(**_numbers(found, _NAMES), tuned=True)
 
 
 def with_factors(board: Board, found: Any) -> Board:

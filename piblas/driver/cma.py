@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from ..errors import DeviceError
 from . import abi
@@ -21,6 +21,7 @@ from .memory import (
     MemoryBackend,
     check_address,
     close_all,
+    cma_free,
     map_file,
     no_room,
     translated,
@@ -114,6 +115,9 @@ class HeapImport(MemoryBackend):
         heap, cma, self._heap, self._cma = self._heap, self._cma, -1, -1
         close_all(heap, cma)
 
+    def room(self) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+        return (*cma_free(), None)
+
     def take(self, nbytes: int) -> Block:
         size = _pages(nbytes)
         request = bytearray(
@@ -158,6 +162,9 @@ class CmaAlloc(MemoryBackend):
     def close(self) -> None:
         cma, self._cma = self._cma, -1
         close_all(cma)
+
+    def room(self) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+        return (*cma_free(), None)
 
     def take(self, nbytes: int) -> Block:
         size = _pages(nbytes)

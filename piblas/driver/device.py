@@ -45,15 +45,17 @@ if TYPE_CHECKING:
 
     Words = Union[bytes, bytearray, memoryview, np.ndarray, Sequence[int], Assembled]
     Uniforms = Sequence[Union[int, np.ndarray, Sequence[Union[int, float]]]]
+    MemoryState = Tuple[Optional[int], Optional[int], Optional[int], Optional[int]]
 
 else:  # types that nobody looks at while a program runs, and whose making is part of each start
-    Words = Uniforms = Any
+    Words = Uniforms = MemoryState = Any
 
 __all__ = [
     "Buffer",
     "BufferProgram",
     "Device",
     "LoadedProgram",
+    "MemoryState",
     "RunReport",
     "Uniforms",
     "Words",
@@ -216,6 +218,11 @@ class Device(abc.ABC):
     runner: Any = None
     """What :func:`piblas.host.runner.runner_of` keeps with the device."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process can use it: it was not closed, and is not that of a parent."""
+        return True
+
     @functools.cached_property
     def kept(self) -> Dict[Any, LoadedProgram]:
         """Programs that are loaded once and launched often, by a key of their user's."""
@@ -236,6 +243,11 @@ class Device(abc.ABC):
     @abc.abstractmethod
     def clock_hz(self) -> float:
         """The clock of the V3D block."""
+
+    def memory_state(self) -> MemoryState:
+        """(all, used, free bytes of device memory, bytes of the largest free piece); None for what
+        nobody tells."""
+        return None, None, None, None
 
     @abc.abstractmethod
     def alloc(self, nbytes: int) -> Buffer:

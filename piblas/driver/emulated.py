@@ -27,6 +27,7 @@ from .device import (
     BufferProgram,
     Device,
     LoadedProgram,
+    MemoryState,
     RunReport,
     Uniforms,
     Words,
@@ -195,7 +196,8 @@ class Emulator(Device):
             clock_hz=clock_hz,
         )
         # Page 0 stays unused, so that nothing lies right below the first buffer.
-        self._heap = Heap(1, memory // _PAGE)
+        self._pages = memory // _PAGE
+        self._heap = Heap(1, self._pages)
         _devices.add(self)
 
     @property
@@ -205,6 +207,10 @@ class Emulator(Device):
     @property
     def clock_hz(self) -> float:
         return self._clock_hz
+
+    @property
+    def is_open(self) -> bool:
+        return not (self._closed or self._forked_in_use)
 
     def _check_open(self) -> None:
         if self._forked_in_use:
@@ -224,6 +230,12 @@ class Emulator(Device):
         return not self._forked_in_use
 
     # --- memory --------------------------------------------------------------------------------
+
+    def memory_state(self) -> MemoryState:
+        self._check_open()
+        with self._lock:
+            total, free = _PAGE * self._pages, _PAGE * self._heap.free
+            return total, total - free, free, _PAGE * self._heap.largest
 
     def alloc(self, nbytes: int) -> Buffer:
         return self._alloc(nbytes, self._heap.take)

@@ -8,7 +8,7 @@ holds the GPU's lock, so whoever is in the journal is dead.
 from __future__ import annotations
 
 import os
-from typing import List
+from typing import List, Optional, Tuple
 
 from .. import log
 from ..errors import DeviceError, OutOfDeviceMemory
@@ -125,6 +125,9 @@ class FirmwareMemory(MemoryBackend):
     def close(self) -> None:
         fd, self.fd = self.fd, -1
         close_all(fd)
+
+    def room(self) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+        return self._mailbox.vc_memory(), None, None
 
     def _release(self, handle: int) -> bool:
         """Unlock and free memory, on repetition if need be; whether the firmware did."""

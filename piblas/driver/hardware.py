@@ -32,6 +32,7 @@ from .device import (
     BufferProgram,
     Device,
     LoadedProgram,
+    MemoryState,
     RunReport,
     Uniforms,
     Words,
@@ -154,6 +155,10 @@ class Pi(Device):
         """Whether the kernel has to clean and invalidate large buffers."""
         return self._data.backend.cached
 
+    @property
+    def is_open(self) -> bool:
+        return not self._closed and self._pid == os.getpid()
+
     def _check_open(self) -> None:
         if self._pid != os.getpid():
             raise DeviceError(
@@ -173,6 +178,13 @@ class Pi(Device):
             yield
 
     # --- memory --------------------------------------------------------------------------------
+
+    def memory_state(self) -> MemoryState:
+        with self._held():
+            used = sum(piece.nbytes for piece in self._pieces.values())
+            waiting = sum(pool.unused() for pool in {self._data, self._control})
+            total, free, largest = self._data.backend.room()
+        return total, used, None if free is None else free + waiting, largest
 
     def alloc(self, nbytes: int) -> Buffer:
         self._check_open()

@@ -94,6 +94,11 @@ class MemoryBackend(abc.ABC):
     def take(self, nbytes: int) -> Block:
         """A block of at least ``nbytes``; OutOfDeviceMemory or DeviceError."""
 
+    def room(self) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+        """(all bytes that blocks can be taken from, those that are left, the largest block that
+        :meth:`take` could give); None for what the system does not tell."""
+        return None, None, None
+
     def close(self) -> None:  # noqa: B027  (most hold nothing open)
         """Close what the backend holds open; its blocks were released."""
 

@@ -59,6 +59,10 @@ class Pool(abc.ABC):
         """Free a piece; each once."""
 
     @abc.abstractmethod
+    def unused(self) -> int:
+        """Bytes that were taken from the system and that no buffer has."""
+
+    @abc.abstractmethod
     def trim(self) -> None:
         """Give memory without a buffer back to the system."""
 
@@ -117,6 +121,9 @@ class ArenaPool(Pool):
         self._arenas.remove(arena)
         return arena.block.release()
 
+    def unused(self) -> int:
+        return sum(PAGE * arena.heap.free for arena in self._arenas)
+
     def trim(self) -> None:
         for arena in [arena for arena in self._arenas if arena.empty]:
             self._drop(arena)
@@ -161,10 +168,10 @@ class BlockPool(Pool):
 
     def give_back(self, piece: Piece) -> None:
         self._waiting.append(self._used.pop(piece.block.bus))
-        while len(self._waiting) > self._kept or self._bytes() > self._most:
+        while len(self._waiting) > self._kept or self.unused() > self._most:
             self._waiting.pop(0).release()
 
-    def _bytes(self) -> int:
+    def unused(self) -> int:
         return sum(block.nbytes for block in self._waiting)
 
     def trim(self) -> None:

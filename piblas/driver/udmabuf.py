@@ -8,7 +8,7 @@ device tree's.
 from __future__ import annotations
 
 import os
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from ..errors import DeviceError, OutOfDeviceMemory
 from .memory import Block, MemoryBackend, check_address, close_all, map_file, translated
@@ -82,6 +82,11 @@ class UDmaBuf(MemoryBackend):
             f"{self.name}: no free buffer of {nbytes} bytes (the largest has {largest}): load the "
             "module with a larger one"
         )
+
+    def room(self) -> Tuple[Optional[int], Optional[int], Optional[int]]:
+        free = [size for size, _, _ in self._free]
+        taken = sum(size for size, _, _ in self._taken)
+        return sum(free) + taken, sum(free), max(free, default=0)
 
     def give_back(self, name: str) -> None:
         row = next(row for row in self._taken if row[1] == name)

@@ -1,31 +1,27 @@
 """NumPy arrays in memory that the QPUs see: ``piblas.array``, ``empty``, ``zeros``, ``asarray``.
 
-A :class:`DeviceArray` is an ndarray like any other, for NumPy and SciPy too; calls of piblas find
-its place in device memory (:func:`place`) and copy nothing.  Views of it, of any class, lie there
-as well; what NumPy computes from it is an ordinary array.
+A :class:`~.device_array.DeviceArray` is an ndarray like any other, for NumPy and SciPy too; calls
+of piblas find its place in device memory (:func:`place`) and copy nothing.
 
 Where calls go to no device (the CPU was asked for, or there is no GPU) the same functions give
 ordinary memory, so that a script runs anywhere; ``DeviceArray.on_device`` tells.
-
-The memory is given back some time after the last view of it is gone: a finaliser may run in the
-middle of anything, so it only leaves a note, which the next allocation reads (:func:`collect`).
 """
 
 from __future__ import annotations
 
-import collections
 import math
 import operator
 import sys
 import warnings
-import weakref
-from typing import Any, Deque, NamedTuple, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
 from ..dispatch import devices
-from ..driver.device import Buffer, BufferProgram, Device, LoadedProgram, on_shortage
+from ..driver.device import Device
 from ..errors import BlasError, brief
+from .device_array import DeviceArray
+from .placement import Memory, Place, collect, dropped, home, keep, located, place, taken
 
 __all__ = [
     "DeviceArray",
@@ -56,130 +52,10 @@ of the time of saxpy, all of that of sger (``python -m bench level1 scopy saxpy`
 
 _FLOAT32 = np.dtype(np.float32)
 
-dropped: Deque[Tuple[Device, Buffer]] = collections.deque()
-"""Buffers whose arrays and programs are gone, for :func:`collect`."""
-
-
-class Memory:
-    """Owns a buffer: the last base of every array in it.
-
-    ``address`` is where the CPU sees its first byte, ``bus_address`` where a QPU does;
-    ``device_key`` is the same for all memory of a device.
-    """
-
-    def __init__(self, device: Device, buffer: Buffer) -> None:
-        self.device, self.buffer, self.device_key = device, buffer, id(device)
-        self.bus_address, self.nbytes = buffer.bus_address, buffer.nbytes
-        self._bytes = buffer.array(np.uint8)
-        self.__array_interface__ = self._bytes.__array_interface__
-        self.address: int = self.__array_interface__["data"][0]
-
-    def __del__(self, note: Any = dropped.append) -> None:
-        note((self.device, self.buffer))
-
-
-def _free_after(owner: Any, device: Device, buffer: Buffer) -> None:
-    """Have :func:`collect` free a buffer of the device once the owner is gone."""
-    weakref.finalize(owner, dropped.append, (device, buffer)).atexit = False
-
 
 def warn_of_special(routine: str) -> None:
     """Warn the caller of a routine that has met such values in place."""
     warnings.warn(f"{routine}: {SPECIAL}", RuntimeWarning, stacklevel=2)
-
-
-def collect(device: Optional[Device] = None) -> None:
-    """Free the buffers, of one device or of all, whose arrays and programs are gone."""
-    for _ in range(len(dropped)):
-        try:
-            owner, buffer = dropped.popleft()
-        except IndexError:  # another thread was faster
-            return
-        if device is None or owner is device:
-            buffer.free()
-        else:
-            dropped.append((owner, buffer))
-
-
-def keep(device: Device, key: Any, program: LoadedProgram) -> None:
-    """Keep a program on the device until memory is short.
-
-    Then it is forgotten, and its memory freed as soon as no call uses it any more.
-    """
-    if isinstance(program, BufferProgram):
-        _free_after(program, device, program.buffer)
-    device.kept[key] = program
-
-
-def _release(device: Device) -> None:
-    device.kept.clear()
-    collect(device)
-
-
-on_shortage(_release)
-
-
-class Place(NamedTuple):
-    """Where an array begins: its buffer, and bytes from the buffer's beginning."""
-
-    buffer: Buffer
-    offset: int
-
-    @property
-    def bus_address(self) -> int:
-        return self.buffer.bus_address + self.offset
-
-
-def _memory(value: Any) -> Optional[Memory]:
-    while isinstance(value, np.ndarray):
-        value = value.base
-    return value if isinstance(value, Memory) else None
-
-
-def located(view: np.ndarray) -> Tuple[Memory, int]:
-    """The memory of an array that lies in a device's, and where it begins there, in bytes.
-
-    Only for arrays that :func:`place` knows.
-    """
-    base: Any = view.base
-    while type(base) is not Memory:
-        base = base.base
-    return base, view.__array_interface__["data"][0] - base.address
-
-
-def home(value: Any) -> Optional[Device]:
-    """The device in whose memory an array lies."""
-    memory = _memory(value)
-    return None if memory is None else memory.device
-
-
-def place(value: np.ndarray, device: Optional[Device]) -> Optional[Place]:
-    """Where a float32 array lies in this device's memory; None where it does not, or not wholly."""
-    memory = _memory(value)
-    if memory is None or memory.device is not device or value.dtype != _FLOAT32:
-        return None
-    offset = value.__array_interface__["data"][0] - memory.address
-    steps = [(size - 1) * stride for size, stride in zip(value.shape, value.strides)]
-    low = offset + sum(min(step, 0) for step in steps)
-    high = offset + sum(max(step, 0) for step in steps) + _FLOAT32.itemsize
-    if value.size == 0 or low < 0 or high > memory.buffer.nbytes or offset % 4:
-        return None
-    return Place(memory.buffer, offset)
-
-
-class DeviceArray(np.ndarray):
-    """An array whose memory the QPUs see; made by ``piblas.array`` and its like."""
-
-    @property
-    def on_device(self) -> Optional[Device]:
-        """The device in whose memory it lies; None for ordinary memory."""
-        return home(self)
-
-    def __array_wrap__(self, made: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        """What NumPy computes is an ordinary array, unless it was told to write here."""
-        if return_scalar or made.shape == ():
-            return made[()]
-        return made if _memory(made) is not None else made.view(np.ndarray)
 
 
 def _shape(shape: Any) -> Tuple[int, ...]:
@@ -222,11 +98,7 @@ def empty(
     nbytes = _nbytes(shape, sizes, kind.itemsize)
     if where is None or nbytes == 0:
         return np.empty(sizes, kind, order=order).view(DeviceArray)  # type: ignore[call-overload]
-    collect()
-    with devices.lock(where):
-        memory = Memory(where, where.alloc(nbytes))
-    devices.resident()
-    made = np.asarray(memory).view(kind).reshape(sizes, order=order)
+    made = np.asarray(taken(where, nbytes)).view(kind).reshape(sizes, order=order)
     return made.view(DeviceArray)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..driver.device import RunReport
 from ..kernels import gemm_choice, gemm_layout, gemm_schedule
 from . import limits
-from .gemm import WORD, factors, launches
+from .gemm import WORD, Dense, factors, launches, staged
 from .numbers import all_below
 from .outcome import OVERFLOW, CpuNeeded
 from .plan import PLANS, LaunchPlan
@@ -62,6 +62,8 @@ def products(
 ) -> List[np.ndarray]:
     """The results of all products, as views of scratch memory; ``reports`` grow by those of the
     launches.  CpuNeeded where a result overflows."""
+    if runner.cut:
+        return _in_pieces(runner, given, reports)
     sizes = tuple([(*x.a.shape, x.b.shape[1]) for x in given])
     device = runner.device
     shape = _Shape(
@@ -95,4 +97,31 @@ def products(
     if reads or watch.words.any():
         if not all([all_below(d) for d in results]):
             raise CpuNeeded(OVERFLOW, reports)
+    return results
+
+
+def _in_pieces(
+    runner: Runner, given: Sequence[Each], reports: List[RunReport]
+) -> List[np.ndarray]:
+    """A part of the products at a time; a product that is too large by itself in pieces."""
+    from . import pieces
+
+    results: List[np.ndarray] = []
+    single = len(given).bit_length() - 1  # so many times a list of this length can be halved
+    with pieces.whole(runner) as cut:
+        many = max(1, len(given) >> cut)
+        for part in pieces.ranges(0, len(given), many):
+            if many > 1:
+                results += [found.copy() for found in products(runner, given[part], reports)]
+                continue
+            (each,) = given[part]
+            (m, k), n = each.a.shape, each.b.shape[1]
+            shape = Dense(m, n, k, each.c is not None, "all", *limits.of(runner.device))
+            runner.cut = max(1, cut - single)
+            results.append(
+                staged(
+                    runner, shape, each.alpha, each.a.T, each.b, each.beta, each.c, reports
+                )
+            )
+            runner.cut = 0
     return results

@@ -16,7 +16,7 @@ import numpy as np
 from ..driver.device import RunReport
 from ..kernels import gemm_layout, gemm_pack
 from . import arrays, limits
-from .outcome import SORT_OUT, CpuNeeded, Outcome
+from .outcome import NO_ROOM, SORT_OUT, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import Runner
 from .vectors import Map, Operand
@@ -98,6 +98,8 @@ class Copy:
         m, n = self.shape[:2]
         if arrays.place(source, runner.device) is None:
             raise CpuNeeded(SORT_OUT)  # a view that NumPy made out of nothing
+        if runner.cut:
+            raise CpuNeeded(NO_ROOM)
         if self.columns:
             made = arrays.fresh(runner.device, m, n)
             by = self.copy if alpha == 1 else self.scale

@@ -32,7 +32,8 @@ from .plan import PLANS, Launch, LaunchPlan
 from .runner import TIMEOUT, Runner, runner_of
 
 __all__ = [
-    "Dense", "Product", "in_device_memory", "launches", "sgemm", "sgemm_resident", "staged",
+    "Dense", "Product", "in_device_memory", "launch_pair", "launches", "sgemm", "sgemm_resident",
+    "staged",
 ]  # fmt: skip
 
 WORD = 4
@@ -151,6 +152,12 @@ def staged(
     most = 0.0 if old is None else largest(old)
     if not most < math.inf:
         raise CpuNeeded(NOT_FINITE)
+    if runner.cut:
+        from . import pieces  # here, as few calls are that large
+
+        return pieces.product(
+            runner, shape, alpha, p_of, q_of, beta, old, reports, timeout, wanted
+        )
     plan = PLANS.made(shape, _plan, shape)
     made = plan.data
     p, q, d, watch = runner.scratch(plan)
@@ -322,23 +329,15 @@ def in_device_memory(
         options = gemm_choice.choose(m, n, k, beta != 0)
         seconds = gemm_choice.clocks(options, m, n, k) / clock_hz
         blocks = limits.blocks(m, n, seconds, longest)
-    if len(blocks) == 1:
-        _launch_pair(runner, n_qpus, alpha, p_of, q_of, beta, d, given, reports, in_place)
+    if len(blocks) == 1 and not runner.cut:
+        launch_pair(runner, n_qpus, alpha, p_of, q_of, beta, d, given, reports, in_place)
         return
-    before = d.copy() if given else None
-    try:
-        for rows, columns in blocks:
-            _launch_pair(
-                runner, n_qpus, alpha, p_of[rows], q_of[:, columns], beta, d[rows, columns], False,
-                reports, in_place,
-            )  # fmt: skip
-    except BaseException:
-        if before is not None:
-            d[...] = before
-        raise
+    from . import pieces  # here, as few calls are that large
+
+    pieces.resident(runner, blocks, alpha, p_of, q_of, beta, d, given, reports, in_place)
 
 
-def _launch_pair(
+def launch_pair(
     runner: Runner,
     n_qpus: int,
     alpha: float,
@@ -350,6 +349,7 @@ def _launch_pair(
     reports: List[RunReport],
     in_place: bool,
 ) -> None:
+    """The two launches of :func:`in_device_memory`, or one block of it."""
     (at_p, of_p), (at_q, of_q), (at_d, of_d) = _located(p_of), _located(q_of), _located(d)
     m, n, k = *d.shape, p_of.shape[1]
     pitch = d.strides[0] if m > 1 else WORD * n

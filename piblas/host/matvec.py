@@ -235,15 +235,17 @@ class Multiply:
         # Scratch memory for the matrix is the same for all products with it.
         self.room = LaunchPlan([], [], (), {"matrix": 4 * matrix.words})
 
-    def placed(self, runner: Runner, source: np.ndarray) -> int:
-        """The bus address of the matrix on the device."""
+    def placed(self, runner: Runner, source: np.ndarray) -> Any:
+        """The bus address of the matrix on the device; where it is streamed, the matrix itself."""
+        if runner.cut and not self.matrix.resident:
+            return source
         room = None if self.matrix.resident else runner.scratch(self.room)[0]
         return self.matrix.place(source, room)[0]
 
     def __call__(
         self,
         runner: Runner,
-        address: int,
+        address: Any,
         use: str,
         x: np.ndarray,
         kept: Storage,
@@ -257,6 +259,12 @@ class Multiply:
         ``x`` is contiguous float32, ``address`` from :meth:`placed`; ``reports`` grow by those of
         the launches.  CpuNeeded where the kernels met Inf, NaN or what may be an overflow.
         """
+        if runner.cut:
+            from . import streaming  # here, as few matrices are that large
+
+            return streaming.multiplied(
+                self, runner, address, use, x, kept, reports, rows, columns
+            )
         plan = self.plan()
         shape = use, kept, rows, columns
         if plan is None or shape != self.shape:
@@ -350,8 +358,10 @@ class Product:
 
 def apart(result: np.ndarray, *others: Any) -> None:
     """Leave the call to SciPy if a result that is written in place overlaps an operand."""
+    # Of class ndarray, for which NumPy takes no way around.
+    own = result.view(np.ndarray)
     for other in others:
-        if np.may_share_memory(result, other):
+        if np.may_share_memory(own, np.asarray(other)):
             raise CpuNeeded(SORT_OUT)
 
 

@@ -8,8 +8,8 @@ from ..dispatch.choose import NO_PRODUCT
 from ..driver.device import RunReport
 
 __all__ = [
-    "BY_ZERO", "CpuNeeded", "ILL_CONDITIONED", "NOT_FINITE", "NO_PRODUCT", "OVERFLOW", "Outcome",
-    "SINGULAR", "SORT_OUT", "TINY", "WATCHED",
+    "BY_ZERO", "CpuNeeded", "ILL_CONDITIONED", "NOT_FINITE", "NO_PRODUCT", "NO_ROOM", "OVERFLOW",
+    "Outcome", "SINGULAR", "SORT_OUT", "TINY", "WATCHED",
 ]  # fmt: skip
 
 SORT_OUT = "arguments that only SciPy sorts out"
@@ -19,6 +19,7 @@ OVERFLOW = "an overflow, or numbers near one, which QPUs do not treat as IEEE 75
 ILL_CONDITIONED = "an ill-conditioned triangle, all of which is one block for the CPU to solve"
 SINGULAR = "a triangle with a diagonal element that is 0, or whose reciprocal float32 cannot hold"
 TINY = "a norm of numbers too small for the QPUs, which take denormals for 0"
+NO_ROOM = "there is no room for the result in device memory"
 BY_ZERO = "0 times Inf or NaN in device memory would be 0 on the QPUs, with nothing left to tell"
 
 Outcome = Tuple[Any, Sequence[RunReport]]

@@ -99,6 +99,7 @@ class Runner:
         self.scratch_bytes = 0
         self.active = False
         self.launched = False
+        self.cut = 0  # how far the present call is cut into pieces (:mod:`.pieces`)
         self._tables: "collections.OrderedDict[LaunchPlan, List[_Table]]"
         self._tables = collections.OrderedDict()
         self._table_bytes = 0
@@ -115,6 +116,11 @@ class Runner:
         return found
 
     # --- memory --------------------------------------------------------------------------------
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of device memory that are given up when memory is short."""
+        return self.scratch_bytes + self._table_bytes
 
     def begin(self) -> None:
         """A call begins: scratch memory of the one before is free to be given up."""

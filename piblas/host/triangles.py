@@ -276,6 +276,8 @@ class Solve(_Sided):
         # are added, so that without a report all stay below 3 * LIMIT, and nothing overflows.
         if not _maximum(np.abs(g), axis=None) < gemm_schedule.LIMIT:
             raise CpuNeeded(OVERFLOW)
+        if runner.cut:
+            return self._in_pieces(runner, t, g, reports)
         n, m = g.shape
         block = triangle.block_of(triangle.choose(n, m))
         factors = triangle.inverted(t, block)
@@ -318,6 +320,35 @@ class Solve(_Sided):
             raise CpuNeeded(OVERFLOW, reports)
         x.buffer.invalidate()
         return gemm_layout.unpack(q, solved)[:n]
+
+
+    def _in_pieces(
+        self, runner: Runner, t: np.ndarray, g: np.ndarray, reports: List[RunReport]
+    ) -> np.ndarray:
+        """Block by block of the triangle and of the right-hand sides: what is solved is taken from
+        the rows below."""
+        from . import pieces
+
+        (n, m), found = g.shape, np.empty_like(g)
+        with pieces.whole(runner) as cut:
+            order, width = pieces.halved((n, m), cut)
+            for columns in pieces.ranges(0, m, width):
+                for rows in pieces.ranges(0, n, order):
+                    right = g[rows, columns]
+                    if rows.start:
+                        above = slice(0, rows.start)
+                        sizes = len(right), right.shape[1], rows.start
+                        shape = Dense(*sizes, True, "all", *self.device)
+                        runner.cut = cut
+                        right = gemm.staged(
+                            runner, shape, -1.0, t[rows, above].T, found[above, columns], 1.0,
+                            right, reports,
+                        )  # fmt: skip
+                        runner.cut = 0
+                    found[rows, columns] = self.computed(
+                        runner, 1.0, t[rows, rows], right, reports
+                    )
+        return found
 
 
 def _log_methods(methods: Sequence[Method]) -> None:

@@ -8,7 +8,7 @@ Any other is copied to scratch memory and, when all launches have succeeded, bac
 from __future__ import annotations
 
 import weakref
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -37,10 +37,11 @@ class _Shape(NamedTuple):
     n_qpus: int
     clock_hz: float
     longest: Optional[float]
+    columns: Optional[Tuple[int, int]] = None
 
 
-def _update_launches(shape: _Shape) -> LaunchPlan:
-    plan = update_plan.plan(shape.storage, shape.rank, shape.n_qpus)
+def launches_of(shape: _Shape) -> LaunchPlan:
+    plan = update_plan.plan(shape.storage, shape.rank, shape.n_qpus, shape.columns)
     cut = limits.runs(plan.clocks() / shape.clock_hz, shape.longest)
     kernel = spec.get(shape.kernel)
     launches = [Launch(kernel, plan.options, plan.streams(part)) for part in cut]
@@ -96,17 +97,39 @@ class Update:
     def _updated(
         self, runner: Runner, a: Any, found: List[np.ndarray], factors: List[np.ndarray]
     ) -> Outcome:
-        shape = self.shape
-        plan = self.plan()
-        if plan is None:
-            plan = PLANS.made(shape, _update_launches, shape)
-            self.plan = weakref.ref(plan)
-        _, length, watch_words = plan.data
-        rooms = runner.scratch(plan)
-        place = None if self.in_place else runner.scratch(self.room)[0]
+        reports: List[RunReport] = []
         made = a if self.target.own else self.target.array(a)
         source = self.matrix.source(made)
+        if runner.cut and not self.in_place:
+            from . import streaming  # here, as few matrices are that large
+
+            streaming.updated(self, runner, source, found, factors, reports)
+            return made, reports
+        plan = self.plan()
+        if plan is None:
+            plan = PLANS.made(self.shape, launches_of, self.shape)
+            self.plan = weakref.ref(plan)
+        place = None if self.in_place else runner.scratch(self.room)[0]
         address, buffer = self.matrix.place(source, place)
+        self.launched(runner, plan, address, found, factors, reports)
+        buffer.invalidate()
+        if place is not None:
+            source[...] = self.matrix.image(place)
+        return made, reports
+
+    def launched(
+        self,
+        runner: Runner,
+        plan: LaunchPlan,
+        address: int,
+        found: Sequence[np.ndarray],
+        factors: Sequence[np.ndarray],
+        reports: List[RunReport],
+    ) -> None:
+        """Launch a plan of the matrix at a bus address, or of some of its columns."""
+        shape = self.shape
+        _, length, watch_words = plan.data
+        rooms = runner.scratch(plan)
         m = shape.storage.m
         for room, x in zip(rooms[:-1], found):
             room.floats[:m] = x
@@ -115,7 +138,6 @@ class Update:
         watch = rooms[-1]
         addresses = (address, *[room.bus_address for room in rooms])
         vectors = dict(zip("st", factors[: shape.rank]))
-        reports: List[RunReport] = []
         special = False
 
         def watched(launch: int) -> None:
@@ -123,13 +145,9 @@ class Update:
             watch.buffer.invalidate()
             if _maximum(watch.words[:watch_words]) >= OVERFLOW:
                 special = True
-                if place is not None:
+                if not self.in_place:
                     raise CpuNeeded(WATCHED, reports)
 
         runner.run(plan, addresses, (), vectors, reports, watched)
-        buffer.invalidate()
-        if place is not None:
-            source[...] = self.matrix.image(place)
-        elif special:
+        if special:
             arrays.warn_of_special(self.routine)
-        return made, reports

@@ -123,7 +123,7 @@ class _At(NamedTuple):
     room: Optional[Scratch]
 
 
-def _views(
+def views_of(
     operands: Sequence[Operand], values: Sequence[Any]
 ) -> Tuple[List[np.ndarray], List[Any]]:
     """(the elements of each operand as a view, the arrays that are returned)."""
@@ -256,15 +256,20 @@ class Map:
         if self.routine == "sscal" and self.resident[0]:
             if -SMALLEST_NORMAL < constants[0] < SMALLEST_NORMAL:  # type: ignore[index]
                 raise CpuNeeded(BY_ZERO)
-        views, results = _views(self.operands, values)
+        views, results = views_of(self.operands, values)
         result = results[0] if len(results) == 1 else tuple(results)
         if constants is None:
             return result, ()
-        return result, self._launched(runner, views, constants)
+        return result, self.launched(runner, views, constants)
 
-    def _launched(
+    def launched(
         self, runner: Runner, views: Sequence[np.ndarray], constants: Tuple[float, ...]
     ) -> Sequence[RunReport]:
+        """Launch; ``views`` are the elements of the operands."""
+        if runner.cut:
+            from . import streaming  # here, as few vectors are that long
+
+            return streaming.mapped(self, runner, views, constants)
         homes = _homes(self.operands, views, self.n)
         target = homes[self.written[0]]
         # The lines of the first result decide where blocks begin.
@@ -310,7 +315,7 @@ class Combine:
         """(the changed y, the reports)."""
         a, b = ctypes.c_float(values[2]).value, ctypes.c_float(values[3]).value
         if a == 0 and b in (0, 1):
-            views, results = _views(self.operands, values)
+            views, results = views_of(self.operands, values)
             if b == 0:
                 views[1][...] = 0
             return results[0], ()
@@ -365,15 +370,23 @@ class Reduce:
         self.evaluate = REDUCTIONS[routine][1]
         self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
 
+    def made(self) -> LaunchPlan:
+        """The plan, which is kept by whoever keeps plans."""
+        plan = PLANS.made(self.shape, _reduce_plan, self.shape)
+        self.plan = weakref.ref(plan)
+        return plan
+
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Outcome:
         """(the number, the reports)."""
+        if runner.cut:
+            from . import streaming  # here, as few vectors are that long
+
+            found: Outcome = streaming.reduced(self, runner, values)
+            return found
         shape = self.shape
-        plan = self.plan()
-        if plan is None:
-            plan = PLANS.made(shape, _reduce_plan, shape)
-            self.plan = weakref.ref(plan)
+        plan = self.plan() or self.made()
         rooms = runner.scratch(plan)
-        views, _ = _views(self.operands, values)
+        views, _ = views_of(self.operands, values)
         homes = _homes(self.operands, views, shape.n)
         at = _staged(homes, views, rooms, (0, 1), shape.n)
         out, stored = rooms[-1], plan.data

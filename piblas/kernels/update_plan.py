@@ -7,7 +7,7 @@ so can the streams that it makes.  Everything is computed by array operations ov
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -139,9 +139,9 @@ class UpdatePlan:
         return int(watched.view(np.uint32).max()) >= OVERFLOW
 
 
-def _whole(storage: Storage, height: int) -> np.ndarray:
-    """Tiles whose columns are stored in every row of the tile."""
-    table = tiles(storage, height, WIDTH, (0, storage.m), (0, storage.n))
+def _whole(storage: Storage, height: int, among: Tuple[int, int]) -> np.ndarray:
+    """Tiles whose columns, ``among`` these, are stored in every row of the tile."""
+    table = tiles(storage, height, WIDTH, (0, storage.m), among)
     i, rows, first, columns = table.T
     # Columns first to last have elements here, those from start to stop in every row; each of the
     # others is a tile of its own.
@@ -161,10 +161,14 @@ def _whole(storage: Storage, height: int) -> np.ndarray:
     return np.where((number < 0)[:, None], wide, single)
 
 
-def plan(storage: Storage, rank: int, n_qpus: int) -> UpdatePlan:
-    """How to update what is stored of a matrix on up to ``n_qpus`` QPUs."""
+def plan(
+    storage: Storage, rank: int, n_qpus: int, columns: Optional[Tuple[int, int]] = None
+) -> UpdatePlan:
+    """How to update what is stored of a matrix, or of a range of its columns, on up to ``n_qpus``
+    QPUs."""
     workers = next(w for w in (8, 4, 2, 1) if w == 1 or w < n_qpus)
     most = ROWS * workers
     vectors = next((v for v in (4, 8, 16) if storage.m <= LANES * v and v <= most), most)
     options = UpdateOptions(rank, vectors, workers, n_qpus == 1)
-    return UpdatePlan(storage, options, _whole(storage, options.height))
+    table = _whole(storage, options.height, columns or (0, storage.n))
+    return UpdatePlan(storage, options, table)
