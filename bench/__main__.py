@@ -19,6 +19,7 @@ from . import (
     pack,
     predict,
     programs,
+    scipy_suite,
     sgemm,
 )
 
@@ -37,6 +38,7 @@ MODULES = {
     "pack": pack,
     "predict": predict,
     "programs": programs,
+    "scipy_suite": scipy_suite,
     "sgemm": sgemm,
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, List
 
-from . import driver
+from . import config, driver
 from .blas import functions as _generic
 from .dispatch.choose import Choice
 from .dispatch.devices import use
@@ -26,7 +26,8 @@ from .errors import (
     PiblasError,
 )
 from .host.arrays import DeviceArray, array, asarray, empty, zeros
-from .record import reset_stats, stats
+from .record import reset_stats
+from .statistics import stats
 
 __version__ = "0.1.0"
 
@@ -45,16 +46,27 @@ __all__ = [
     "asarray",
     "driver",
     "empty",
+    "is_patched",
+    "patch",
+    "patch_map",
     "profile",
     "reset_stats",
     "stats",
+    "unpatch",
     "use",
     "why",
     "zeros",
 ]
 
 
-_LATER = {"profile": "profiler", "why": "dispatch.why"}
+_LATER = {
+    "is_patched": "swap",
+    "patch": "swap",
+    "patch_map": "swap",
+    "profile": "profiler",
+    "unpatch": "swap",
+    "why": "dispatch.why",
+}
 """Names that few processes want, and the module that each is imported from when it is wanted."""
 
 
@@ -71,3 +83,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> List[str]:
     return sorted({*globals(), *_LATER, *_generic.exported()})
+
+
+if config.get("PIBLAS_PATCH") == "1":
+    __getattr__("patch")()
