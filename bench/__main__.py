@@ -21,6 +21,7 @@ from . import (
     predict,
     programs,
     report,
+    scipy_suite,
     sgemm,
 )
 
@@ -41,6 +42,7 @@ MODULES = {
     "predict": predict,
     "programs": programs,
     "report": report,
+    "scipy_suite": scipy_suite,
     "sgemm": sgemm,
 }
 

@@ -9,6 +9,7 @@ opens it.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any, List
 
 from .errors import (
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from .host.arrays import DeviceArray, array, asarray, empty, zeros
     from .host.usage import device_memory
     from .profiler import profile
-    from .record import reset_stats, stats
+    from .record import reset_stats
+    from .statistics import stats
+    from .swap import is_patched, patch, patch_map, unpatch
 
 __version__ = "0.1.0"
 
@@ -50,9 +53,13 @@ __all__ = [
     "device_memory",
     "driver",
     "empty",
+    "is_patched",
+    "patch",
+    "patch_map",
     "profile",
     "reset_stats",
     "stats",
+    "unpatch",
     "use",
     "why",
     "zeros",
@@ -61,18 +68,21 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("DeviceArray", "array", "asarray", "empty", "zeros"), "host.arrays"),
-    **dict.fromkeys(("stats", "reset_stats"), "record"),
+    **dict.fromkeys(("is_patched", "patch", "patch_map", "unpatch"), "swap"),
     "Choice": "dispatch.choose",
     "device_memory": "host.usage",
     "profile": "profiler",
+    "reset_stats": "record",
+    "stats": "statistics",
     "use": "dispatch.devices",
     "why": "dispatch.why",
 }
 """The module that each of these names is imported from when it is first wanted."""
 
 _MODULES = frozenset(
-    "blas cli codegen config dispatch doctor driver emu errors files host isa kernels log profiler "
-    "protocols record routines selftest tables tune vector".split()
+    "blas cli codegen config decorating dispatch doctor driver emu errors files host image isa "
+    "kernels log profiler protocols record routines selftest statistics swap tables tune vector"
+    .split()
 )
 """What is no routine: ``from .. import log`` asks for it here before it imports the module."""
 
@@ -97,3 +107,10 @@ def __dir__() -> List[str]:
     from .blas import functions
 
     return sorted({*globals(), *__all__, *functions.exported()})
+
+
+if "PIBLAS_PATCH" in os.environ:
+    from . import config
+
+    if config.get("PIBLAS_PATCH") == "1":
+        __getattr__("patch")()

@@ -49,6 +49,12 @@ SETTINGS: Tuple[Setting, ...] = (
         "how programs start on a Pi's QPUs; auto: by registers as root, else by the mailbox",
     ),
     Setting(
+        "PIBLAS_PATCH",
+        "0",
+        ("0", "1"),
+        "1: importing piblas calls piblas.patch(), so that NumPy and SciPy call piblas",
+    ),
+    Setting(
         "PIBLAS_PROFILES",
         "",
         (),

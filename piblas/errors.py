@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 from typing import Any, Dict, Optional, Tuple, Type
 
 __all__ = [
@@ -111,14 +112,52 @@ class AssemblerError(PiblasError):
 class BlasError(PiblasError, ValueError):
     """A BLAS call got an argument that it cannot take; nothing was written.
 
-    Attributes: ``routine``, ``argument`` (its name) and ``value``.
+    Attributes: ``routine``, ``argument`` (its name), ``value`` and ``message``.
+
+    Once ``scipy.linalg`` is imported, an error is also one of those that SciPy's BLAS functions
+    raise (``_fblas.error``), so that code that catches these catches it.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "BlasError":
+        kind = _caught_as_scipys() if cls is BlasError else cls
+        made: BlasError = ValueError.__new__(kind, *args)
+        return made
 
     def __init__(self, routine: str, argument: str, value: Any, message: str) -> None:
         self.routine = routine
         self.argument = argument
         self.value = value
+        self.message = message
         super().__init__(f"{routine}: argument {argument} = {brief(value)}: {_words(message)}")
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        restored, (kind, *rest) = super().__reduce__()
+        return restored, (BlasError if kind in _kinds.values() else kind, *rest)
+
+    def with_words(self, text: str) -> "BlasError":
+        """The same error with another library's message to the same call added."""
+        return BlasError(self.routine, self.argument, self.value, f"{self.message}; SciPy: {text}")
+
+
+_kinds: Dict[Tuple[type, ...], Type[BlasError]] = {}
+
+
+def _caught_as_scipys() -> Type[BlasError]:
+    """BlasError, derived from the errors of SciPy's BLAS modules too, as far as these are there."""
+    theirs = []
+    for name in ("_fblas", "_fblas_64"):
+        module = sys.modules.get(f"scipy.linalg.{name}")
+        for attribute in (f"__{name[1:]}_error", "error"):  # what f2py names it
+            kind = getattr(module, attribute, None)
+            if isinstance(kind, type) and issubclass(kind, Exception):
+                theirs.append(kind)
+    found = tuple(kind for kind in dict.fromkeys(theirs) if not issubclass(BlasError, kind))
+    if not found:
+        return BlasError
+    if found not in _kinds:
+        names = {"__module__": BlasError.__module__, "__doc__": BlasError.__doc__}
+        _kinds[found] = type("BlasError", (BlasError, *found), names)
+    return _kinds[found]
 
 
 class DeviceError(PiblasError, RuntimeError):

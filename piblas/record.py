@@ -1,8 +1,11 @@
-"""What calls did: counters for ``piblas.stats`` and reports for ``piblas.profile``
+"""What calls did: counters and times for ``piblas.stats``, reports for ``piblas.profile``
 (:mod:`piblas.profiler`).
 
 Both belong to the process, not to a thread: a profile collects the launches of every thread that
 ran while it was open.
+
+A call is always counted; it is timed only while somebody asked for times (:data:`timing`), as
+reading the clock twice takes as long as a small call.
 """
 
 from __future__ import annotations
@@ -10,15 +13,37 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-__all__ = ["Profile", "Tally", "count", "report", "reset_stats", "stats", "tally"]
+__all__ = [
+    "Profile", "Row", "Tally", "count", "on_timing", "report", "reset_stats", "rows",
+    "set_timing", "tally",
+]  # fmt: skip
 
 _lock = threading.Lock()
 _open: List["Profile"] = []
 profiling = False
 """Whether a profile is open."""
-_tallies: Dict[Tuple[str, str], "Tally"] = {}
+timing = False
+"""Whether calls are timed."""
+_on_timing: List[Callable[[], None]] = []
+_tallies: Dict[Tuple[str, str, str], "Tally"] = {}
+
+
+class Row(NamedTuple):
+    """Calls of a routine that ran on ``backend`` for ``reason``.
+
+    ``timed`` of the ``calls`` took ``seconds`` together, from beginning to end, ``device`` of which
+    are the launches' own report: simulated ones on the emulator, measured ones on a Pi.
+    """
+
+    routine: str
+    backend: str
+    reason: str
+    calls: int
+    timed: int
+    seconds: float
+    device: float
 
 
 class Tally:
@@ -29,8 +54,9 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.counter = itertools.count()
+        self.counter: Iterator[int] = itertools.count()
         self._read = 0
+        self.timed, self.seconds, self.device = 0, 0.0, 0.0
 
     def value(self) -> int:
         counted = next(self.counter) - self._read
@@ -39,38 +65,59 @@ class Tally:
 
     def reset(self) -> None:
         self._read = next(self.counter) + 1
+        self.timed, self.seconds, self.device = 0, 0.0, 0.0
+
+    def time(self, seconds: float, launches: Sequence[Any] = ()) -> None:
+        """Add the time of a call that was counted."""
+        with _lock:
+            self.timed += 1
+            self.seconds += seconds
+            self.device += sum(each.seconds or 0.0 for each in launches)
 
 
-def tally(backend: str, reason: str) -> Tally:
-    """The tally whose counter counts calls on ``backend`` for ``reason``."""
-    key = backend, reason
+def tally(routine: str, backend: str, reason: str) -> Tally:
+    """The tally whose counter counts calls of a routine on ``backend`` for ``reason``."""
+    key = routine, backend, reason
     with _lock:
         if key not in _tallies:
             _tallies[key] = Tally()
         return _tallies[key]
 
 
-def count(backend: str, reason: str) -> None:
+def count(routine: str, backend: str, reason: str) -> None:
     """Count a call; where many are counted, :func:`tally` is asked once."""
-    next(tally(backend, reason).counter)
+    next(tally(routine, backend, reason).counter)
 
 
-def stats() -> Dict[str, Dict[str, int]]:
-    """How many calls ran where, and why: backend -> reason -> calls, since the process began."""
+def rows() -> List[Row]:
+    """What was counted since the process began, or since the last :func:`reset_stats`."""
     with _lock:
-        total: Dict[str, Dict[str, int]] = {}
-        for (backend, reason), each in _tallies.items():
-            calls = each.value()
-            if calls:
-                total.setdefault(backend, {})[reason] = calls
-        return total
+        found = [
+            Row(*key, each.value(), each.timed, each.seconds, each.device)
+            for key, each in _tallies.items()
+        ]
+    return [row for row in found if row.calls]
 
 
 def reset_stats() -> None:
-    """Set every counter of :func:`stats` back to zero."""
+    """Set every counter and time of ``piblas.stats`` back to zero."""
     with _lock:
         for each in _tallies.values():
             each.reset()
+
+
+def set_timing(wanted: bool) -> None:
+    """Time calls from now on, or no longer."""
+    global timing
+    if timing != wanted:
+        timing = wanted
+        for call in _on_timing:
+            call()
+
+
+def on_timing(call: Callable[[], None]) -> None:
+    """Have ``call`` made whenever :data:`timing` changes."""
+    _on_timing.append(call)
 
 
 class Profile:

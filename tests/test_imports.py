@@ -28,12 +28,17 @@ ALLOWED = {
     "config": {"errors"},
     "routines": {"errors"},
     "record": {"errors"},
-    "dispatch": {"routines", "record", "driver", "errors", "config", "files", "log", "tables"},
+    "statistics": {"record"},
+    "decorating": {"errors"},
+    "dispatch": {
+        "routines", "record", "decorating", "driver", "errors", "config", "files", "log", "tables",
+    },
     "host": {"dispatch", "kernels", "driver", "isa", "errors", "log"},
     "blas": {
         "host", "dispatch", "routines", "record", "kernels", "driver", "errors", "config", "log",
     },
     "protocols": {"blas", "host", "dispatch", "errors"},
+    "swap": {"blas", "dispatch", "routines", "record", "decorating", "errors", "log"},
     "vector": {"kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "host", "dispatch", "kernels", "driver", "errors"},
     "selftest": {"blas", "dispatch", "record", "routines", "kernels", "driver", "isa", "errors"},
@@ -45,11 +50,14 @@ ALLOWED = {
         "blas", "dispatch", "record", "routines", "kernels", "codegen", "driver", "isa", "errors",
     },
     "cli": {
-        "", "doctor", "profiler", "blas", "host", "dispatch", "routines", "record", "driver", "emu",
+        "", "doctor", "profiler", "swap", "blas", "host", "dispatch", "routines", "record", "driver", "emu",
         "kernels", "codegen", "isa", "errors", "config", "selftest", "tune",
     },
     "__main__": {"cli"},
-    "": {"profiler", "blas", "host", "dispatch", "record", "routines", "driver", "errors"},
+    "": {
+        "profiler", "swap", "blas", "host", "dispatch", "statistics", "record", "routines",
+        "driver", "errors", "config",
+    },
 }
 # The optional dependencies, each with the one package that may import it.
 FOREIGN = {"numba": "emu", "llvmlite": "emu", "rich": "cli", "matplotlib": "profiler"}

@@ -19,12 +19,12 @@ from ..routines import ROUTINES, Routine
 from . import arguments, call, scipy_blas
 from .binding import Bound
 
-__all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
+__all__ = ["Each", "bind", "row", "sgemm_batch", "sgemm_batch_strided", "somatcopy"]
 
 IN_DEVICE_MEMORY = "the operand lies in device memory"
 
 
-class _Each:
+class Each:
     """A product of a batch, checked: alpha * a @ b + beta * out, into ``out``."""
 
     def __init__(
@@ -104,7 +104,7 @@ def sgemm_batch(
         shape = left.shape[0], right.shape[1]
         result, out = arguments.result(name, f"c{at}", old[i], shape, scale != 0, overwrite)
         results.append(result)
-        products.append(_Each(factor, left, right, scale, out))
+        products.append(Each(factor, left, right, scale, out))
     _compute(name, products)
     return results
 
@@ -147,7 +147,7 @@ def sgemm_batch_strided(
     result, out = _result_stack(name, c, (count, m, n), scale != 0, overwrite)
     left = np.broadcast_to(left, (count, m, left.shape[2]))
     right = np.broadcast_to(right, (count, right.shape[1], n))
-    _compute(name, [_Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)])
+    _compute(name, [Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)])
     return result
 
 
@@ -168,11 +168,11 @@ def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
     matrix = arguments.matrix("somatcopy", "a", a)
     source = matrix.T if turned else matrix
     if factor == 0 or arrays.home(source) is None:
-        record.count("cpu", choose.NO_KERNEL)
+        record.count("somatcopy", "cpu", choose.NO_KERNEL)
         return _copy_on_cpu(factor, source)
-    row = _row("somatcopy", "alpha", "a")
+    of_copy = row("somatcopy", "alpha", "a")
     found: np.ndarray = call.run(
-        devices.now(), row, (factor, source), {}, _bind_copy, _copy_on_cpu
+        devices.now(), of_copy, (factor, source), {}, _bind_copy, _copy_on_cpu
     )
     return found
 
@@ -263,7 +263,7 @@ def _result_stack(
 
 
 @functools.lru_cache(maxsize=None)
-def _row(name: str, *arguments: str) -> Routine:
+def row(name: str, *arguments: str) -> Routine:
     """What :func:`.call.run` wants to know of a routine whose arguments, all required, are checked
     already."""
     return ROUTINES["sgemm"]._replace(
@@ -271,12 +271,12 @@ def _row(name: str, *arguments: str) -> Routine:
     )
 
 
-def _compute(name: str, products: List[_Each]) -> None:
+def _compute(name: str, products: List[Each]) -> None:
     """Every product into its ``out``: the QPUs take those that they can, in one launch."""
-    call.run(devices.now(), _row(name, "products"), (products,), {}, _bind, _on_cpu)
+    call.run(devices.now(), row(name, "products"), (products,), {}, bind, _on_cpu)
 
 
-def _on_cpu(products: List[_Each]) -> None:
+def _on_cpu(products: List[Each]) -> None:
     # An operand may be the memory of another product's result.
     outs = [x.out for x in products]
     for each in products:
@@ -288,8 +288,9 @@ def _on_cpu(products: List[_Each]) -> None:
         each.on_cpu()
 
 
-def _bind(bound: Bound, state: State) -> call.Job:
-    products: List[_Each] = bound["products"]
+def bind(bound: Bound, state: State) -> call.Job:
+    """The job of a batch."""
+    products: List[Each] = bound["products"]
     wanted = [x for x in products if not x.no_product]
     if not wanted:
         return call.Job(NO_PRODUCT)

@@ -11,6 +11,7 @@ fails.  Then the caller's arrays are as before, and SciPy computes the call.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Callable, Dict, Hashable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -46,10 +47,10 @@ class Job:
     Where ``compute`` is None the CPU computes it, for ``reason``.  Otherwise
     ``compute(runner, values)`` returns (result, reports), with ``values`` the arguments in the
     order of ``take``: places in the arguments by position, then by keyword, then the defaults
-    ``extra``.  Calls are counted on ``backend`` for ``reason``.
+    ``extra``.  Calls are counted on ``backend`` for ``reason`` (:meth:`counted_as`).
     """
 
-    __slots__ = ("compute", "counter", "extra", "idle", "reason", "take")
+    __slots__ = ("backend", "compute", "extra", "idle", "reason", "take", "tally")
 
     def __init__(
         self,
@@ -60,8 +61,15 @@ class Job:
         extra: Tuple[Any, ...] = (),
     ) -> None:
         self.reason, self.compute, self.take, self.extra = reason, compute, tuple(take), extra
-        self.counter = record.tally(backend, reason).counter
-        self.idle = record.tally("cpu", NO_LAUNCH).counter
+        self.backend = backend
+        self.tally: Any = None
+        self.idle: Any = None
+
+    def counted_as(self, name: str) -> "Job":
+        """This job, whose calls are counted as calls of ``name``."""
+        self.tally = record.tally(name, self.backend, self.reason)
+        self.idle = record.tally(name, "cpu", NO_LAUNCH)
+        return self
 
 
 def job_of(
@@ -116,28 +124,33 @@ def run(
     kwargs: Dict[str, Any],
     bind: Callable[[Bound, State], Job],
     on_cpu: Callable[..., Any],
+    name: str = "",
 ) -> Any:
     """The result of a call of the routine at the present target, ``state``.
 
-    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
+    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.  The
+    call is counted under ``name``, or the routine's own.
     """
+    began = time.perf_counter() if record.timing else 0.0
+    name = name or row.name
     if state.jobs is None:
         # The runner first: other threads look at the jobs.
         state.runner = None if state.device is None else runner_of(state.device)
         state.jobs = {}
-    key = key_of(row.name, args, kwargs)
+    key = key_of(name, args, kwargs)
     job = state.jobs.get(key) if key is not None else None
     if job is None:
         try:
             job = bind(Bound(row, args, kwargs), state)
         except (Unbound, TypeError, ValueError, OverflowError):
             job = Job(SORT_OUT)  # whatever is wrong, SciPy finds it again and says so
+        job.counted_as(name)
         if key is not None:
             if len(state.jobs) >= KEPT_JOBS:
                 state.jobs.clear()
             state.jobs[key] = job
     if job.compute is None:
-        return _on_cpu(row.name, job.reason, job.counter, args, kwargs, on_cpu)
+        return _on_cpu(name, job.reason, job.tally, began, args, kwargs, on_cpu)
     values = (*args, *kwargs.values(), *job.extra) if kwargs else (*args, *job.extra)
     reports: Sequence[RunReport] = ()
     lock: Any = state.lock
@@ -161,32 +174,43 @@ def run(
     except CpuNeeded as needed:
         reason, reports = needed.reason, needed.reports
     except DeviceError as error:
-        if state.target.demanded:
+        if state.target.demanded and not state.forgiving:
             raise
         reason = f"the GPU failed: {type(error).__name__}"
-        if isinstance(error, OutOfDeviceMemory):
-            log.warning("%s goes to the CPU: %s", row.name, error)
+        if state.target.demanded:
+            if not state.warned:  # once, as whoever calls may not know of any device
+                log.warning("%s goes to the CPU, as other calls may: %s", name, error)
+            state.warned = True
+        elif isinstance(error, OutOfDeviceMemory):
+            log.warning("%s goes to the CPU: %s", name, error)
         else:
             devices.set_aside(f"{reason}: {error}")
     else:
         if record.profiling:
             record.report(*reports)
-        next(job.counter if reports else job.idle)
+        tally = job.tally if reports else job.idle
+        next(tally.counter)
+        if began:
+            tally.time(time.perf_counter() - began, reports)
         return result
     if record.profiling:
         record.report(*reports)
-    return _on_cpu(row.name, reason, record.tally("cpu", reason).counter, args, kwargs, on_cpu)
+    tally = record.tally(name, "cpu", reason)
+    return _on_cpu(name, reason, tally, began, args, kwargs, on_cpu)
 
 
 def _on_cpu(
     name: str,
     reason: str,
-    counter: Any,
+    tally: record.Tally,
+    began: float,
     args: Tuple[Any, ...],
     kwargs: Dict[str, Any],
     on_cpu: Callable[..., Any],
 ) -> Any:
     result = on_cpu(*args, **kwargs)
     log.info("%s on the CPU: %s", name, reason)
-    next(counter)
+    next(tally.counter)
+    if began:
+        tally.time(time.perf_counter() - began)
     return result

@@ -9,16 +9,18 @@ level 3, :mod:`piblas.blas.triangles` take the call or leave it to SciPy.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
 
 import numpy as np
 
+from .. import record
 from ..dispatch import devices
 from ..errors import BlasError
 from ..routines import EXTENSIONS, ROUTINES, Routine
 from . import scipy_blas
 
-__all__ = ["ATTRIBUTES", "exported", "function", "wrap"]
+__all__ = ["ATTRIBUTES", "Function", "exported", "function", "make", "wrap"]
 
 #: What ``get_blas_funcs`` writes on the functions that it hands out.
 ATTRIBUTES = ("dtype", "int_dtype", "module_name", "prefix", "typecode")
@@ -45,12 +47,7 @@ def function(name: str) -> Any:
         return made
     # Every SciPy has the routines that have a kernel and are not ours; importing it can wait.
     if name in ROUTINES and (ROUTINES[name].kernel or name in scipy_blas.functions()):
-        if name == "sgemm":
-            from .level3 import sgemm
-
-            made = sgemm
-        else:
-            made = Function(ROUTINES[name])
+        made = make(name)
     elif name in EXTENSIONS:
         from . import batch
 
@@ -63,6 +60,15 @@ def function(name: str) -> Any:
         made = scipy_blas.helpers()[name]
     # Two threads may make one at the same time; the first stays.
     return None if made is None else _made.setdefault(name, made)
+
+
+def make(name: str, scipy: Optional[Callable[..., Any]] = None, **options: Any) -> "Function":
+    """A new function for a routine; ``scipy`` and the options as for :class:`Function`."""
+    if name == "sgemm":
+        from .level3 import Sgemm
+
+        return Sgemm(ROUTINES[name], scipy, **options)
+    return Function(ROUTINES[name], scipy, **options)
 
 
 def wrap(original: Any) -> Any:
@@ -120,16 +126,26 @@ class Function:
     """A routine of BLAS as users call it.
 
     Like SciPy's it is an object that does not bind: as an attribute of a class it stays as it is.
-    SciPy's function is looked up by the first call that the CPU computes, signature and docstring
-    are made when somebody asks.
+    SciPy's function is looked up by the first call that the CPU computes (or is ``scipy``, another
+    build of it), signature and docstring are made when somebody asks.
+
+    ``piblas.patch`` has functions of its own, which are ``lenient``: the CPU computes what SciPy
+    computes, if by accident, and what the device fails to.  Their calls that are smaller than
+    ``least`` stay on the CPU.
     """
 
     __module__ = "piblas"
 
-    def __init__(self, row: Routine, scipy: Optional[Callable[..., Any]] = None) -> None:
+    def __init__(
+        self,
+        row: Routine,
+        scipy: Optional[Callable[..., Any]] = None,
+        *,
+        lenient: bool = False,
+    ) -> None:
         self.__name__ = self.__qualname__ = row.name
-        self._row = row
-        self._counter = devices.counters(row.level if row.kernel else 0)
+        self._row, self._lenient, self.least = row, lenient, 0
+        self._counter = devices.counters(row.name, row.level if row.kernel else 0)
         self._scipy: Callable[..., Any] = self._found if scipy is None else _guarded(row, scipy)
         self._run: Any = None  # with _bind, once a call is dispatched
         self._bind: Any = None
@@ -167,9 +183,8 @@ class Function:
 
     def _dispatched(self, args: Any, kwargs: Any) -> Any:
         if not self._row.kernel:  # it has no use for a device that may be missing
-            devices.resolve()
-            return self(*args, **kwargs)
-        state = devices.now()
+            return self._without_kernel(args, kwargs)
+        state = self._state()
         if self._counter[0] is not None:
             return self(*args, **kwargs)
         if self._bind is None:
@@ -177,6 +192,27 @@ class Function:
 
             self._run, self._bind = run, _binder(self._row)
         return self._run(state, self._row, args, kwargs, self._bind, self._on_cpu)
+
+    def _state(self) -> Any:
+        """What the call is aimed at."""
+        if not self._lenient:
+            return devices.now()
+        devices.cpu_reason(3)  # sets the counters
+        return devices.offered(self.least)
+
+    def _without_kernel(self, args: Any, kwargs: Any) -> Any:
+        tally = record.tally(self._row.name, "cpu", devices.cpu_reason(0))
+        began = time.perf_counter()
+        result = self._on_cpu(*args, **kwargs)
+        next(tally.counter)
+        if record.timing:
+            tally.time(time.perf_counter() - began)
+        return result
+
+    @property
+    def _cpointer(self) -> Any:
+        """The address of the routine's compiled code on the CPU, as SciPy's function has it."""
+        return scipy_blas.functions()[self.__name__]._cpointer
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]

@@ -13,11 +13,12 @@ from ..errors import BlasError, OutOfDeviceMemory
 from ..host import arrays
 from ..host.outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW
 from ..routines import ROUTINES
-from . import arguments, call, scipy_blas
+from . import arguments, call, scipy_blas, scipy_errors
 from .binding import Bound, need
 from .call import Job, job_of
+from .functions import Function
 
-__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "bind", "sgemm"]
+__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "Sgemm", "bind"]
 
 _ROW = ROUTINES["sgemm"]
 _FLOAT32 = np.dtype(np.float32)
@@ -25,20 +26,10 @@ _ARRAYS = (np.ndarray, arrays.DeviceArray)
 _NUMBERS = (float, int, np.float32, np.float64)
 _FLAGS = (int, bool)
 _NOTHING: Any = {}
-_COUNTER = devices.counters(3)
 _scipy: Any = None  # SciPy's sgemm, once it was needed
 
 
-def sgemm(
-    alpha: Any,
-    a: Any,
-    b: Any,
-    beta: Any = 0.0,
-    c: Any = None,
-    trans_a: Any = 0,
-    trans_b: Any = 0,
-    overwrite_c: Any = 0,
-) -> np.ndarray:
+class Sgemm(Function):
     """alpha * op(a) @ op(b) + beta * c in single precision.
 
     Parameters are those of ``scipy.linalg.blas.sgemm``: op(x) is x, or its transpose where
@@ -62,33 +53,76 @@ def sgemm(
 
     A wrong argument raises :class:`piblas.BlasError`; whatever is raised, ``c`` is unchanged.
     """
-    given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
-    if (
-        type(a) in _ARRAYS
-        and type(b) in _ARRAYS
-        and a.dtype == b.dtype == _FLOAT32
-        and a.ndim == b.ndim == 2
-        and (c is None or type(c) in _ARRAYS and c.dtype == _FLOAT32 and c.ndim == 2)
-        and type(alpha) in _NUMBERS
-        and type(beta) in _NUMBERS
-        and type(trans_a) in _FLAGS
-        and type(trans_b) in _FLAGS
-        and type(overwrite_c) in _FLAGS
-    ):
-        counter = _COUNTER[0]
-        if counter is not None and c is None:
-            made = _plain_product(alpha, a, b, trans_a, trans_b)
-            if made is not None:
-                next(counter)
+
+    __module__ = "piblas"
+
+    def __call__(
+        self,
+        alpha: Any,
+        a: Any,
+        b: Any,
+        beta: Any = 0.0,
+        c: Any = None,
+        trans_a: Any = 0,
+        trans_b: Any = 0,
+        overwrite_c: Any = 0,
+    ) -> Any:
+        if (
+            type(a) in _ARRAYS
+            and type(b) in _ARRAYS
+            and a.dtype == b.dtype == _FLOAT32
+            and a.ndim == b.ndim == 2
+            and (c is None or type(c) in _ARRAYS and c.dtype == _FLOAT32 and c.ndim == 2)
+            and type(alpha) in _NUMBERS
+            and type(beta) in _NUMBERS
+            and type(trans_a) in _FLAGS
+            and type(trans_b) in _FLAGS
+            and type(overwrite_c) in _FLAGS
+        ):
+            counter = self._counter[0]
+            if counter is not None and c is None:
+                made = _plain_product(alpha, a, b, trans_a, trans_b)
+                if made is not None:
+                    next(counter)
+                    return made
+            given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
+            if alpha == 0 or not (a.size and b.size):
+                made = self._on_cpu(*given)
+                record.count("sgemm", "cpu", NO_PRODUCT)
                 return made
-        if alpha == 0 or not (a.size and b.size):
-            made = _on_cpu(*given)
-            record.count("cpu", NO_PRODUCT)
+            return call.run(self._state(), _ROW, given, _NOTHING, bind, self._on_cpu)
+        given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
+        try:
+            result, plain = _coerced(*given)
+        except BlasError as error:
+            return self._as_scipy_says(error, given)
+        made = call.run(self._state(), _ROW, plain, _NOTHING, bind, self._on_cpu)
+        return made if result is None else result
+
+    __call__.__qualname__ = "sgemm"  # as it stands in Python's own messages
+
+    def _on_cpu(self, *given: Any) -> Any:
+        """The CPU computes a call, or refuses it."""
+        try:
+            return _on_cpu(*given)
+        except BlasError as error:
+            return self._as_scipy_says(error, given)
+
+    def _as_scipy_says(self, error: BlasError, given: Tuple[Any, ...]) -> Any:
+        """Raise the error with what SciPy says to the same arguments, if it refuses them, too."""
+        asked = list(given)
+        if type(asked[7]) in _FLAGS and not self._lenient:
+            asked[7] = 0  # nothing is to be written
+        theirs = self._scipy if self._lenient else scipy_blas.functions()["sgemm"]
+        try:
+            made = theirs(*asked)
+        except Exception as refusal:
+            if not scipy_errors.blas_error(refusal):
+                raise
+            raise error.with_words(str(refusal)) from refusal
+        if self._lenient:
             return made
-        return call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
-    result, given = _coerced(*given)
-    made = call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
-    return made if result is None else result
+        raise error
 
 
 def _plain_product(alpha: Any, a: Any, b: Any, trans_a: int, trans_b: int) -> Any:

@@ -1,4 +1,5 @@
-"""The command ``piblas``: each sub-command is a few lines over the library.
+"""The command ``piblas``: each sub-command is a few lines over the library; and the name of a
+program in place of one, which is run with ``piblas.patch``.
 
 Exit codes: 0 done, 1 failed (with a message on stderr), 2 wrong arguments, 130 interrupted.
 """
@@ -13,7 +14,19 @@ from typing import List, Optional
 
 from .. import __version__
 from ..errors import PiblasError
-from . import bench, check, demo, doctor, info, profile, programs, run, selftest, tune
+from . import (
+    bench,
+    check,
+    demo,
+    doctor,
+    info,
+    profile,
+    programs,
+    run,
+    script,
+    selftest,
+    tune,
+)
 
 __all__ = ["main"]
 
@@ -21,7 +34,10 @@ DESCRIPTION = "Single-precision BLAS on the VideoCore IV QPUs of the Raspberry P
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="piblas", description=DESCRIPTION)
+    top = argparse.ArgumentParser(
+        prog="piblas", description=DESCRIPTION, epilog=script.USAGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     top.add_argument("--version", action="version", version=f"piblas {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="show the library's log")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -29,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
     for module in (demo, info, doctor, selftest, tune, programs, check, run, profile, bench):
         module.add_commands(commands)
     return top
+
+
+def _names(top: argparse.ArgumentParser) -> List[str]:
+    """The names of the sub-commands."""
+    (commands,) = (each for each in top._actions if isinstance(each, argparse._SubParsersAction))
+    return list(commands.choices)
 
 
 def _sentence(error: Exception) -> str:
@@ -40,7 +62,14 @@ def _sentence(error: Exception) -> str:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run a command line; returns the exit code."""
-    args = parser().parse_args(argv)
+    known = parser()
+    try:
+        program = script.parse(sys.argv[1:] if argv is None else argv, _names(known))
+    except PiblasError as error:
+        known.error(str(error))
+    if program is not None:
+        return script.run(program)
+    args = known.parse_args(argv)
     if args.verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         logging.getLogger().setLevel(logging.WARNING)

@@ -37,13 +37,17 @@ __all__ = [
     "any_staged_pays",
     "choose",
     "costs",
+    "least_product",
     "predict",
+    "size",
     "staging_pays",
 ]
 
 CPU_ASKED = "the CPU was asked for"
 NO_KERNEL = "no QPU kernel for this routine"
+FASTER_ON_CPU = "predicted faster on the CPU"
 NO_PRODUCT = "nothing to multiply"
+TOO_SMALL = "smaller than piblas.patch was told to look at"
 ALWAYS_COPIED = frozenset({"ssymm", "ssyrk", "ssyr2k", "strmm", "strsm"})
 """Routines whose operands are copied wherever they lie: the CPU cuts them into blocks."""
 
@@ -155,9 +159,34 @@ def costs(call: Call, board: Optional[Board]) -> Dict[str, Cost]:
     return found
 
 
+def size(routine: str, sizes: Mapping[str, int]) -> int:
+    """The size of a call: its floating-point operations, or the numbers that it moves if these are
+    more."""
+    row = ROUTINES[routine]
+    return max(row.flops(**sizes), row.staged(**sizes) // 4)
+
+
 def predict(call: Call, board: Optional[Board]) -> Dict[str, float]:
     """Seconds that the call takes on each of the board's two processors, from beginning to end."""
     return {name: cost.seconds for name, cost in costs(call, board).items()}
+
+
+def least_product(board: Optional[Board]) -> int:
+    """Multiplications below which "auto" sends no product of operands in ordinary memory to the
+    QPUs, neither of matrices nor of vectors: a bound from below, so that a call with less of them
+    need not be looked at further."""
+    if board is None:
+        return 0
+    fixed = []
+    for routine, sizes in (("sgemm", "mnk"), ("sgemv", "mn"), ("sdot", "n")):
+        found = costs(Call(routine, dict.fromkeys(sizes, 1)), board)
+        if "qpu" in found:
+            factor = board.factors.get(routine, boards.Factors()).cpu
+            fixed.append((found["qpu"].host + found["qpu"].launch - found["cpu"].host) / factor)
+    cached = board.cached * 2**20 or boards.CACHED_COPY * board.copy * 2**20
+    # Two operations, or three numbers that are moved, for each multiplication.
+    each = max(2 / (board.cpu * 1e9), 3 * 4 / (2 * cached))
+    return max(0, int(min(fixed, default=0.0) / each))
 
 
 def staging_pays(level: int, board: Optional[Board]) -> bool:
@@ -198,7 +227,7 @@ def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
         return Choice("cpu", None, reason, seconds, name, parts)
 
     if target.backend == "cpu":
-        return cpu(CPU_ASKED)
+        return cpu(target.missing or CPU_ASKED)
     if row.kernel is None:
         return cpu(NO_KERNEL)
     if not row.flops(**call.sizes) and (row.level > 1 or not row.staged(**call.sizes)):
@@ -215,5 +244,5 @@ def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
     if "qpu" not in seconds:
         return cpu("no prediction for this kernel")
     if seconds["qpu"] >= seconds["cpu"]:
-        return cpu("predicted faster on the CPU")
+        return cpu(FASTER_ON_CPU)
     return Choice(target.backend, row.kernel, "predicted faster on the QPUs", seconds, name, parts)

@@ -36,7 +36,7 @@ from typing import (
     Union,
 )
 
-from .. import config, log
+from .. import config, log, record
 from ..driver.device import Device, open_device
 from ..errors import DeviceError, DeviceMissing
 from ..record import tally
@@ -49,12 +49,15 @@ __all__ = [
     "board",
     "close",
     "counters",
+    "cpu_reason",
     "current",
     "figures",
     "figures_changed",
     "found",
     "lock",
     "now",
+    "offered",
+    "on_change",
     "resident",
     "resolve",
     "set_aside",
@@ -72,9 +75,11 @@ _blocks: List["use"] = []
 _opened: Dict[str, Device] = {}
 _missing: Dict[str, str] = {}
 _arrays = False
-# By level of the routines with a kernel, and 0 for those without, one element each: what a call on
-# the CPU counts itself by, or None where that has to be worked out.
-_counters: Tuple[List[Optional[Iterator[int]]], ...] = ([None], [None], [None], [None])
+# By routine and level (0 for a routine without a kernel), one element each: what a call on the CPU
+# counts itself by, or None where that has to be worked out.
+_counters: Dict[Tuple[str, int], List[Optional[Iterator[int]]]] = {}
+# By level, why every call runs on the CPU (or ""), once that was worked out.
+_reasons: Tuple[str, ...] = ()
 _locks: "weakref.WeakKeyDictionary[Device, threading.RLock]" = weakref.WeakKeyDictionary()
 
 
@@ -123,33 +128,12 @@ class use:
             _changed()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        import inspect  # here, because few processes decorate
+        from ..decorating import decorated  # here, because few processes decorate
 
         with _lock:
             self._end_lasting()
             _changed()
-        if not callable(function) or inspect.isclass(function):
-            raise DeviceError(f"piblas.use decorates functions, not {function!r}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise DeviceError(
-                f"piblas.use cannot decorate the generator {function.__name__}: write "
-                "`with piblas.use(...)` around what it computes"
-            )
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def awaited(*args: Any, **kwargs: Any) -> Any:
-                with self:
-                    return await function(*args, **kwargs)
-
-            return awaited
-
-        @functools.wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return called
+        return decorated(self, function, "piblas.use", DeviceError)
 
 
 class State:
@@ -157,27 +141,40 @@ class State:
 
     ``target`` and ``device`` are those of :func:`current`; ``lock`` is what a call holds while it
     uses the device; ``runner`` and ``jobs`` are for :mod:`piblas.blas.call` to keep.
+
+    The calls of other libraries' users, which ``piblas.patch`` has redirected, have states of their
+    own (:func:`offered`): ``least`` is the size from which they go to the device at all, and
+    ``forgiving`` tells that the CPU computes what the device fails to.
     """
 
-    __slots__ = ("board", "device", "jobs", "lock", "runner", "target")
+    __slots__ = (
+        "board", "device", "forgiving", "jobs", "least", "lock", "runner", "target", "warned",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.target, device = current()
+    def __init__(
+        self, target: Target, device: Optional[Device], least: int = 0, forgiving: bool = False
+    ) -> None:
+        self.target, self.least, self.forgiving = target, least, forgiving
         self.device: Any = device
         self.board = board()
         self.lock: Any = None if device is None else lock(device)
         self.runner: Any = None
         self.jobs: Any = None
+        self.warned = False
 
     def choice(
         self, routine: str, sizes: Mapping[str, int], resident: bool = False, bar: str = ""
     ) -> Choice:
         """Where a call with these sizes runs (:func:`.choose.choose`)."""
+        if not bar and self.least and choose.size(routine, sizes) < self.least:
+            bar = choose.TOO_SMALL
         call = choose.Call(routine, sizes, resident, bar)
         return choose.choose(call, self.target, self.board)
 
 
 _state: Optional[State] = None
+_offered: Dict[int, State] = {}
+_on_change: List[Callable[[], None]] = []
 
 
 def now() -> State:
@@ -186,31 +183,72 @@ def now() -> State:
     state = _state
     if state is None:
         with _lock:
-            state = State()
+            state = State(*current())
             resolve()
             _state = state
     return state
 
 
+def offered(least: int) -> State:
+    """The present target for calls that need not run there (see :class:`State`); it is the CPU
+    where the device that was asked for cannot be opened."""
+    state = _offered.get(least)
+    if state is None:
+        with _lock:
+            try:
+                target, device = current()
+            except DeviceError as error:
+                target, device = Target("cpu", False, str(error)), None
+                log.warning("calls of patched functions go to the CPU: %s", error)
+            state = _offered[least] = State(target, device, least, True)
+    return state
+
+
+def on_change(call: Callable[[], None]) -> None:
+    """Have ``call`` made after each change of the target."""
+    _on_change.append(call)
+
+
 def _changed() -> None:
-    global _state
+    global _state, _reasons
     with _lock:
-        _state = None
-        for each in _counters:
+        _state, _reasons = None, ()
+        _offered.clear()
+        for each in _counters.values():
             each[0] = None
+        for call in _on_change:
+            call()
 
 
-def counters(level: int) -> List[Optional[Iterator[int]]]:
-    """A list of one element, for routines with a kernel by level, or 0 for those without.
+def counters(routine: str, level: int) -> List[Optional[Iterator[int]]]:
+    """A list of one element for a routine, whose level counts as 0 if it has no kernel.
 
-    The element is None where each call has to be dispatched (or :func:`resolve` called first).
-    Otherwise every call runs on the CPU, and takes ``next`` of the element to be counted.
+    The element is None where each call has to be dispatched or timed (or :func:`resolve` called
+    first).  Otherwise every call runs on the CPU, and takes ``next`` of the element to be counted.
     """
-    return _counters[level]
+    with _lock:
+        cell = _counters.setdefault((routine, level), [None])
+        if _reasons:
+            cell[0] = _counter(routine, level)
+        return cell
+
+
+def _counter(routine: str, level: int) -> Optional[Iterator[int]]:
+    reason = _reasons[level]
+    return tally(routine, "cpu", reason).counter if reason and not record.timing else None
+
+
+def cpu_reason(level: int) -> str:
+    """Why every call of that level runs on the CPU; empty if calls are dispatched one by one."""
+    with _lock:
+        if not _reasons:
+            resolve()
+        return _reasons[level]
 
 
 def resolve() -> None:
     """Work out the elements of :func:`counters` for the present target."""
+    global _reasons
     with _lock:
         wanted = _wanted()
         reasons = [choose.NO_KERNEL, "", "", ""]
@@ -221,8 +259,9 @@ def resolve() -> None:
             reasons[1:] = 3 * [target.missing]
             if not target.missing and not _arrays and not choose.staging_pays(1, board()):
                 reasons[1] = choose.choose(choose.Call("saxpy", {"n": 1}), target, board()).reason
-        for each, reason in zip(_counters, reasons):
-            each[0] = tally("cpu", reason).counter if reason else None
+        _reasons = tuple(reasons)
+        for (routine, level), each in _counters.items():
+            each[0] = _counter(routine, level)
 
 
 def resident() -> None:
@@ -329,6 +368,7 @@ def figures_changed() -> None:
 
 
 config.on_forget(figures_changed)
+record.on_timing(_changed)
 
 
 def close() -> None:
