@@ -80,7 +80,7 @@ _LATER = {
 """The module that each of these names is imported from when it is first wanted."""
 
 _MODULES = frozenset(
-    "blas cli codegen config decorating dispatch doctor driver emu errors files host image isa "
+    "blas cli codegen config decorating dispatch doctor driver emu errors files host isa "
     "kernels log profiler protocols record routines selftest statistics swap tables tune vector"
     .split()
 )
