@@ -19,7 +19,7 @@ from ..routines import ROUTINES, Routine
 from . import arguments, call, scipy_blas
 from .binding import Bound
 
-__all__ = ["sgemm_batch", "sgemm_batch_strided", "somatcopy"]
+__all__ = ["product_batch_strided", "sgemm_batch", "sgemm_batch_strided", "somatcopy"]
 
 IN_DEVICE_MEMORY = "the operand lies in device memory"
 
@@ -149,6 +149,21 @@ def sgemm_batch_strided(
     right = np.broadcast_to(right, (count, right.shape[1], n))
     _compute(name, [_Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)])
     return result
+
+
+def product_batch_strided(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """:func:`sgemm_batch_strided` for operators and for functions of NumPy: its accuracy is
+    "default" where nobody asks for another."""
+    return sgemm_batch_strided(alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
 
 
 def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ from . import arguments, call, scipy_blas
 from .binding import Bound, need
 from .call import Job, job_of
 
-__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "bind", "sgemm"]
+__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "bind", "product", "sgemm"]
 
 _ROW = ROUTINES["sgemm"]
 _FLOAT32 = np.dtype(np.float32)
@@ -89,6 +89,21 @@ def sgemm(
     result, given = _coerced(*given)
     made = call.run(devices.now(), _ROW, given, _NOTHING, bind, _on_cpu)
     return made if result is None else result
+
+
+def product(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """:func:`sgemm` for operators and for functions of NumPy: its accuracy is "default" where
+    nobody asks for another."""
+    return sgemm(alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
 
 
 def _plain_product(alpha: Any, a: Any, b: Any, trans_a: int, trans_b: int) -> Any:
