@@ -31,14 +31,20 @@ after the other.  The first word of each is its kind (``KINDS``)::
 
     run, edge  64 * iterations; address of the record after this one; address of the first line in
                Q; bytes from one step's lines to the next's; address of the first scalar in P
-    store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
-               the words of parts.load_words; those of parts.store_words
+    store      alpha; bytes from row to row of D; the words of parts.store_words
     barrier    the words of parts.barrier_words
+    add        alpha; beta; bytes from row to row of D; then vector by vector, the words of
+               parts.load_words and of parts.store_words, the load's a vector ahead of the store's
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words
 
-``edge`` is a run of a narrow tile; there is none without ``options.edge``.  A tile is its runs,
-then its store.  The report holds the largest magnitude of the sums of products, before alpha, that
+``edge`` is a run of a narrow tile; there is none without ``options.edge``, and no ``add``, which is
+a store that reads D, without ``options.beta``.  A tile is its runs, then its store.  A tile may as
+well be stored and added to several times, after a *block* of its steps each: additions truncate, so
+a sum of few terms has less of an error, and the sum of such sums as well.
+
+With ``options.fold`` there is a second level of sums in the registers: every few iterations the
+sums ``d`` are added to others, which are what is stored, and begin again at 0.  The report holds the largest magnitude of the sums of products, before alpha, that
 the QPU has had in each element, Inf if a product or sum was Inf.
 
 Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound that follows.
@@ -60,7 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
-KINDS = {"run": 0, "edge": 1, "store": 2, "barrier": 3, "end": 4}
+KINDS = {"run": 0, "edge": 1, "store": 2, "barrier": 3, "add": 4, "end": 5}
 """First word of what the stream tells the program to do; what comes often is found soon."""
 
 
@@ -71,7 +77,8 @@ class GemmOptions:
     ``rows`` x 16 * ``vectors`` is the tile; tiles on the right may be ``edge`` vectors wide, if
     that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
     rows, but not of the first row, have one register each; lines of Q up to ``reach`` lines from
-    the pointer are requested without moving it; ``beta`` says whether D is read.
+    the pointer are requested without moving it; ``beta`` says whether D may be read.  If ``fold``
+    is not 0, sums are added to a second level of sums every ``fold`` iterations, a power of 2.
     """
 
     rows: int = 8
@@ -81,11 +88,13 @@ class GemmOptions:
     single: int = 5
     reach: int = 3
     beta: bool = True
+    fold: int = 0
 
     def __post_init__(self) -> None:
         fine = 2 <= self.rows <= 16 and 1 <= self.vectors <= 8 and 0 <= self.edge < self.vectors
         fine = fine and self.unroll >= 2 and self.unroll % 2 == 0
         fine = fine and 0 <= self.single and 1 <= self.reach <= 7
+        fine = fine and self.fold in (0, 1, 2, 4, 8, 16)
         if not fine or self.rows * self.vectors > 64:
             raise ValueError(f"gemm: no kernel has {self}")
 
@@ -97,8 +106,9 @@ class GemmOptions:
     def step(self, vectors: int) -> KStep:
         """The plan of the k loop for a tile of that many vectors."""
         single = min(self.single, self.rows - 1)
-        files = files_of(self.rows, self.vectors, single)
-        return KStep(self.rows, vectors, self.unroll, single, files, self.reach)
+        levels = 2 if self.fold else 1
+        files = files_of(self.rows, self.vectors, single, levels)
+        return KStep(self.rows, vectors, self.unroll, single, files, self.reach, levels)
 
 
 class _Tile:
@@ -124,6 +134,14 @@ class _Tile:
             [place(f"d{row}_{v}", plan.file_of_sum(row)) for v in range(options.vectors)]
             for row in rows
         ]
+        self.sums = self.d
+        """What is stored: the second level of sums, if there is one."""
+        if options.fold:
+            # Each is in the other file than what is added to it: a word reads one register of each.
+            self.sums = [
+                [place(f"e{row}_{v}", plan.file_of_second(row)) for v in range(options.vectors)]
+                for row in rows
+            ]
         self.s = [[place(f"s{row}", plan.files[row]) for row in rows]]
         twins = [place(f"s{row}'", plan.files[row]) for row in rows[: plan.double]]
         self.s.append(twins + self.s[0][plan.double :])
@@ -162,7 +180,8 @@ class _Tile:
         asm.mov(asm.unif_addr, asm.unif)
 
     def clear(self) -> None:
-        for register_ in (self.watch, *(d for row in self.d for d in row)):
+        both = self.d if self.sums is self.d else [*self.d, *self.sums]
+        for register_ in (self.watch, *(d for row in both for d in row)):
             self.asm.mov(register_, 0)
 
     def advance(self, plan: KStep, step: int, one: Advance, first: bool = False) -> None:
@@ -215,40 +234,56 @@ class _Tile:
                 scalar = self.s[load.step % 2][load.row]
                 asm.mov(scalar, asm.unif, unit=load.unit, line=load.line)
             asm.fadd(self.d[row][v], self.d[row][v], t[index % len(t)])
+        if self.options.fold:
+            # ``left`` has a multiple of so many iterations still to do, 0 among them.
+            bits = LINE.bit_length() - 1 + self.options.fold.bit_length() - 1
+            asm.shl(asm.null, self.left, -bits, sf=True)  # by 32 - bits
+            asm.branch(label, cond="all_zc")
+            for d, total in zip(self.d, self.sums):
+                for v in range(vectors):
+                    asm.fadd(total[v], total[v], d[v])
+                    asm.v8subs(d[v], d[v], d[v], unit="mul")
+            asm.mov(asm.null, self.left, sf=True)
         asm.branch(label, cond="all_zc")
         # The last iteration requested lines that nobody uses, and took the first.
         for line in range(1, plan.ahead * vectors):
             asm.ldtmu(plan.tmu(*divmod(line, vectors)))
         asm.mov(asm.unif_addr, self.back)
 
-    def store(self, label: str) -> None:
-        """alpha * d (+ beta * D) into the VPM and from there to memory, under the mutex; d = 0.
+    def store(self, label: str, added: bool) -> None:
+        """alpha * sums (``added``: + beta * D) into the VPM and from there to memory, under the
+        mutex; sums = 0.
 
-        While a vector's rows are stored, the next one's go into the VPM.
+        While a vector's rows are stored, the next one's go into the VPM; while they are computed,
+        those of the next one are loaded.
         """
         asm, options = self.asm, self.options
         # The files' read ports belong to the sums.
         alpha, pitch = asm.reg("alpha", file="acc"), asm.reg("pitch")
         asm.mov(alpha, asm.unif)
-        if options.beta:
+        if added:
             beta = asm.reg("beta", file="acc")
             asm.mov(beta, asm.unif)
         asm.mov(pitch, asm.unif)
         # Fixed before the mutex, as QPUs wait for each other after it.
         with asm.fixed():
-            for row in self.d:
+            for row in self.sums:
                 for d in row:
                     asm.fmaxabs(self.watch, self.watch, d)
         with macros.holding_mutex(asm):
-            if options.beta:
-                parts.blocks_load(asm, f"{label}_load")
+            if added:
+                parts.start_load(asm, f"{label}_load", pitch)
             macros.vpm_write_setup(asm)
             for v in range(options.vectors):
-                if options.beta:
+                more = v + 1 < options.vectors
+                if added:
+                    asm.read(asm.vdr_wait)
+                    if more:
+                        parts.start_load(asm, f"{label}_load_{v + 1}", pitch)
                     macros.vpm_read_setup(asm, options.rows, v * options.rows)
                 for row in range(options.rows):
-                    d = self.d[row][v]
-                    if not options.beta:
+                    d = self.sums[row][v]
+                    if not added:
                         asm.fmul(asm.vpm, d, alpha)
                     else:
                         old, new = asm.reg("old"), asm.reg("new")
@@ -256,7 +291,6 @@ class _Tile:
                         asm.fmul(new, d, alpha)
                         asm.fadd(asm.vpm, old, new)
                     asm.sub(d, d, d)  # 0 for the next tile, in a word that reads d anyway
-                more = v + 1 < options.vectors
                 parts.start_store(asm, f"{label}_{v}", pitch, f"{label}_done" if more else None)
             asm.label(f"{label}_done")
             asm.read(asm.vdw_wait)
@@ -290,7 +324,9 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     kind = asm.reg("kind", file="acc")
     asm.mov(kind, asm.unif, sf=True)
     for name in list(KINDS)[:-1]:
-        if options.edge or "edge" not in name:
+        if name == "add" and not options.beta:
+            continue  # the last but the end
+        if options.edge or name != "edge":
             asm.branch(name, cond="all_zs")
         asm.sub(kind, kind, 1, sf=True)
     tile.report("finish")
@@ -304,8 +340,12 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
         tile.run("k_edge", options.edge)
         asm.branch("next")
     asm.label("store")
-    tile.store("store")
+    tile.store("store", added=False)
     asm.branch("next")
+    if options.beta:
+        asm.label("add")
+        tile.store("add", added=True)
+        asm.branch("next")
     asm.label("barrier")
     parts.barrier(asm, "next")
 

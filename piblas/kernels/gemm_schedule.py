@@ -332,20 +332,27 @@ class _Record:
             ("alpha", 1),
             ("beta", beta),
             ("pitch", 1),
-            ("load", 2 * beta),  # pitch, vectors
-            ("loads", 4 * beta * vectors),
-            ("stores", 5 * vectors),
+            ("vectors", 5 * vectors + 4 * beta * vectors),
             ("end", 5),  # kind, limit, address of the report, QPU, others
         ):
             self.columns[name] = slice(self.width, self.width + size)
             self.width += size
+        # Columns of each vector's load and store: (vectors x 4), (vectors x 5).  A vector is loaded
+        # before the one ahead of it is stored.
+        first = self.columns["vectors"].start + 4 * beta
+        stores = [first + 9 * v + 4 * (v + 1 < vectors) for v in range(vectors)]
+        if not beta:
+            stores = [first + 5 * v for v in range(vectors)]
+        loads = [first - 4, *(first + 9 * v for v in range(vectors - 1))] if beta else []
+        self.stores = np.array(stores)[:, None] + np.arange(5)
+        self.loads = np.array(loads, dtype=np.int64)[:, None] + np.arange(4)
         self.of_p = self._mask(*((run, 5, 6) for run in RUNS))
         self.of_q = self._mask(*((run, 3, 6) for run in RUNS))
-        self.of_d = self._mask(("loads", 2, 4), ("stores", 2, 5))
+        self.of_d = self._mask()
+        self.of_d[self.stores[:, 2]] = self.of_d[self.loads[:, 2]] = True
         self.of_watch = self._mask(("end", 2, 5))
         self.going_on = [self.columns[name].start + 2 for name in RUNS]
-        names = ("alpha", "beta") if beta else ("alpha",)
-        self.values = {name: self._mask((name, 0, 1)) for name in names}
+        self.of_alpha, self.of_beta = self._mask(("alpha", 0, 1)), self._mask(("beta", 0, 1))
         self.of_limit = self._mask(("end", 1, 5))
 
     def _mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
@@ -372,20 +379,43 @@ def streams(
     skew: int,
     barriers: int = BARRIER_WAVES,
     names: Tuple[str, ...] = ("p", "q", "d", "watch"),
+    block: int = 0,
+    reads: Optional[bool] = None,
 ) -> uniforms.Streams:
     """The uniform streams of a launch, one for each QPU that has work.
 
     QPU i of n computes tiles i, i + n, ...; ``skew`` is the distance of QPUs in steps of k;
     ``barriers`` is the number of waves after which they wait for each other, 0 for never.
+    If ``block`` is not 0, a tile is stored after so many steps and what follows is added to it.
+    ``reads``: the tile as it was counts too, multiplied by beta; without an answer, if
+    ``options.beta``.
+
     ``names`` are those of the addresses of P, Q, D and of :func:`watched_words`; the values are
-    "alpha", with beta "beta", and "limit", the sum from which on one is reported (:data:`LIMIT`
-    divided by the largest |alpha|, if that is more than 1).
+    "alpha", with ``reads`` "beta", and "limit", the sum from which on one is reported
+    (:data:`LIMIT` divided by the largest |alpha|, if that is more than 1).
     """
     record, count = _record(options), len(tiles)
     n_qpus = min(n_qpus, count)
+    reads = options.beta if reads is None else reads
     number = np.arange(count)
     wave, owner = np.divmod(number, n_qpus)
-    words = np.zeros((count, record.width), dtype=np.int64)
+    narrow = tiles.columns <= LANES * options.edge
+    kind = np.where(narrow, KINDS["edge"], KINDS["run"])
+    wait = turn = np.zeros(count, dtype=bool)
+    if barriers and skew > 0 and n_qpus == QPUS:
+        wait = _in_step(tiles, kind, tiles.steps[1] > 0, barriers)
+        turn = wait[::QPUS].cumsum()[wave] - 1
+
+    # Where blocks are added up, a record is a block of a tile.
+    begins = ends = np.ones(count, dtype=bool)
+    if block:
+        tiles, of, wraps = _cut(options, tiles, block)
+        narrow, kind, turn, wait = narrow[of], kind[of], turn[of], wait[of] & wraps
+        owner, number = owner[of], number[of]
+        begins = np.concatenate(([True], of[1:] != of[:-1]))
+        ends = np.concatenate((begins[1:], [True]))
+    size = number.size
+    words = np.zeros((size, record.width), dtype=np.int64)
     kept = np.ones(words.shape, dtype=bool)
 
     def lay(name: str, columns: Sequence[Any]) -> None:
@@ -393,8 +423,6 @@ def streams(
         for column, value in enumerate(columns, first):
             words[:, column] = value
 
-    narrow = tiles.columns <= LANES * options.edge
-    kind = np.where(narrow, KINDS["edge"], KINDS["run"])
     iterations = LINE * (tiles.steps // options.unroll)
     for name in RUNS[len(iterations) :]:
         kept[:, record.columns[name]] = False
@@ -403,33 +431,31 @@ def streams(
         lay(name, (kind, iterations[run], 4, tiles.q_at[run], tiles.pitch[run], tiles.p_at[run]))
         if run:
             kept[:, record.columns[name]] = (tiles.steps[run] > 0)[:, None]
-    two = tiles.steps[1] > 0
-    wait = np.zeros(count, dtype=bool)
     if barriers and skew > 0 and n_qpus == QPUS:
-        wait = _in_step(tiles, kind, two, barriers)
-        turn = wait[::QPUS].cumsum()[wave] - 1
         lay("barrier", (KINDS["barrier"], *parts.barrier_words(owner, n_qpus, turn)))
     kept[:, record.columns["barrier"]] = wait[:, None]
 
     pitch = 4 * tiles.ldd
     widths = tiles.columns[:, None] - LANES * np.arange(options.vectors)
     widths = np.minimum(np.maximum(widths, 0), LANES)
-    block = tiles.rows, widths, options.rows, tiles.d_at, pitch
-    lay("store", (KINDS["store"],))
+    tile = tiles.rows, widths, options.rows, tiles.d_at, pitch
+    added = ~begins | reads
+    lay("store", (np.where(added, KINDS["add"], KINDS["store"]),))
     lay("pitch", (pitch,))
     used = widths > 0
     if options.beta:
-        head, loads = parts.load_words(*block)
-        words[:, record.columns["load"]] = head
-        words[:, record.columns["loads"]] = loads.reshape(count, -1)
-        kept[:, record.columns["loads"]] = used.repeat(4, axis=1)
-    words[:, record.columns["stores"]] = parts.store_words(*block).reshape(count, -1)
-    kept[:, record.columns["stores"]] = used.repeat(5, axis=1)
+        words[:, record.loads] = parts.load_words(*tile)
+        loaded = np.concatenate((np.ones_like(used[:, :1]), used[:, :-1]), axis=1)
+        kept[:, record.loads] = (loaded & added[:, None])[..., None]
+        lay("beta", (parts.float_word(1.0),))
+        kept[:, record.of_beta] = added[:, None]
+    words[:, record.stores] = parts.store_words(*tile)
+    kept[:, record.stores] = used[..., None]
 
     lay("delay", (1 + owner * _delay(options, skew),))
-    kept[n_qpus:, record.columns["delay"]] = False
+    kept[:, record.columns["delay"]] = (begins & (number < n_qpus))[:, None]
     lay("end", (KINDS["end"], 0, LINE * owner, *parts.finish_words(owner, n_qpus)))
-    kept[: count - n_qpus, record.columns["end"]] = False
+    kept[:, record.columns["end"]] = (ends & (number >= count - n_qpus))[:, None]
 
     of_p, of_q, of_d, of_watch = names
     addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_d}
@@ -437,9 +463,51 @@ def streams(
     if tiles.rest is not None:
         addresses[of_q] = record.of_q & ~tiles.rest[:, None]
         addresses[REST] = record.of_q & tiles.rest[:, None]
-    values = {name: (mask, tiles.factor) for name, mask in record.values.items()}
+    values = {"alpha": (record.of_alpha, tiles.factor)}
+    if reads:
+        values["beta"] = record.of_beta & begins[:, None] if block else record.of_beta, tiles.factor
     values["limit"] = record.of_limit, 0 * tiles.factor
     return uniforms.flatten(words, kept, owner, addresses, values, record.going_on)
+
+
+def _cut(
+    options: GemmOptions, tiles: Tiles, block: int
+) -> Tuple[Tiles, np.ndarray, np.ndarray]:
+    """Blocks of at most about ``block`` steps, all of a tile's of one size, one after the other: as
+    tiles, the number of the tile that each belongs to, and whether the tile's second run, if it has
+    one, begins in the middle of it (in one of its blocks that is so)."""
+    unit, total = options.unroll, tiles.steps.sum(axis=0)
+    size = -(-total // -(-total // block)) + unit - 1
+    size -= size % unit
+    counts = -(-total // size)
+    of = np.arange(total.size).repeat(counts)
+    low = (np.arange(of.size) - (counts.cumsum() - counts)[of]) * size[of]
+    # A block that would end with the first run ends an iteration earlier, so that all QPUs of a
+    # wave have a block with a second run, where their barrier is.
+    wrap = tiles.steps[0, of]
+    low -= unit * ((low == wrap) & (low > 0))
+    high = np.concatenate((low[1:], low[:1]))
+    high = np.where(high > low, high, total[of])
+    steps = tiles.steps[:, of]
+    ends = steps.cumsum(axis=0)
+    begins = ends - steps
+    first = np.maximum(begins, low)
+    own = np.maximum(np.minimum(ends, high) - first, 0)
+    ahead = (first - begins) * (own > 0)
+    pitch = tiles.pitch[:, of]
+    # Runs without steps come last.
+    order = (own == 0).argsort(axis=0, kind="stable")
+    p_at = tiles.p_at[:, of] + 4 * options.rows * ahead
+    runs = (p_at, tiles.q_at[:, of] + pitch * ahead, own, pitch)
+    p_at, q_at, own, pitch = (np.take_along_axis(column, order, 0) for column in runs)
+    cut = Tiles(
+        p_at, q_at, own, pitch,
+        *(column[of] for column in (
+            tiles.d_at, tiles.rows, tiles.columns, tiles.ldd, tiles.factor,
+        )),
+        None if tiles.rest is None else tiles.rest[of],
+    )  # fmt: skip
+    return cut, of, (low < wrap) & (wrap < high)
 
 
 def watched_words(n_qpus: int) -> int:

@@ -37,10 +37,12 @@ def run(
     values=uniform,
     program=None,
     barriers=gemm_schedule.BARRIER_WAVES,
+    block=0,
+    reads=None,
 ):
     """The report of a launch, after comparing D and the guard words around it.
 
-    With ``split_k`` the steps of k are cut, and D is the sum of as many matrices.  ``values`` makes
+    ``block`` and ``reads`` are those of :func:`gemm_schedule.streams`.  With ``split_k`` the steps of k are cut, and D is the sum of as many matrices.  ``values`` makes
     operands, ``program`` is one that is loaded already.
     """
     rng = rng or np.random.default_rng(m * 1_000_003 + n * 1009 + k)
@@ -53,15 +55,21 @@ def run(
     raw = d_buf.array(np.uint32, (words,))
     raw[:] = GUARD
     d = d_buf.array(np.float32, (split_k, m, ldd), offset=4 * BEFORE)[:, :, :n]
-    if options.beta:
+    reads = options.beta if reads is None else reads
+    if reads:
         d[...] = 0
         d[0] = c
+    elif options.beta:
+        d[...] = np.nan  # may not be read
+        beta = 0.0
     gemm_layout.pack(p, a.T, p_buf.array(np.float32, (p.words,)))
     gemm_layout.pack(q, b, q_buf.array(np.float32, (q.words,)))
     if skew is None:
         skew = gemm_schedule.skew_of(options, p, q) if split_k == 1 else 0
     tiles = gemm_schedule.dense_tiles(options, p, q, ldd, skew, split_k=split_k)
-    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers)
+    streams = gemm_schedule.streams(
+        options, tiles, n_qpus, skew, barriers, block=block, reads=reads
+    )
     u_buf = dev.alloc(streams.nbytes)
     starts = streams.entries(u_buf.bus_address)
     watch = dev.alloc(4 * gemm_schedule.watched_words(12))

@@ -87,8 +87,12 @@ def tiles(options, p, q, p_addr, q_addr, skew, places, corner):
         )
 
 
-def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0):
+def words(
+    options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0, block=0,
+    reads=None,
+):
     """All words as they lie at bus address ``own``, and the address of each stream."""
+    reads = options.beta if reads is None else reads
     found, starts = [], []
     n_qpus = min(n_qpus, len(tiles))
     delay = int(skew * options.step(options.vectors).slots / gemm_schedule.DELAY_WORDS)
@@ -103,7 +107,12 @@ def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, w
             if due and in_step(options, others):
                 wait = [KINDS["barrier"], 0 if index else n_qpus - 1, number % 2]
                 number += 1
-            tile_words(found, options, tile, alpha, beta, own, wait)
+            factor = beta if tile.beta is None else tile.beta
+            for before, (runs, second) in enumerate(blocks(options, tile.runs, block)):
+                part = dataclasses.replace(tile, runs=runs)
+                factor = 1.0 if before else factor
+                added = reads or before > 0
+                tile_words(found, options, part, alpha, factor, own, second and wait, added)
         found += [KINDS["end"], parts.float_word(limit), watch + 64 * index, index, n_qpus - 1]
     words = np.array(found + [0] * LANES, dtype=np.int64)
     return (words & 0xFFFFFFFF).astype(np.uint32), starts
@@ -118,34 +127,70 @@ def in_step(options, tiles):
     return len(tiles) == QPUS and all(len(tile.runs) >= 2 for tile in tiles) and len(alike) == 1
 
 
-def tile_words(found, options, tile, alpha, beta, own, wait):
+def blocks(options, runs, block):
+    """The runs of each block of a tile, and whether the tile's second run begins inside of it."""
+    total, unit = sum(run[2] for run in runs), options.unroll
+    if not block:
+        return [(runs, True)]
+    count = -(-total // block)
+    size = -(-total // count)
+    size = -(-size // unit) * unit
+    cuts = [*range(0, total, size), total]
+    if len(runs) > 1:
+        cuts = [cut - unit if cut == runs[0][2] else cut for cut in cuts]
+    found = []
+    for low, high in zip(cuts, cuts[1:]):
+        begin, own = 0, []
+        for p_addr, q_addr, steps, pitch in runs:
+            first, last = max(low, begin), min(high, begin + steps)
+            if first < last:
+                ahead = first - begin
+                own.append(
+                    (p_addr + 4 * options.rows * ahead, q_addr + pitch * ahead, last - first, pitch)
+                )
+            begin += steps
+        found.append((tuple(own), low < runs[0][2] < high))
+    return found
+
+
+def tile_words(found, options, tile, alpha, beta, own, wait, added):
     for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
-        if number == 1:
+        if number == 1 and wait:
             found += wait
         found += [KINDS[kind_of(options, tile)], LINE * (steps // options.unroll)]
         found.append(own + 4 * (len(found) + 4))
         found += [q_addr, pitch, p_addr]
     alpha = alpha if tile.alpha is None else tile.alpha
-    beta = beta if tile.beta is None else tile.beta
-    found += [KINDS["store"], parts.float_word(alpha)]
-    if options.beta:
+    found += [KINDS["add" if added else "store"], parts.float_word(alpha)]
+    if added:
         found.append(parts.float_word(beta))
     pitch = 4 * tile.ldd
     found.append(pitch)
     widths = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
-    if options.beta:
-        found += [pitch, len(widths)]
-        for v, width in enumerate(widths):
-            together = tile.rows if pitch <= parts.MAX_VDR_PITCH else 1
-            found.append(sw.vdr_pitch(pitch if together > 1 else 0))
-            found.append(sw.vdr_load(together, width, v * options.rows))
-            found += [tile.d_addr + 64 * v, tile.rows // together]
+    loads = [load_words(options, tile, v, width) for v, width in enumerate(widths)]
+    # A load more is read than there are vectors, unless there are as many as there can be.
+    loads += [load_words(options, tile, v, 0) for v in range(len(widths), options.vectors)][:1]
+    if added:
+        found += loads[0]
     for v, width in enumerate(widths):
+        if added and v + 1 < len(loads):
+            found += loads[v + 1]
         gap = pitch - 4 * width
         together = tile.rows if gap <= parts.MAX_VDW_STRIDE else 1
         found.append(sw.vdw_stride(gap if together > 1 else 0))
         found.append(sw.vdw_store(together, width, v * options.rows))
         found += [tile.d_addr + 64 * v, tile.rows // together, int(v + 1 < len(widths))]
+
+
+def load_words(options, tile, v, width):
+    pitch = 4 * tile.ldd
+    together = tile.rows if pitch <= parts.MAX_VDR_PITCH else 1
+    return [
+        sw.vdr_pitch(pitch if together > 1 else 0),
+        sw.vdr_load(together, width or 1, v * options.rows),
+        tile.d_addr + 64 * v,
+        tile.rows // together if width else 0,
+    ]
 
 
 def in_place(options, p, q, p_addr, q_addr, rest_addr, d_addr, ldd, skew):

@@ -30,13 +30,16 @@ def filled(streams, addresses, **values):
 
 
 def check(
-    options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2
-):
+    options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2,
+    block=0, reads=None,
+):  # fmt: skip
     """Word by word; the words and the address of each stream."""
-    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers, (*names, "watch"))
+    streams = gemm_schedule.streams(
+        options, tiles, n_qpus, skew, barriers, (*names, "watch"), block, reads
+    )
     want, starts = gemm_slow.words(
         options, slow_tiles, np.ravel(alpha)[0], np.ravel(beta)[0], n_qpus, skew, barriers, OWN,
-        LIMIT, WATCH,
+        LIMIT, WATCH, block, reads,
     )  # fmt: skip
     addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_schedule.REST: REST}
     values = {"alpha": np.ravel(alpha), "beta": np.ravel(beta), "limit": [LIMIT]}
@@ -60,6 +63,13 @@ def case(rng, most):
     return options, (m, n, k), n_qpus, int(rng.choice([0, 1, WAVES, WAVES, WAVES]))
 
 
+def blocks(rng, options):
+    """Steps of a block, and whether D counts: what streams() takes last."""
+    if not options.beta or rng.random() < 0.3:
+        return {}
+    return {"block": int(rng.integers(options.unroll, 200)), "reads": bool(rng.integers(2))}
+
+
 def skew_of(rng, options, p, q):
     return int(rng.choice([gemm_schedule.skew_of(options, p, q), 0, 4, 7]))
 
@@ -75,7 +85,7 @@ def test_products(seed):
         split_k = int(rng.choice([1, 1, min(2, iterations), min(5, iterations)]))
         slow = gemm_slow.grid(options, p, q, P, Q, D, ldd, skew, split_k=split_k)
         tiles = gemm_schedule.dense_tiles(options, p, q, ldd, skew, split_k=split_k)
-        check(options, tiles, slow, n_qpus, skew, barriers)
+        check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
         if len(slow) > 24:  # a launch of some of them
             check(options, tiles.part(range(12, 25)), slow[12:25], n_qpus, skew, barriers)
 
@@ -92,7 +102,7 @@ def test_products_of_a_q_in_place(seed):
         skew, ldd = skew_of(rng, options, p, q), n + int(rng.choice([0, 3, 2000, 20000]))
         slow = gemm_slow.in_place(options, p, source, P, Q, REST, D, ldd, skew)
         tiles = gemm_sources.tiles(options, p, source, ldd, skew)
-        check(options, tiles, slow, n_qpus, skew, barriers)
+        check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
 
 
 @pytest.mark.parametrize("n_qpus", range(1, 13))
@@ -118,6 +128,19 @@ def test_barriers_are_among_the_words():
     assert sizes[1] - sizes[0] == 2 * 12 * 3  # at waves 4 and 8 of 10
 
 
+@pytest.mark.parametrize("block", (16, 48, 64, 188))
+def test_barriers_in_the_middle_of_blocks(block):
+    """Every QPU of a wave has one, where its second run begins: at the end of a block, for some."""
+    options = gemm.SPEC.options(beta=True)
+    p, q = gemm_layout.packed_words(options, 12 * options.rows, 10 * options.columns, 200)
+    tiles = gemm_schedule.dense_tiles(options, p, q, 10 * options.columns, 4)
+    slow = gemm_slow.grid(options, p, q, P, Q, D, 10 * options.columns, 4)
+    sizes = [
+        check(options, tiles, slow, 12, 4, barriers, block=block).size for barriers in (0, WAVES)
+    ]
+    assert sizes[1] - sizes[0] == 2 * 12 * 3
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_triangles(seed):
     rng = np.random.default_rng(seed)
@@ -130,11 +153,11 @@ def test_triangles(seed):
             slow = gemm_slow.grid(options, p, q, P, Q, D, m + 2, skew, places)
             ranges = triangle.half(options, p, q, lower)
             tiles = gemm_schedule.dense_tiles(options, p, q, m + 2, skew, ranges)
-            check(options, tiles, slow, n_qpus, skew, barriers)
+            check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
         p, q = gemm_layout.packed_words(options, m, n, m)
         slow = gemm_slow.grid(options, p, q, P, Q, D, n, skew, list(gemm_slow.ramp(options, p, q)))
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew, triangle.ramp(options, p, q))
-        check(options, tiles, slow, n_qpus, skew, barriers)
+        check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -190,7 +213,10 @@ def test_batches(seed):
             at += [lines(p.words), lines(q.words), lines(m * n)]
         assert at.tolist() == [found.p_at[-1], found.q_at[-1], found.d_at[-1]]
         assert found.skew == skew
-        check(options, found.tiles, slow, n_qpus, skew, alpha=alpha, beta=beta)
+        check(
+            options, found.tiles, slow, n_qpus, skew, alpha=alpha, beta=beta,
+            **blocks(rng, options),
+        )  # fmt: skip
 
 
 WIDTHS = (2, 3, 5, 7, 8, 9, 10, 12, 14, 15, 16, 32, 48, 64, 80, 96, 128)
