@@ -33,15 +33,17 @@ after the other.  The first word of each is its kind (``KINDS``)::
                Q; bytes from one step's lines to the next's; address of the first scalar in P
     store      alpha; bytes from row to row of D; the words of parts.store_words
     barrier    the words of parts.barrier_words
-    add        alpha; beta; bytes from row to row of D; then vector by vector, the words of
-               parts.load_words and of parts.store_words, the load's a vector ahead of the store's
+    add        alpha; beta; bytes from row to row of what is loaded, and of what is stored; then
+               vector by vector, the words of parts.load_words and of parts.store_words, the load's
+               a vector ahead of the store's
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words
 
 ``edge`` is a run of a narrow tile; there is none without ``options.edge``, and no ``add``, which is
-a store that reads D, without ``options.beta``.  A tile is its runs, then its store.  A tile may as
-well be stored and added to several times, after a *block* of its steps each: additions truncate, so
-a sum of few terms has less of an error, and the sum of such sums as well.
+a store that first loads what it adds to, without ``options.beta``.  A tile is its runs, then its
+store.  Or its steps are cut into *blocks*, and the sums of each are added to those before, which
+the QPU keeps in memory of its own meanwhile: additions truncate, so that a sum of few terms has
+less of an error, and the sum of such sums as well.
 
 With ``options.fold`` there is a second level of sums in the registers: every few iterations the
 sums ``d`` are added to others, which are what is stored, and begin again at 0.  The report holds the largest magnitude of the sums of products, before alpha, that
@@ -251,7 +253,7 @@ class _Tile:
         asm.mov(asm.unif_addr, self.back)
 
     def store(self, label: str, added: bool) -> None:
-        """alpha * sums (``added``: + beta * D) into the VPM and from there to memory, under the
+        """alpha * sums (``added``: + beta * what is loaded) into the VPM and from there to memory, under the
         mutex; sums = 0.
 
         While a vector's rows are stored, the next one's go into the VPM; while they are computed,
@@ -262,8 +264,9 @@ class _Tile:
         alpha, pitch = asm.reg("alpha", file="acc"), asm.reg("pitch")
         asm.mov(alpha, asm.unif)
         if added:
-            beta = asm.reg("beta", file="acc")
+            beta, load_pitch = asm.reg("beta", file="acc"), asm.reg("load_pitch")
             asm.mov(beta, asm.unif)
+            asm.mov(load_pitch, asm.unif)
         asm.mov(pitch, asm.unif)
         # Fixed before the mutex, as QPUs wait for each other after it.
         with asm.fixed():
@@ -272,14 +275,14 @@ class _Tile:
                     asm.fmaxabs(self.watch, self.watch, d)
         with macros.holding_mutex(asm):
             if added:
-                parts.start_load(asm, f"{label}_load", pitch)
+                parts.start_load(asm, f"{label}_load", load_pitch)
             macros.vpm_write_setup(asm)
             for v in range(options.vectors):
                 more = v + 1 < options.vectors
                 if added:
                     asm.read(asm.vdr_wait)
                     if more:
-                        parts.start_load(asm, f"{label}_load_{v + 1}", pitch)
+                        parts.start_load(asm, f"{label}_load_{v + 1}", load_pitch)
                     macros.vpm_read_setup(asm, options.rows, v * options.rows)
                 for row in range(options.rows):
                     d = self.sums[row][v]

@@ -30,6 +30,7 @@ __all__ = [
     "LIMIT",
     "QPUS",
     "REST",
+    "SUMS",
     "TileRanges",
     "Tiles",
     "all_tiles",
@@ -38,6 +39,7 @@ __all__ = [
     "packed_tiles",
     "skew_of",
     "streams",
+    "sums_words",
     "watched_words",
     "waves",
 ]
@@ -55,6 +57,10 @@ BARRIER_WAVES = 4
 
 LIMIT = 2.0**126
 """Sums that QPUs report, together with alpha."""
+
+SUMS = "sums"
+"""The name of the address of the memory where tiles that come in blocks are added up
+(:func:`sums_words`)."""
 
 REST = "rest"
 """The name of the address of what is packed of a Q that is read in place otherwise."""
@@ -330,7 +336,7 @@ class _Record:
             ("run 3", 6),
             ("store", 1),  # kind
             ("alpha", 1),
-            ("beta", beta),
+            ("beta", 2 * beta),  # pitch of what is loaded
             ("pitch", 1),
             ("vectors", 5 * vectors + 4 * beta * vectors),
             ("end", 5),  # kind, limit, address of the report, QPU, others
@@ -348,11 +354,11 @@ class _Record:
         self.loads = np.array(loads, dtype=np.int64)[:, None] + np.arange(4)
         self.of_p = self._mask(*((run, 5, 6) for run in RUNS))
         self.of_q = self._mask(*((run, 3, 6) for run in RUNS))
-        self.of_d = self._mask()
-        self.of_d[self.stores[:, 2]] = self.of_d[self.loads[:, 2]] = True
+        self.of_loads, self.of_stores = self._mask(), self._mask()
+        self.of_loads[self.loads[:, 2]] = self.of_stores[self.stores[:, 2]] = True
         self.of_watch = self._mask(("end", 2, 5))
         self.going_on = [self.columns[name].start + 2 for name in RUNS]
-        self.of_alpha, self.of_beta = self._mask(("alpha", 0, 1)), self._mask(("beta", 0, 1))
+        self.of_alpha, self.of_beta = self._mask(("alpha", 0, 1)), self._mask(("beta", 0, 2))
         self.of_limit = self._mask(("end", 1, 5))
 
     def _mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
@@ -386,7 +392,8 @@ def streams(
 
     QPU i of n computes tiles i, i + n, ...; ``skew`` is the distance of QPUs in steps of k;
     ``barriers`` is the number of waves after which they wait for each other, 0 for never.
-    If ``block`` is not 0, a tile is stored after so many steps and what follows is added to it.
+    If ``block`` is not 0, the steps of a tile are cut into blocks of at most about so many, whose
+    sums are added up at :data:`SUMS`.
     ``reads``: the tile as it was counts too, multiplied by beta; without an answer, if
     ``options.beta``.
 
@@ -435,21 +442,24 @@ def streams(
         lay("barrier", (KINDS["barrier"], *parts.barrier_words(owner, n_qpus, turn)))
     kept[:, record.columns["barrier"]] = wait[:, None]
 
-    pitch = 4 * tiles.ldd
     widths = tiles.columns[:, None] - LANES * np.arange(options.vectors)
     widths = np.minimum(np.maximum(widths, 0), LANES)
-    tile = tiles.rows, widths, options.rows, tiles.d_at, pitch
+    # What is loaded and what is stored: the tile of D, or the QPU's own in the middle of a tile.
+    pitch, own_pitch = 4 * tiles.ldd, LINE * options.vectors
+    own_at = own_pitch * options.rows * owner
     added = ~begins | reads
     lay("store", (np.where(added, KINDS["add"], KINDS["store"]),))
-    lay("pitch", (pitch,))
     used = widths > 0
     if options.beta:
-        words[:, record.loads] = parts.load_words(*tile)
+        at, apart = np.where(begins, (tiles.d_at, pitch), (own_at, own_pitch + 0 * pitch))
+        words[:, record.loads] = parts.load_words(tiles.rows, widths, options.rows, at, apart)
         loaded = np.concatenate((np.ones_like(used[:, :1]), used[:, :-1]), axis=1)
         kept[:, record.loads] = (loaded & added[:, None])[..., None]
-        lay("beta", (parts.float_word(1.0),))
-        kept[:, record.of_beta] = added[:, None]
-    words[:, record.stores] = parts.store_words(*tile)
+        lay("beta", (parts.float_word(1.0), apart))
+        kept[:, record.columns["beta"]] = added[:, None]
+    at, apart = np.where(ends, (tiles.d_at, pitch), (own_at, own_pitch + 0 * pitch))
+    lay("pitch", (apart,))
+    words[:, record.stores] = parts.store_words(tiles.rows, widths, options.rows, at, apart)
     kept[:, record.stores] = used[..., None]
 
     lay("delay", (1 + owner * _delay(options, skew),))
@@ -458,14 +468,18 @@ def streams(
     kept[:, record.columns["end"]] = (ends & (number >= count - n_qpus))[:, None]
 
     of_p, of_q, of_d, of_watch = names
-    addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_d}
+    addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_loads | record.of_stores}
+    if block:
+        begins, ends = begins[:, None], ends[:, None]
+        addresses[of_d] = record.of_loads & begins | record.of_stores & ends
+        addresses[SUMS] = record.of_loads & ~begins | record.of_stores & ~ends
     addresses[of_watch] = record.of_watch
     if tiles.rest is not None:
         addresses[of_q] = record.of_q & ~tiles.rest[:, None]
         addresses[REST] = record.of_q & tiles.rest[:, None]
     values = {"alpha": (record.of_alpha, tiles.factor)}
     if reads:
-        values["beta"] = record.of_beta & begins[:, None] if block else record.of_beta, tiles.factor
+        values["beta"] = record.of_beta & begins if block else record.of_beta, tiles.factor
     values["limit"] = record.of_limit, 0 * tiles.factor
     return uniforms.flatten(words, kept, owner, addresses, values, record.going_on)
 
@@ -515,6 +529,11 @@ def watched_words(n_qpus: int) -> int:
     the sums of products, before alpha, that it has had, as float32, Inf if a sum of what holds Inf
     or NaN.  They are left alone if that is below the limit, so they are 0 before the launch."""
     return LANES * min(n_qpus, QPUS)
+
+
+def sums_words(options: GemmOptions, n_qpus: int) -> int:
+    """Words of the memory that a launch with blocks has at :data:`SUMS`."""
+    return LANES * options.vectors * options.rows * min(n_qpus, QPUS)
 
 
 def _in_step(tiles: Tiles, kind: np.ndarray, two: np.ndarray, every: int) -> np.ndarray:

@@ -75,12 +75,14 @@ def run(
     watch = dev.alloc(4 * gemm_schedule.watched_words(12))
     watch.array(np.uint32)[:] = 0
     addresses = {"p": p_buf.bus_address, "q": q_buf.bus_address, "watch": watch.bus_address}
+    sums = dev.alloc(4 * gemm_schedule.sums_words(options, n_qpus))
+    addresses[gemm_schedule.SUMS] = sums.bus_address
     addresses.update({"d": d_buf.bus_address + 4 * BEFORE, uniforms.OWN: u_buf.bus_address})
     factors = {"alpha": np.array([alpha], np.float32), "beta": np.array([beta], np.float32)}
     factors["limit"] = np.array([gemm_schedule.LIMIT], np.float32)
     streams.fill(u_buf.array(np.uint32, streams.words.shape), addresses, factors)
     loaded = program or dev.load(gemm.SPEC.program(options).words)
-    buffers = p_buf, q_buf, d_buf, u_buf, watch
+    buffers = p_buf, q_buf, d_buf, u_buf, watch, sums
     for buffer in buffers:
         buffer.clean()
     report = dev.execute(loaded, starts)

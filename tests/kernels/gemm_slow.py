@@ -89,7 +89,7 @@ def tiles(options, p, q, p_addr, q_addr, skew, places, corner):
 
 def words(
     options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0, block=0,
-    reads=None,
+    reads=None, sums=0,
 ):
     """All words as they lie at bus address ``own``, and the address of each stream."""
     reads = options.beta if reads is None else reads
@@ -108,11 +108,17 @@ def words(
                 wait = [KINDS["barrier"], 0 if index else n_qpus - 1, number % 2]
                 number += 1
             factor = beta if tile.beta is None else tile.beta
-            for before, (runs, second) in enumerate(blocks(options, tile.runs, block)):
+            pieces = blocks(options, tile.runs, block)
+            mine = sums + 64 * options.vectors * options.rows * index, 16 * options.vectors
+            there = tile.d_addr, tile.ldd
+            for before, (runs, second) in enumerate(pieces):
                 part = dataclasses.replace(tile, runs=runs)
                 factor = 1.0 if before else factor
                 added = reads or before > 0
-                tile_words(found, options, part, alpha, factor, own, second and wait, added)
+                tile_words(
+                    found, options, part, alpha, factor, own, second and wait, added,
+                    mine if before else there, there if before + 1 == len(pieces) else mine,
+                )  # fmt: skip
         found += [KINDS["end"], parts.float_word(limit), watch + 64 * index, index, n_qpus - 1]
     words = np.array(found + [0] * LANES, dtype=np.int64)
     return (words & 0xFFFFFFFF).astype(np.uint32), starts
@@ -153,7 +159,8 @@ def blocks(options, runs, block):
     return found
 
 
-def tile_words(found, options, tile, alpha, beta, own, wait, added):
+def tile_words(found, options, tile, alpha, beta, own, wait, added, source, target):
+    """``source`` and ``target``, (address, words from row to row): what is loaded and stored."""
     for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
         if number == 1 and wait:
             found += wait
@@ -163,13 +170,13 @@ def tile_words(found, options, tile, alpha, beta, own, wait, added):
     alpha = alpha if tile.alpha is None else tile.alpha
     found += [KINDS["add" if added else "store"], parts.float_word(alpha)]
     if added:
-        found.append(parts.float_word(beta))
-    pitch = 4 * tile.ldd
+        found += [parts.float_word(beta), 4 * source[1]]
+    address, pitch = target[0], 4 * target[1]
     found.append(pitch)
     widths = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
-    loads = [load_words(options, tile, v, width) for v, width in enumerate(widths)]
+    loads = [load_words(options, tile, source, v, width) for v, width in enumerate(widths)]
     # A load more is read than there are vectors, unless there are as many as there can be.
-    loads += [load_words(options, tile, v, 0) for v in range(len(widths), options.vectors)][:1]
+    loads += [load_words(options, tile, source, v, 0) for v in range(len(widths), options.vectors)][:1]
     if added:
         found += loads[0]
     for v, width in enumerate(widths):
@@ -179,16 +186,16 @@ def tile_words(found, options, tile, alpha, beta, own, wait, added):
         together = tile.rows if gap <= parts.MAX_VDW_STRIDE else 1
         found.append(sw.vdw_stride(gap if together > 1 else 0))
         found.append(sw.vdw_store(together, width, v * options.rows))
-        found += [tile.d_addr + 64 * v, tile.rows // together, int(v + 1 < len(widths))]
+        found += [address + 64 * v, tile.rows // together, int(v + 1 < len(widths))]
 
 
-def load_words(options, tile, v, width):
-    pitch = 4 * tile.ldd
+def load_words(options, tile, source, v, width):
+    pitch = 4 * source[1]
     together = tile.rows if pitch <= parts.MAX_VDR_PITCH else 1
     return [
         sw.vdr_pitch(pitch if together > 1 else 0),
         sw.vdr_load(together, width or 1, v * options.rows),
-        tile.d_addr + 64 * v,
+        source[0] + 64 * v,
         tile.rows // together if width else 0,
     ]
 

@@ -18,7 +18,8 @@ from piblas.kernels import (
 )  # fmt: skip
 
 P, Q, D, OWN = 0xC0001000, 0xC1000040, 0xC2000004, 0xC3000000
-REST, WATCH, LIMIT, WAVES = 0xC4000000, 0xC5000000, 1e20, gemm_schedule.BARRIER_WAVES
+REST, WATCH, SUMS = 0xC4000000, 0xC5000000, 0xC6000000
+LIMIT, WAVES = 1e20, gemm_schedule.BARRIER_WAVES
 F32 = np.float32
 
 
@@ -39,9 +40,10 @@ def check(
     )
     want, starts = gemm_slow.words(
         options, slow_tiles, np.ravel(alpha)[0], np.ravel(beta)[0], n_qpus, skew, barriers, OWN,
-        LIMIT, WATCH, block, reads,
+        LIMIT, WATCH, block, reads, SUMS,
     )  # fmt: skip
     addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_schedule.REST: REST}
+    addresses[gemm_schedule.SUMS] = SUMS
     values = {"alpha": np.ravel(alpha), "beta": np.ravel(beta), "limit": [LIMIT]}
     got, entries = filled(streams, addresses, **values)
     assert entries == starts and got.size == want.size
