@@ -31,19 +31,25 @@ after the other.  The first word of each is its kind (``KINDS``)::
 
     run, edge  64 * iterations; address of the record after this one; address of the first line in
                Q; bytes from one step's lines to the next's; address of the first scalar in P
-    store      alpha; bytes from row to row of D; the words of parts.store_words
+    store      alpha; beta, only if options.beta; bytes from row to row of D; only if options.beta,
+               the words of parts.load_words; those of parts.store_words
     barrier    the words of parts.barrier_words
-    add        alpha; beta; bytes from row to row of what is loaded, and of what is stored; then
-               vector by vector, the words of parts.load_words and of parts.store_words, the load's
-               a vector ahead of the store's
+    keep, fold, gather
+               address of memory of the QPU's own, of a tile of full width
+    plain      as store, without beta and what is loaded
+    last       address of memory of the QPU's own; then as plain, without its kind
     end        limit, the float32 from which on a sum is reported; address of 16 words for the
                report, left alone if no sum reaches the limit; the words of parts.finish_words
 
-``edge`` is a run of a narrow tile; there is none without ``options.edge``, and no ``add``, which is
-a store that first loads what it adds to, without ``options.beta``.  A tile is its runs, then its
-store.  Or its steps are cut into *blocks*, and the sums of each are added to those before, which
-the QPU keeps in memory of its own meanwhile: additions truncate, so that a sum of few terms has
-less of an error, and the sum of such sums as well.
+``edge`` is a run of a narrow tile; there is none without ``options.edge``.  A tile is its runs,
+then its store.
+
+With ``options.blocks`` the steps of a tile may be cut into *blocks*: additions truncate, so a sum
+of few terms has less of an error, and the sum of such sums as well.  The runs of the first block
+are followed by ``keep``, which moves its sums to memory, those of the next by ``fold``, which adds
+theirs to what is there, those of the last by ``last``, which stores the sum of both, or, if D is
+read, by ``gather``, which adds what is there to theirs, and ``store``.  A tile of one block that
+does not read D ends with ``plain``.
 
 With ``options.fold`` there is a second level of sums in the registers: every few iterations the
 sums ``d`` are added to others, which are what is stored, and begin again at 0.  The report holds the largest magnitude of the sums of products, before alpha, that
@@ -57,6 +63,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ..isa import setup_words as sw
 from . import macros, parts
 from .gemm_plan import FILE_SIZE, Advance, KStep, files_of
 from .parts import LANES, LINE
@@ -68,8 +75,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LANES", "LINE", "GemmOptions", "SPEC"]
 
-KINDS = {"run": 0, "edge": 1, "store": 2, "barrier": 3, "add": 4, "end": 5}
+KINDS = {
+    "run": 0, "edge": 1, "store": 2, "barrier": 3, "keep": 4, "fold": 5, "gather": 6, "plain": 7,
+    "last": 8, "end": 9,
+}  # fmt: skip
 """First word of what the stream tells the program to do; what comes often is found soon."""
+BLOCKS = ("keep", "fold", "gather", "plain", "last")
+"""Those of programs with ``options.blocks``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +91,9 @@ class GemmOptions:
     ``rows`` x 16 * ``vectors`` is the tile; tiles on the right may be ``edge`` vectors wide, if
     that is not 0; ``unroll`` steps of k make an iteration; the scalars of the last ``single``
     rows, but not of the first row, have one register each; lines of Q up to ``reach`` lines from
-    the pointer are requested without moving it; ``beta`` says whether D may be read.  If ``fold``
-    is not 0, sums are added to a second level of sums every ``fold`` iterations, a power of 2.
+    the pointer are requested without moving it; ``beta`` says whether D is read.  With
+    ``blocks``, which goes with ``beta`` only, the steps of a tile may be cut.  If ``fold`` is not
+    0, sums are added to a second level of sums every ``fold`` iterations, a power of 2.
     """
 
     rows: int = 8
@@ -90,13 +103,14 @@ class GemmOptions:
     single: int = 5
     reach: int = 3
     beta: bool = True
+    blocks: bool = False
     fold: int = 0
 
     def __post_init__(self) -> None:
         fine = 2 <= self.rows <= 16 and 1 <= self.vectors <= 8 and 0 <= self.edge < self.vectors
         fine = fine and self.unroll >= 2 and self.unroll % 2 == 0
         fine = fine and 0 <= self.single and 1 <= self.reach <= 7
-        fine = fine and self.fold in (0, 1, 2, 4, 8, 16)
+        fine = fine and self.fold in (0, 1, 2, 4, 8, 16) and self.blocks <= self.beta
         if not fine or self.rows * self.vectors > 64:
             raise ValueError(f"gemm: no kernel has {self}")
 
@@ -252,51 +266,99 @@ class _Tile:
             asm.ldtmu(plan.tmu(*divmod(line, vectors)))
         asm.mov(asm.unif_addr, self.back)
 
-    def store(self, label: str, added: bool) -> None:
-        """alpha * sums (``added``: + beta * what is loaded) into the VPM and from there to memory, under the
-        mutex; sums = 0.
+    def store(self, label: str, beta: bool, gathered: bool = False) -> None:
+        """alpha * sums (+ beta * D) into the VPM and from there to memory, under the mutex; then
+        sums = 0.  ``gathered``: what is in memory of the QPU's own is added to the sums.
 
-        While a vector's rows are stored, the next one's go into the VPM; while they are computed,
-        those of the next one are loaded.
+        While a vector's rows are stored, the next one's go into the VPM.
         """
         asm, options = self.asm, self.options
         # The files' read ports belong to the sums.
         alpha, pitch = asm.reg("alpha", file="acc"), asm.reg("pitch")
+        if gathered:
+            kept = _Kept(asm, options)
         asm.mov(alpha, asm.unif)
-        if added:
-            beta, load_pitch = asm.reg("beta", file="acc"), asm.reg("load_pitch")
-            asm.mov(beta, asm.unif)
-            asm.mov(load_pitch, asm.unif)
+        if beta:
+            factor = asm.reg("beta", file="acc")
+            asm.mov(factor, asm.unif)
         asm.mov(pitch, asm.unif)
         # Fixed before the mutex, as QPUs wait for each other after it.
         with asm.fixed():
-            for row in self.sums:
+            for row in self.sums if not gathered else ():
                 for d in row:
                     asm.fmaxabs(self.watch, self.watch, d)
         with macros.holding_mutex(asm):
-            if added:
-                parts.start_load(asm, f"{label}_load", load_pitch)
+            if beta:
+                parts.blocks_load(asm, f"{label}_load")
+            if gathered:
+                kept.begin()
             macros.vpm_write_setup(asm)
             for v in range(options.vectors):
-                more = v + 1 < options.vectors
-                if added:
-                    asm.read(asm.vdr_wait)
-                    if more:
-                        parts.start_load(asm, f"{label}_load_{v + 1}", load_pitch)
+                if gathered:
+                    kept.wait(v)
+                if beta or gathered:
                     macros.vpm_read_setup(asm, options.rows, v * options.rows)
                 for row in range(options.rows):
                     d = self.sums[row][v]
-                    if not added:
-                        asm.fmul(asm.vpm, d, alpha)
-                    else:
+                    if beta:
                         old, new = asm.reg("old"), asm.reg("new")
-                        asm.fmul(old, asm.vpm, beta)
+                        asm.fmul(old, asm.vpm, factor)
                         asm.fmul(new, d, alpha)
                         asm.fadd(asm.vpm, old, new)
+                    elif gathered:
+                        total = asm.reg("total", file="acc")
+                        asm.fadd(total, asm.vpm, d)
+                        asm.fmaxabs(self.watch, self.watch, total)
+                        asm.fmul(asm.vpm, total, alpha)
+                    else:
+                        asm.fmul(asm.vpm, d, alpha)
                     asm.sub(d, d, d)  # 0 for the next tile, in a word that reads d anyway
+                more = v + 1 < options.vectors
                 parts.start_store(asm, f"{label}_{v}", pitch, f"{label}_done" if more else None)
             asm.label(f"{label}_done")
+            if gathered:
+                asm.read(asm.vdr_wait)
             asm.read(asm.vdw_wait)
+
+    def exchange(self, kind: str) -> None:
+        """``keep``, ``fold`` or ``gather``: sums into the VPM and from there to memory of the QPU's
+        own; what is there is added before, or added to the sums.
+
+        While a vector is computed, the next one is loaded and the one before is stored.
+        """
+        asm, options = self.asm, self.options
+        rows = options.rows
+        kept, stores = _Kept(asm, options), kind != "gather"
+        if stores:
+            target = asm.reg("target")
+            asm.mov(target, kept.source)
+        with macros.holding_mutex(asm):
+            if kind != "keep":
+                kept.begin()
+            if stores:
+                macros.vpm_write_setup(asm)
+                asm.ldi(asm.vpm_wr_setup, sw.vdw_stride(0))
+            for v in range(options.vectors):
+                if kind != "keep":
+                    kept.wait(v)
+                    macros.vpm_read_setup(asm, rows, v * rows)
+                for row in range(rows):
+                    d = self.sums[row][v]
+                    if kind == "gather":
+                        asm.fadd(d, d, asm.vpm)
+                        continue
+                    if kind == "fold":
+                        asm.fadd(asm.vpm, asm.vpm, d)
+                    else:
+                        asm.mov(asm.vpm, d, unit="add")
+                    asm.v8subs(d, d, d, unit="mul")
+                if stores:
+                    asm.read(asm.vdw_wait)
+                    asm.ldi(asm.vpm_wr_setup, sw.vdw_store(rows, LANES, v * rows))
+                    asm.mov(asm.vdw_addr, target)
+                    asm.add(target, target, kept.vector)
+            if stores:
+                asm.read(asm.vdw_wait)
 
     def report(self, done: str) -> None:
         """Store the largest magnitude of a sum in each element, if one reaches the limit, else go
@@ -313,6 +375,34 @@ class _Tile:
             macros.dma_store(asm, address, 1, LANES)
 
 
+class _Kept:
+    """Loads what a QPU keeps in memory of its own, whose address comes from the stream: vector by
+    vector, the rows of a vector one after the other."""
+
+    def __init__(self, asm: Assembler, options: GemmOptions) -> None:
+        self.asm, self.options = asm, options
+        self.source, self.vector = asm.reg("source"), asm.reg("vector")
+        asm.mov(self.source, asm.unif)
+        asm.ldi(self.vector, LINE * options.rows)
+
+    def begin(self) -> None:
+        """Ask for the first vector."""
+        self.asm.ldi(self.asm.vpm_rd_setup, sw.vdr_pitch(LINE))
+        self._start(0)
+
+    def wait(self, v: int) -> None:
+        """Until vector v is in the VPM; then ask for the next."""
+        self.asm.read(self.asm.vdr_wait)
+        if v + 1 < self.options.vectors:
+            self._start(v + 1)
+
+    def _start(self, v: int) -> None:
+        asm, rows = self.asm, self.options.rows
+        asm.ldi(asm.vpm_rd_setup, sw.vdr_load(rows, LANES, v * rows))
+        asm.mov(asm.vdr_addr, self.source)
+        asm.add(self.source, self.source, self.vector)
+
+
 def generate(asm: Assembler, options: GemmOptions) -> None:
     """Write the kernel; :func:`.gemm_schedule.streams` makes the streams that it reads."""
     tile = _Tile(asm, options)
@@ -327,7 +417,7 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
     kind = asm.reg("kind", file="acc")
     asm.mov(kind, asm.unif, sf=True)
     for name in list(KINDS)[:-1]:
-        if name == "add" and not options.beta:
+        if name in BLOCKS and not options.blocks:
             continue  # the last but the end
         if options.edge or name != "edge":
             asm.branch(name, cond="all_zs")
@@ -343,12 +433,17 @@ def generate(asm: Assembler, options: GemmOptions) -> None:
         tile.run("k_edge", options.edge)
         asm.branch("next")
     asm.label("store")
-    tile.store("store", added=False)
+    tile.store("store", options.beta)
     asm.branch("next")
-    if options.beta:
-        asm.label("add")
-        tile.store("add", added=True)
-        asm.branch("next")
+    if options.blocks:
+        for name in ("keep", "fold", "gather"):
+            asm.label(name)
+            tile.exchange(name)
+            asm.branch("next")
+        for name in ("plain", "last"):
+            asm.label(name)
+            tile.store(name, False, gathered=name == "last")
+            asm.branch("next")
     asm.label("barrier")
     parts.barrier(asm, "next")
 

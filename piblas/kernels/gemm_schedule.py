@@ -59,7 +59,7 @@ LIMIT = 2.0**126
 """Sums that QPUs report, together with alpha."""
 
 SUMS = "sums"
-"""The name of the address of the memory where tiles that come in blocks are added up
+"""The name of the address of the QPUs' own memory, where the blocks of a tile are added up
 (:func:`sums_words`)."""
 
 REST = "rest"
@@ -334,31 +334,26 @@ class _Record:
             ("barrier", 3),  # kind, arrivals to wait for, which semaphore
             ("run 2", 6),
             ("run 3", 6),
+            ("own", 2 * options.blocks),  # kind, address
             ("store", 1),  # kind
             ("alpha", 1),
-            ("beta", 2 * beta),  # pitch of what is loaded
+            ("beta", beta),
             ("pitch", 1),
-            ("vectors", 5 * vectors + 4 * beta * vectors),
+            ("load", 2 * beta),  # pitch, vectors
+            ("loads", 4 * beta * vectors),
+            ("stores", 5 * vectors),
             ("end", 5),  # kind, limit, address of the report, QPU, others
         ):
             self.columns[name] = slice(self.width, self.width + size)
             self.width += size
-        # Columns of each vector's load and store: (vectors x 4), (vectors x 5).  A vector is loaded
-        # before the one ahead of it is stored.
-        first = self.columns["vectors"].start + 4 * beta
-        stores = [first + 9 * v + 4 * (v + 1 < vectors) for v in range(vectors)]
-        if not beta:
-            stores = [first + 5 * v for v in range(vectors)]
-        loads = [first - 4, *(first + 9 * v for v in range(vectors - 1))] if beta else []
-        self.stores = np.array(stores)[:, None] + np.arange(5)
-        self.loads = np.array(loads, dtype=np.int64)[:, None] + np.arange(4)
         self.of_p = self._mask(*((run, 5, 6) for run in RUNS))
         self.of_q = self._mask(*((run, 3, 6) for run in RUNS))
-        self.of_loads, self.of_stores = self._mask(), self._mask()
-        self.of_loads[self.loads[:, 2]] = self.of_stores[self.stores[:, 2]] = True
+        self.of_d = self._mask(("loads", 2, 4), ("stores", 2, 5))
+        self.of_own = self._mask(("own", 1, 2))
         self.of_watch = self._mask(("end", 2, 5))
         self.going_on = [self.columns[name].start + 2 for name in RUNS]
-        self.of_alpha, self.of_beta = self._mask(("alpha", 0, 1)), self._mask(("beta", 0, 2))
+        names = ("alpha", "beta") if beta else ("alpha",)
+        self.values = {name: self._mask((name, 0, 1)) for name in names}
         self.of_limit = self._mask(("end", 1, 5))
 
     def _mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
@@ -386,24 +381,22 @@ def streams(
     barriers: int = BARRIER_WAVES,
     names: Tuple[str, ...] = ("p", "q", "d", "watch"),
     block: int = 0,
-    reads: Optional[bool] = None,
+    reads: bool = True,
 ) -> uniforms.Streams:
     """The uniform streams of a launch, one for each QPU that has work.
 
     QPU i of n computes tiles i, i + n, ...; ``skew`` is the distance of QPUs in steps of k;
     ``barriers`` is the number of waves after which they wait for each other, 0 for never.
-    If ``block`` is not 0, the steps of a tile are cut into blocks of at most about so many, whose
-    sums are added up at :data:`SUMS`.
-    ``reads``: the tile as it was counts too, multiplied by beta; without an answer, if
-    ``options.beta``.
+    With ``options.blocks``, the steps of a tile are cut into blocks of at most about ``block``, at
+    least four iterations, or not if that is 0, and D is read only with ``reads``.
 
     ``names`` are those of the addresses of P, Q, D and of :func:`watched_words`; the values are
-    "alpha", with ``reads`` "beta", and "limit", the sum from which on one is reported
+    "alpha", if D is read "beta", and "limit", the sum from which on one is reported
     (:data:`LIMIT` divided by the largest |alpha|, if that is more than 1).
     """
     record, count = _record(options), len(tiles)
     n_qpus = min(n_qpus, count)
-    reads = options.beta if reads is None else reads
+    reads = options.beta and (reads or not options.blocks)
     number = np.arange(count)
     wave, owner = np.divmod(number, n_qpus)
     narrow = tiles.columns <= LANES * options.edge
@@ -444,23 +437,29 @@ def streams(
 
     widths = tiles.columns[:, None] - LANES * np.arange(options.vectors)
     widths = np.minimum(np.maximum(widths, 0), LANES)
-    # What is loaded and what is stored: the tile of D, or the QPU's own in the middle of a tile.
-    pitch, own_pitch = 4 * tiles.ldd, LINE * options.vectors
-    own_at = own_pitch * options.rows * owner
-    added = ~begins | reads
-    lay("store", (np.where(added, KINDS["add"], KINDS["store"]),))
+    pitch = 4 * tiles.ldd
+    tile = tiles.rows, widths, options.rows, tiles.d_at, pitch
     used = widths > 0
-    if options.beta:
-        at, apart = np.where(begins, (tiles.d_at, pitch), (own_at, own_pitch + 0 * pitch))
-        words[:, record.loads] = parts.load_words(tiles.rows, widths, options.rows, at, apart)
-        loaded = np.concatenate((np.ones_like(used[:, :1]), used[:, :-1]), axis=1)
-        kept[:, record.loads] = (loaded & added[:, None])[..., None]
-        lay("beta", (parts.float_word(1.0), apart))
-        kept[:, record.columns["beta"]] = added[:, None]
-    at, apart = np.where(ends, (tiles.d_at, pitch), (own_at, own_pitch + 0 * pitch))
-    lay("pitch", (apart,))
-    words[:, record.stores] = parts.store_words(tiles.rows, widths, options.rows, at, apart)
-    kept[:, record.stores] = used[..., None]
+    lay("store", (KINDS["store" if reads or not options.blocks else "plain"],))
+    lay("pitch", (pitch,))
+    if reads:
+        head, loads = parts.load_words(*tile)
+        words[:, record.columns["load"]] = head
+        words[:, record.columns["loads"]] = loads.reshape(size, -1)
+        kept[:, record.columns["loads"]] = used.repeat(4, axis=1)
+    else:
+        for name in ("beta", "load", "loads"):
+            kept[:, record.columns[name]] = False
+    words[:, record.columns["stores"]] = parts.store_words(*tile).reshape(size, -1)
+    kept[:, record.columns["stores"]] = used.repeat(5, axis=1)
+    if options.blocks:
+        last = KINDS["gather" if reads else "last"]
+        does = np.where(ends, last, np.where(begins, KINDS["keep"], KINDS["fold"]))
+        lay("own", (does, 4 * sums_words(options, 1) * owner))
+        kept[:, record.columns["own"]] = ~(begins & ends)[:, None]
+        kept[:, record.columns["store"].start : record.columns["end"].start] &= ends[:, None]
+        if not reads:
+            kept[:, record.columns["store"]] &= begins[:, None]
 
     lay("delay", (1 + owner * _delay(options, skew),))
     kept[:, record.columns["delay"]] = (begins & (number < n_qpus))[:, None]
@@ -468,18 +467,15 @@ def streams(
     kept[:, record.columns["end"]] = (ends & (number >= count - n_qpus))[:, None]
 
     of_p, of_q, of_d, of_watch = names
-    addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_loads | record.of_stores}
-    if block:
-        begins, ends = begins[:, None], ends[:, None]
-        addresses[of_d] = record.of_loads & begins | record.of_stores & ends
-        addresses[SUMS] = record.of_loads & ~begins | record.of_stores & ~ends
+    addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_d}
+    if options.blocks:
+        addresses[SUMS] = record.of_own
     addresses[of_watch] = record.of_watch
     if tiles.rest is not None:
         addresses[of_q] = record.of_q & ~tiles.rest[:, None]
         addresses[REST] = record.of_q & tiles.rest[:, None]
-    values = {"alpha": (record.of_alpha, tiles.factor)}
-    if reads:
-        values["beta"] = record.of_beta & begins if block else record.of_beta, tiles.factor
+    names = ("alpha", "beta") if reads else ("alpha",)
+    values = {name: (record.values[name], tiles.factor) for name in names}
     values["limit"] = record.of_limit, 0 * tiles.factor
     return uniforms.flatten(words, kept, owner, addresses, values, record.going_on)
 
@@ -532,7 +528,7 @@ def watched_words(n_qpus: int) -> int:
 
 
 def sums_words(options: GemmOptions, n_qpus: int) -> int:
-    """Words of the memory that a launch with blocks has at :data:`SUMS`."""
+    """Words of the memory that a launch with ``options.blocks`` has at :data:`SUMS`."""
     return LANES * options.vectors * options.rows * min(n_qpus, QPUS)
 
 

@@ -24,11 +24,11 @@ __all__ = [
     "UNIT_ROUNDOFF",
     "barrier",
     "barrier_words",
+    "blocks_load",
     "finish",
     "finish_words",
     "float_word",
     "load_words",
-    "start_load",
     "start_store",
     "store_words",
 ]
@@ -57,8 +57,8 @@ MAX_VDW_STRIDE = 65535
 
 def load_words(
     rows: np.ndarray, columns: np.ndarray, vpm_rows: int, address: np.ndarray, pitch: np.ndarray
-) -> np.ndarray:
-    """The uniforms of the :func:`start_load` calls for tiles of matrices.
+) -> Tuple[np.ndarray, np.ndarray]:
+    """The uniforms of :func:`blocks_load` for tiles of matrices.
 
     A tile has ``rows`` rows, ``pitch`` bytes apart in memory from ``address``; these are integer
     arrays of one element per tile.  Its columns are cut into vectors of ``columns`` (tiles x
@@ -66,45 +66,48 @@ def load_words(
     ``v * vpm_rows + r`` of the VPM.  A vector column is one DMA where the pitch fits the setup
     word, else one DMA per row.  Nothing outside the tile is touched.
 
-    Returns four words for each vector (tiles x vectors x 4): stride, setup, an address, and how
-    many transfers there are, none after the last vector.
+    Returns two words per tile (tiles x 2), and then four for each of its vectors (tiles x vectors
+    x 4), of which the third is an address.
     """
     used = columns > 0
     depth = columns + ~used  # words of vectors that are left out, too, are in range
     together = np.where(pitch <= MAX_VDR_PITCH, rows, 1)
     gap = (pitch * (together > 1))[:, None]
     y = np.arange(columns.shape[1]) * vpm_rows
-    words = np.empty((*columns.shape, 4), dtype=np.int64)
-    words[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
-    words[..., 1] = sw.pack_arrays("vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y)
-    words[..., 2] = address[:, None] + 64 * np.arange(columns.shape[1])
-    words[..., 3] = used * (rows // together)[:, None]
-    return words
+    blocks = np.empty((*columns.shape, 4), dtype=np.int64)
+    blocks[..., 0] = sw.pack_arrays("vdr_stride", mpitchb=gap)
+    blocks[..., 1] = sw.pack_arrays("vdr", rowlen=depth, nrows=together[:, None], vpitch=1, y=y)
+    blocks[..., 2] = address[:, None] + 64 * np.arange(columns.shape[1])
+    blocks[..., 3] = (rows // together)[:, None]
+    return np.stack((pitch, used.sum(axis=1)), axis=1), blocks
 
 
-def start_load(asm: Assembler, label: str, pitch: Operand) -> None:
-    """Start the DMA load of a vector's rows into the VPM, if there are any, and wait only for the
-    one before.  ``pitch`` is the distance of rows in memory.
+def blocks_load(asm: Assembler, label: str) -> None:
+    """DMA loads into the VPM as the uniforms of :func:`load_words` say; waits for the last.
 
     The caller holds the mutex, since there is one VDR and one VPM for all QPUs.
     """
+    pitch, blocks = asm.reg(f"{label}_pitch"), asm.reg(f"{label}_blocks")
     setup, address, rows = (asm.reg(f"{label}_{part}") for part in ("setup", "address", "rows"))
     next_row = asm.reg(f"{label}_next_row")
+    asm.ldi(next_row, 1 << 4)
+    asm.mov(pitch, asm.unif)
+    asm.mov(blocks, asm.unif)
+    asm.label(f"{label}_block")
     asm.mov(asm.vpm_rd_setup, asm.unif)
     asm.mov(setup, asm.unif)
     asm.mov(address, asm.unif)
-    asm.mov(rows, asm.unif, sf=True)
-    asm.branch(f"{label}_none", cond="all_zs")
-    asm.ldi(next_row, 1 << 4)
+    asm.mov(rows, asm.unif)
     asm.label(f"{label}_row")
-    asm.read(asm.vdr_wait)
     asm.mov(asm.vpm_rd_setup, setup)
     asm.mov(asm.vdr_addr, address)
     asm.add(setup, setup, next_row)
     asm.add(address, address, pitch)
     asm.sub(rows, rows, 1, sf=True)
+    asm.read(asm.vdr_wait)
     asm.branch(f"{label}_row", cond="any_zc")
-    asm.label(f"{label}_none")
+    asm.sub(blocks, blocks, 1, sf=True)
+    asm.branch(f"{label}_block", cond="any_zc")
 
 
 def store_words(

@@ -38,7 +38,7 @@ def run(
     program=None,
     barriers=gemm_schedule.BARRIER_WAVES,
     block=0,
-    reads=None,
+    reads=True,
 ):
     """The report of a launch, after comparing D and the guard words around it.
 
@@ -55,13 +55,10 @@ def run(
     raw = d_buf.array(np.uint32, (words,))
     raw[:] = GUARD
     d = d_buf.array(np.float32, (split_k, m, ldd), offset=4 * BEFORE)[:, :, :n]
-    reads = options.beta if reads is None else reads
-    if reads:
+    if options.beta:
         d[...] = 0
-        d[0] = c
-    elif options.beta:
-        d[...] = np.nan  # may not be read
-        beta = 0.0
+        d[0] = c if reads else np.nan  # which may not be read
+        beta = beta if reads else 0.0
     gemm_layout.pack(p, a.T, p_buf.array(np.float32, (p.words,)))
     gemm_layout.pack(q, b, q_buf.array(np.float32, (q.words,)))
     if skew is None:

@@ -89,10 +89,10 @@ def tiles(options, p, q, p_addr, q_addr, skew, places, corner):
 
 def words(
     options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0, block=0,
-    reads=None, sums=0,
+    reads=True, sums=0,
 ):
     """All words as they lie at bus address ``own``, and the address of each stream."""
-    reads = options.beta if reads is None else reads
+    reads = options.beta and (reads or not options.blocks)
     found, starts = [], []
     n_qpus = min(n_qpus, len(tiles))
     delay = int(skew * options.step(options.vectors).slots / gemm_schedule.DELAY_WORDS)
@@ -107,18 +107,17 @@ def words(
             if due and in_step(options, others):
                 wait = [KINDS["barrier"], 0 if index else n_qpus - 1, number % 2]
                 number += 1
-            factor = beta if tile.beta is None else tile.beta
             pieces = blocks(options, tile.runs, block)
-            mine = sums + 64 * options.vectors * options.rows * index, 16 * options.vectors
-            there = tile.d_addr, tile.ldd
             for before, (runs, second) in enumerate(pieces):
-                part = dataclasses.replace(tile, runs=runs)
-                factor = 1.0 if before else factor
-                added = reads or before > 0
-                tile_words(
-                    found, options, part, alpha, factor, own, second and wait, added,
-                    mine if before else there, there if before + 1 == len(pieces) else mine,
-                )  # fmt: skip
+                run_words(found, options, tile, runs, own, second and wait)
+                last = before + 1 == len(pieces)
+                if len(pieces) > 1:
+                    does = "fold" if before else "keep"
+                    does = ("gather" if reads else "last") if last else does
+                    found += [KINDS[does], sums + 64 * options.vectors * options.rows * index]
+            if reads or len(pieces) == 1:
+                found.append(KINDS["plain" if options.blocks and not reads else "store"])
+            store_words(found, options, tile, alpha, beta, reads)
         found += [KINDS["end"], parts.float_word(limit), watch + 64 * index, index, n_qpus - 1]
     words = np.array(found + [0] * LANES, dtype=np.int64)
     return (words & 0xFFFFFFFF).astype(np.uint32), starts
@@ -159,45 +158,37 @@ def blocks(options, runs, block):
     return found
 
 
-def tile_words(found, options, tile, alpha, beta, own, wait, added, source, target):
-    """``source`` and ``target``, (address, words from row to row): what is loaded and stored."""
-    for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
+def run_words(found, options, tile, runs, own, wait):
+    for number, (p_addr, q_addr, steps, pitch) in enumerate(runs):
         if number == 1 and wait:
             found += wait
         found += [KINDS[kind_of(options, tile)], LINE * (steps // options.unroll)]
         found.append(own + 4 * (len(found) + 4))
         found += [q_addr, pitch, p_addr]
+
+
+def store_words(found, options, tile, alpha, beta, reads):
     alpha = alpha if tile.alpha is None else tile.alpha
-    found += [KINDS["add" if added else "store"], parts.float_word(alpha)]
-    if added:
-        found += [parts.float_word(beta), 4 * source[1]]
-    address, pitch = target[0], 4 * target[1]
+    beta = beta if tile.beta is None else tile.beta
+    found.append(parts.float_word(alpha))
+    if reads:
+        found.append(parts.float_word(beta))
+    pitch = 4 * tile.ldd
     found.append(pitch)
     widths = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
-    loads = [load_words(options, tile, source, v, width) for v, width in enumerate(widths)]
-    # A load more is read than there are vectors, unless there are as many as there can be.
-    loads += [load_words(options, tile, source, v, 0) for v in range(len(widths), options.vectors)][:1]
-    if added:
-        found += loads[0]
+    if reads:
+        found += [pitch, len(widths)]
+        for v, width in enumerate(widths):
+            together = tile.rows if pitch <= parts.MAX_VDR_PITCH else 1
+            found.append(sw.vdr_pitch(pitch if together > 1 else 0))
+            found.append(sw.vdr_load(together, width, v * options.rows))
+            found += [tile.d_addr + 64 * v, tile.rows // together]
     for v, width in enumerate(widths):
-        if added and v + 1 < len(loads):
-            found += loads[v + 1]
         gap = pitch - 4 * width
         together = tile.rows if gap <= parts.MAX_VDW_STRIDE else 1
         found.append(sw.vdw_stride(gap if together > 1 else 0))
         found.append(sw.vdw_store(together, width, v * options.rows))
-        found += [address + 64 * v, tile.rows // together, int(v + 1 < len(widths))]
-
-
-def load_words(options, tile, source, v, width):
-    pitch = 4 * source[1]
-    together = tile.rows if pitch <= parts.MAX_VDR_PITCH else 1
-    return [
-        sw.vdr_pitch(pitch if together > 1 else 0),
-        sw.vdr_load(together, width or 1, v * options.rows),
-        source[0] + 64 * v,
-        tile.rows // together if width else 0,
-    ]
+        found += [tile.d_addr + 64 * v, tile.rows // together, int(v + 1 < len(widths))]
 
 
 def in_place(options, p, q, p_addr, q_addr, rest_addr, d_addr, ldd, skew):

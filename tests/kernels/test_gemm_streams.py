@@ -32,7 +32,7 @@ def filled(streams, addresses, **values):
 
 def check(
     options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2,
-    block=0, reads=None,
+    block=0, reads=True,
 ):  # fmt: skip
     """Word by word; the words and the address of each stream."""
     streams = gemm_schedule.streams(
@@ -58,7 +58,8 @@ def case(rng, most):
         unroll = int(rng.choice([2, 6]))
         tile = gemm.GemmOptions(rows=5, vectors=3, reach=1, single=0, unroll=unroll)
     edge = int(rng.integers(0, tile.vectors))
-    options = dataclasses.replace(tile, edge=edge, beta=bool(rng.integers(2)))
+    beta, blocks = ((False, False), (True, False), (True, True))[rng.integers(3)]
+    options = dataclasses.replace(tile, edge=edge, beta=beta, blocks=blocks)
     m, n, k = (int(x) for x in rng.integers(1, most, 3))
     k = int(rng.integers(1, 9)) if rng.random() < 0.2 else k
     n_qpus = 12 if rng.random() < 0.4 else int(rng.integers(1, 13))
@@ -67,9 +68,10 @@ def case(rng, most):
 
 def blocks(rng, options):
     """Steps of a block, and whether D counts: what streams() takes last."""
-    if not options.beta or rng.random() < 0.3:
+    if not options.blocks:
         return {}
-    return {"block": int(rng.integers(options.unroll, 200)), "reads": bool(rng.integers(2))}
+    block = int(rng.integers(4 * options.unroll, 200)) if rng.random() < 0.8 else 0
+    return {"block": block, "reads": bool(rng.integers(2))}
 
 
 def skew_of(rng, options, p, q):
@@ -133,7 +135,7 @@ def test_barriers_are_among_the_words():
 @pytest.mark.parametrize("block", (16, 48, 64, 188))
 def test_barriers_in_the_middle_of_blocks(block):
     """Every QPU of a wave has one, where its second run begins: at the end of a block, for some."""
-    options = gemm.SPEC.options(beta=True)
+    options = gemm.SPEC.options(blocks=True)
     p, q = gemm_layout.packed_words(options, 12 * options.rows, 10 * options.columns, 200)
     tiles = gemm_schedule.dense_tiles(options, p, q, 10 * options.columns, 4)
     slow = gemm_slow.grid(options, p, q, P, Q, D, 10 * options.columns, 4)
@@ -167,6 +169,7 @@ def test_solves(seed):
     rng = np.random.default_rng(seed)
     for most in (40, 300, 500):
         any_options, (n, m, _), n_qpus, _ = case(rng, most)
+        any_options = dataclasses.replace(any_options, blocks=False)
         for options in (any_options, triangle.choose(n, m)):
             p, q = gemm_layout.packed_words(options, n, m, n)
             skew = gemm_schedule.skew_of(options, p, q)
