@@ -14,7 +14,7 @@ import numpy as np
 
 import piblas
 from piblas.driver import Emulator
-from piblas.host import arrays, gemm, limits
+from piblas.host import arrays, gemm_resident, limits
 from piblas.kernels import gemm_error, gemm_rivals, reference
 from piblas.kernels.gemm_rivals import Problem, RivalOptions
 
@@ -115,7 +115,7 @@ def product(shape: Shape, timing: Any, trans: str = "nn", in_place: bool = False
             order = last if letter == "n" else {"C": "F", "F": "C"}[last]
             operands.append(arrays.array(x, order=order, device=device))
         c = arrays.empty((m, n), order=last, device=device)
-        packed, report = gemm.sgemm_resident(device, 1.0, *operands, 0.0, c, in_place=in_place)
+        packed, report = gemm_resident.sgemm_resident(device, 1.0, *operands, 0.0, c, in_place=in_place)
         _check(c, a, b)
         return _run("piblas", shape, device, report, packed.cycles or 0)
 

@@ -129,6 +129,28 @@ def sgemm_batch_strided(
     itself if ``overwrite_c`` is set and ``c`` is float32, writeable and laid out so (``c[i]``
     Fortran-ordered, one behind the other).  Errors and bounds as for :func:`sgemm_batch`.
     """
+    return _strided("fast", alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
+
+
+def product_batch_strided(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """:func:`sgemm_batch_strided` for operators and for functions of NumPy: its accuracy is
+    "default" where nobody asks for another."""
+    return _strided("default", alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
+
+
+def _strided(
+    accuracy: str, alpha: Any, a: Any, b: Any, beta: Any, c: Any, trans_a: Any, trans_b: Any,
+    overwrite_c: Any,
+) -> np.ndarray:  # fmt: skip
     name = "sgemm_batch_strided"
     turned_a = arguments.trans(name, "trans_a", trans_a)
     turned_b = arguments.trans(name, "trans_b", trans_b)
@@ -147,23 +169,9 @@ def sgemm_batch_strided(
     result, out = _result_stack(name, c, (count, m, n), scale != 0, overwrite)
     left = np.broadcast_to(left, (count, m, left.shape[2]))
     right = np.broadcast_to(right, (count, right.shape[1], n))
-    _compute(name, [_Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)])
+    products = [_Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)]
+    _compute(name, products, accuracy)
     return result
-
-
-def product_batch_strided(
-    alpha: Any,
-    a: Any,
-    b: Any,
-    beta: Any = 0.0,
-    c: Any = None,
-    trans_a: Any = 0,
-    trans_b: Any = 0,
-    overwrite_c: Any = 0,
-) -> np.ndarray:
-    """:func:`sgemm_batch_strided` for operators and for functions of NumPy: its accuracy is
-    "default" where nobody asks for another."""
-    return sgemm_batch_strided(alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
 
 
 def somatcopy(alpha: Any, a: Any, trans: Any = 0) -> np.ndarray:
@@ -286,9 +294,11 @@ def _row(name: str, *arguments: str) -> Routine:
     )
 
 
-def _compute(name: str, products: List[_Each]) -> None:
-    """Every product into its ``out``: the QPUs take those that they can, in one launch."""
-    call.run(devices.now(), _row(name, "products"), (products,), {}, _bind, _on_cpu)
+def _compute(name: str, products: List[_Each], accuracy: str = "fast") -> None:
+    """Every product into its ``out``: the QPUs take those that they can, in one launch, with this
+    accuracy where nobody asks for another."""
+    bind = functools.partial(_bind, accuracy)
+    call.run(devices.now(), _row(name, "products"), (products,), {}, bind, _on_cpu)
 
 
 def _on_cpu(products: List[_Each]) -> None:
@@ -303,7 +313,8 @@ def _on_cpu(products: List[_Each]) -> None:
         each.on_cpu()
 
 
-def _bind(bound: Bound, state: State) -> call.Job:
+def _bind(otherwise: str, bound: Bound, state: State) -> call.Job:
+    accuracy = state.accuracy or otherwise
     products: List[_Each] = bound["products"]
     wanted = [x for x in products if not x.no_product]
     if not wanted:
@@ -326,7 +337,7 @@ def _bind(bound: Bound, state: State) -> call.Job:
             for x in wanted
         ]
         reports: List[RunReport] = []
-        for each, result in zip(wanted, batch.products(runner, given, reports)):
+        for each, result in zip(wanted, batch.products(runner, given, reports, accuracy)):
             each.out.T[...] = result
         for each in products:
             if each.no_product:

@@ -116,16 +116,18 @@ def run(
     kwargs: Dict[str, Any],
     bind: Callable[[Bound, State], Job],
     on_cpu: Callable[..., Any],
+    variant: str = "",
 ) -> Any:
     """The result of a call of the routine at the present target, ``state``.
 
-    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
+    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.  Jobs of
+    a ``variant`` of the routine, which has another ``bind``, are kept apart.
     """
     if state.jobs is None:
         # The runner first: other threads look at the jobs.
         state.runner = None if state.device is None else runner_of(state.device)
         state.jobs = {}
-    key = key_of(row.name, args, kwargs)
+    key = key_of(variant or row.name, args, kwargs)
     job = state.jobs.get(key) if key is not None else None
     if job is None:
         try:

@@ -103,7 +103,13 @@ def product(
 ) -> np.ndarray:
     """:func:`sgemm` for operators and for functions of NumPy: its accuracy is "default" where
     nobody asks for another."""
-    return sgemm(alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
+    given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
+    state = devices.now()
+    if state.accuracy or state.device is None:
+        return sgemm(*given)
+    result, given = _coerced(*given)
+    made = call.run(state, _ROW, given, _NOTHING, _bind_product, _on_cpu, "product")
+    return made if result is None else result
 
 
 def _plain_product(alpha: Any, a: Any, b: Any, trans_a: int, trans_b: int) -> Any:
@@ -194,6 +200,15 @@ def _room(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def bind(bound: Bound, state: State) -> Job:
     """The job of a call of sgemm whose operands are matrices of type float32."""
+    return _job(bound, state, state.accuracy or "fast")
+
+
+def _bind_product(bound: Bound, state: State) -> Job:
+    """The same for :func:`product`."""
+    return _job(bound, state, state.accuracy or "default")
+
+
+def _job(bound: Bound, state: State, accuracy: str) -> Job:
     # Here, because building kernels is nothing that a CPU-only process needs.
     from ..host import gemm
 
@@ -209,7 +224,7 @@ def bind(bound: Bound, state: State) -> Job:
     resident = there and (_seen(c, device) if own else c is None) and 1 not in (m, n)
     return job_of(
         bound, state, {"m": m, "n": n, "k": k}, resident, ("alpha", "a", "b", "beta", "c"),
-        lambda: gemm.Product(a, b, transposed, c is not None, own, (there, resident), device),
+        lambda: gemm.Product(a, b, transposed, c is not None, own, (there, resident), device, accuracy),
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from .. import log
 from ..driver.device import Device, RunReport
 from ..kernels import gemm_layout, gemm_schedule, triangle
 from ..kernels.triangle import Method, Substitution
-from . import gemm, limits
-from .gemm import WORD, Dense
+from . import gemm_staged, limits
+from .gemm_staged import WORD, Dense
 from .numbers import all_below, all_finite
 from .outcome import (
     ILL_CONDITIONED, NO_PRODUCT, NOT_FINITE, OVERFLOW, SINGULAR, CpuNeeded, Outcome,
@@ -84,9 +84,9 @@ class Symmetric:
     upper triangle is stored.  Values: alpha, A, B, beta, C."""
 
     def __init__(
-        self, order: int, lower: bool, right: bool, target: Target, device: Device
+        self, order: int, lower: bool, right: bool, target: Target, device: Device, accuracy: str
     ) -> None:
-        self.right, self.target = right, target
+        self.right, self.target, self.accuracy = right, target, accuracy
         mask = np.tri(order, dtype=bool)
         self.stored = mask if lower else mask.T
         m, n = target.shape
@@ -102,10 +102,10 @@ class Symmetric:
         full = np.where(self.stored, a, a.T)
         _finite(alpha, beta, full, b, old)
         left, right = (b, full) if self.right else (full, b)
-        shape = Dense(*self.sizes, old is not None, "all", *self.device)
+        shape = Dense(*self.sizes, old is not None, "all", self.accuracy, *self.device)
         reports: List[RunReport] = []
         before = None if old is None else old.T
-        made = gemm.staged(runner, shape, alpha, right, left.T, beta, before, reports)
+        made = gemm_staged.staged(runner, shape, alpha, right, left.T, beta, before, reports)
         result = self.target.array(values[4], False)
         result.view(np.ndarray).T[...] = made
         return result, reports
@@ -119,9 +119,10 @@ class RankK:
 
     def __init__(
         self, n: int, k: int, lower: bool, transposed: bool, pair: bool, target: Target,
-        device: Device,
+        device: Device, accuracy: str,
     ) -> None:  # fmt: skip
         self.transposed, self.pair, self.target = transposed, pair, target
+        self.accuracy = accuracy
         mask = np.tri(n, dtype=bool)
         self.wanted = mask if lower else mask.T
         # The result is symmetric but for the triangle that is wanted: with rows and columns
@@ -143,9 +144,9 @@ class RankK:
         old = self.target.old(values[3], beta)
         before = None if old is None else np.where(self.wanted, old, np.float32(0)).T
         _finite(alpha, beta, left, before)
-        shape = Dense(*self.sizes, old is not None, self.tiles, *self.device)
+        shape = Dense(*self.sizes, old is not None, self.tiles, self.accuracy, *self.device)
         reports: List[RunReport] = []
-        made = gemm.staged(runner, shape, alpha, left.T, right.T, beta, before, reports).T
+        made = gemm_staged.staged(runner, shape, alpha, left.T, right.T, beta, before, reports).T
         if not all_below(made[self.wanted]):
             raise CpuNeeded(OVERFLOW, reports)
         result = self.target.array(values[3], True)
@@ -162,9 +163,9 @@ class _Sided:
 
     def __init__(
         self, order: int, other: int, lower: bool, right: bool, transposed: bool, unit: bool,
-        target: Target, device: Device,
+        target: Target, device: Device, accuracy: str,
     ) -> None:  # fmt: skip
-        self.right, self.unit, self.target = right, unit, target
+        self.right, self.unit, self.target, self.accuracy = right, unit, target, accuracy
         self.transposed = transposed != right
         self.turn = slice(None, None, -1 if lower == self.transposed else 1)
         self.stored = np.tri(order, dtype=bool)
@@ -202,8 +203,8 @@ class Triangular(_Sided):
         self, runner: Runner, alpha: float, t: np.ndarray, b: np.ndarray, reports: List[RunReport]
     ) -> np.ndarray:
         n, m = b.shape
-        shape = Dense(n, m, n, False, "ramp", *self.device)
-        return gemm.staged(runner, shape, alpha, t.T, b, 0.0, None, reports)
+        shape = Dense(n, m, n, False, "ramp", self.accuracy, *self.device)
+        return gemm_staged.staged(runner, shape, alpha, t.T, b, 0.0, None, reports)
 
 
 # --- solves --------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ class _Solution:
                 self.steps.append(step)
             else:
                 own = dataclasses.replace(options, beta=step.added)
-                found += gemm.launches(own, step.tiles, step.skew, shape[3:], 0, step.names)
+                found += gemm_staged.launches(own, step.tiles, step.skew, shape[3:], 0, step.names)
         close()
         self.room = next(each for each in self.steps if isinstance(each, LaunchPlan))
         self.nbytes = sum(x.nbytes for x in self.steps if isinstance(x, LaunchPlan))

@@ -69,9 +69,10 @@ DELAY_WORDS = 5
 """Instruction words of the loop that spends a QPU's delay at the beginning."""
 
 
-def skew_of(options: GemmOptions, p: Packed, q: Packed) -> int:
-    """Steps of k that a QPU is behind the one before it, a multiple of the unrolled ones."""
-    skew = SKEWS[options.beta]
+def skew_of(options: GemmOptions, p: Packed, q: Packed, reads: Optional[bool] = None) -> int:
+    """Steps of k that a QPU is behind the one before it, a multiple of the unrolled ones;
+    ``reads``: whether D is read, if not as ``options.beta`` has it."""
+    skew = SKEWS[options.beta if reads is None else reads]
     if p.panels * q.panels <= FEW * QPUS:
         skew //= 2
     return min(skew, p.steps // QPUS) // options.unroll * options.unroll

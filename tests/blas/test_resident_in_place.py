@@ -11,7 +11,7 @@ from piblas import DeviceTimeout
 from piblas.blas import level3
 from piblas.driver import Emulator
 from piblas.host import arrays, limits
-from piblas.host import gemm as host_gemm
+from piblas.host import gemm_resident as host_gemm
 from piblas.host.plan import PLANS
 from piblas.kernels import gemm_error, gemm_layout, gemm_sources, reference
 
