@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from . import (
+    accuracy,
     boards,
     build,
     calibrate,
@@ -12,6 +13,7 @@ from . import (
     cpu_overhead,
     emulator,
     host,
+    in_place,
     level1,
     level2,
     level3,
@@ -23,6 +25,7 @@ from . import (
 )
 
 MODULES = {
+    "accuracy": accuracy,
     "boards": boards,
     "build": build,
     "calibrate": calibrate,
@@ -30,6 +33,7 @@ MODULES = {
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
     "host": host,
+    "in_place": in_place,
     "level1": level1,
     "level2": level2,
     "level3": level3,

@@ -224,7 +224,9 @@ def _job(bound: Bound, state: State, accuracy: str) -> Job:
     resident = there and (_seen(c, device) if own else c is None) and 1 not in (m, n)
     return job_of(
         bound, state, {"m": m, "n": n, "k": k}, resident, ("alpha", "a", "b", "beta", "c"),
-        lambda: gemm.Product(a, b, transposed, c is not None, own, (there, resident), device, accuracy),
+        lambda: gemm.Product(
+            a, b, transposed, c is not None, own, (there, resident), device, accuracy
+        ),
     )  # fmt: skip
 
 

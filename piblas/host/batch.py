@@ -8,7 +8,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ..driver.device import RunReport
-from ..kernels import gemm_accuracy, gemm_choice, gemm_layout, gemm_schedule
+from ..kernels import gemm_accuracy, gemm_choice, gemm_layout, gemm_schedule, gemm_streams
 from . import limits
 from .gemm_staged import WORD, factors, launches, room_for_sums
 from .numbers import all_below
@@ -48,7 +48,7 @@ def _plan(shape: _Shape) -> LaunchPlan:
     found = gemm_schedule.batch(way.options, shape.sizes)
     ends = found.p_at[-1], found.q_at[-1], found.d_at[-1]
     scratch = {name: WORD * int(end) for name, end in zip("pqd", ends)}
-    scratch["watch"] = WORD * gemm_schedule.watched_words(shape.n_qpus)
+    scratch["watch"] = WORD * gemm_streams.watched_words(shape.n_qpus)
     own = room_for_sums(way.options, shape.n_qpus)
     scratch.update(own)
     count = len(shape.sizes)
@@ -95,7 +95,7 @@ def products(
     for room in rooms[:4]:
         room.buffer.clean()
     alphas = [each.alpha for each in given]
-    limit = gemm_schedule.LIMIT / max(1.0, *map(abs, alphas))
+    limit = gemm_streams.LIMIT / max(1.0, *map(abs, alphas))
     scalars = [*alphas, limit, *([each.beta for each in given] if reads else [])]
     at = tuple([room.bus_address for room in rooms])
     runner.run(plan, at, tuple(scalars), None, reports)

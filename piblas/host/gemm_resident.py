@@ -9,14 +9,23 @@ kernel of the sums of products.  The CPU looks at a result only where these leav
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..driver.device import Buffer, Device, RunReport
 from ..kernels import (
-    gemm_accuracy, gemm_choice, gemm_error, gemm_layout, gemm_pack, gemm_schedule, gemm_sources,
+    gemm_accuracy,
+    gemm_choice,
+    gemm_error,
+    gemm_layout,
+    gemm_pack,
+    gemm_schedule,
+    gemm_segments,
+    gemm_sources,
+    gemm_streams,
 )  # fmt: skip
 from . import arrays, limits
 from .gemm_staged import WORD, factors, launches, room_for_sums
@@ -35,7 +44,7 @@ class _Resident(NamedTuple):
 
     Element (i, j) of P lies ``p_down * i + p_along * j`` bytes after the first, of Q likewise; rows
     of D are contiguous and ``pitch`` bytes apart.  ``aligned``: the rows of Q are contiguous and
-    begin on lines.  ``kept``: there is a copy of D to go back to.
+    begin on lines.  ``forced``: Q is read in place even if that does not pay.  ``kept``: there is a copy of D to go back to.
     """
 
     m: int
@@ -48,13 +57,14 @@ class _Resident(NamedTuple):
     q_along: int
     pitch: int
     aligned: bool
+    forced: bool
     kept: bool
     accuracy: str
     n_qpus: int
 
 
 class _InMemory(NamedTuple):
-    operand: Optional[gemm_pack.Operand]
+    operand: Optional[gemm_segments.Operand]
     copy: gemm_layout.Packed
     words: Tuple[int, int]
 
@@ -62,7 +72,7 @@ class _InMemory(NamedTuple):
 COPIED = 64
 """Columns of a panel of a copy: blocks of whole lines."""
 
-MULTIPLIED = gemm_pack.watched_words(gemm_pack.QPUS)
+MULTIPLIED = gemm_segments.watched_words(gemm_segments.QPUS)
 """Words that the packing program may report; after them come the kernel's."""
 
 
@@ -73,20 +83,20 @@ def _resident_plan(shape: _Resident) -> LaunchPlan:
         way = gemm_accuracy.way(shape.accuracy, m, n, k, beta, lies)
         options, block = way
         p, q = gemm_layout.packed_words(options, m, n, k)
-        if lies and gemm_sources.in_place(options, q, m, k, q_down):
+        if lies and (shape.forced or gemm_sources.in_place(options, q, m, k, q_down)):
             break
     source = gemm_sources.InPlace(q, k, q_down)
     if lies:
         p = gemm_sources.folded(p, k, options.unroll)
     first, packed_q = source.rest if lies else (0, q)
-    name_q = gemm_schedule.REST if lies else "q"
-    of_p = gemm_pack.Operand(
+    name_q = gemm_streams.REST if lies else "q"
+    of_p = gemm_segments.Operand(
         p, k, 0, p_along, p_down, 0, "of p", "p", True, "most" if lies else ""
     )
     operands, scratch = [of_p], {"packed p": WORD * p.words}
     if packed_q.length:
         at = first * q_along
-        operands.append(gemm_pack.Operand(packed_q, k, at, q_down, q_along, 0, "of q", name_q))
+        operands.append(gemm_segments.Operand(packed_q, k, at, q_down, q_along, 0, "of q", name_q))
     # Memory that the CPU never writes, so that no line of it is dirty.
     scratch["packed q"] = WORD * packed_q.words
     scratch["most"] = WORD * of_p.most_words if lies else WORD
@@ -94,18 +104,18 @@ def _resident_plan(shape: _Resident) -> LaunchPlan:
     scratch["copy"] = WORD * copy.words if shape.kept else WORD
     if shape.kept:
         operands.append(
-            gemm_pack.Operand(copy, m, 0, pitch, WORD, 0, "d", "copy", look=beta)
+            gemm_segments.Operand(copy, m, 0, pitch, WORD, 0, "d", "copy", look=beta)
         )
     own = room_for_sums(options, shape.n_qpus)
-    skew = gemm_accuracy.skew(way, p, q, beta)
-    packing = gemm_pack.streams(operands, shape.n_qpus, "looked")
+    skew = gemm_accuracy.skew(way, p, q, beta, lies)
+    packing = gemm_segments.streams(operands, shape.n_qpus, "looked")
     if lies:
         tiles = gemm_sources.tiles(options, p, source, pitch // WORD, skew)
         names, waves = ("p", "of q", "d", "watch"), gemm_sources.BARRIER_WAVES
     else:
         tiles = gemm_schedule.dense_tiles(options, p, q, pitch // WORD, skew)
-        names, waves = ("p", "q", "d", "watch"), gemm_schedule.BARRIER_WAVES
-    words = gemm_schedule.watched_words(shape.n_qpus)
+        names, waves = ("p", "q", "d", "watch"), gemm_streams.BARRIER_WAVES
+    words = gemm_streams.watched_words(shape.n_qpus)
     scratch["watch"] = WORD * (MULTIPLIED + words)
     scratch.update(own)
     device = shape.n_qpus, 1.0, None
@@ -147,14 +157,14 @@ def in_device_memory(
     given: bool,
     reports: List[RunReport],
     accuracy: str = "fast",
-    in_place: bool = True,
+    in_place: Optional[bool] = None,
 ) -> None:
     """d = alpha P Q + beta d for P (m x k), Q (k x n) and d (m x n), whose rows are contiguous and
     which overlaps neither, all in memory of a device of (QPUs, clock rate, longest launch).
 
     ``given``: d has old contents, which come back where this raises CpuNeeded or DeviceError.
-    ``accuracy`` is a name of :mod:`piblas.kernels.gemm_accuracy`.  Unless ``in_place``, Q is packed
-    even where it could be read as it lies.
+    ``accuracy`` is a name of :mod:`piblas.kernels.gemm_accuracy`.  ``in_place``: whether Q is read
+    as it lies where it can be; by default, if that pays.
     """
     n_qpus, clock_hz, longest = device
     (m, k), n = p_of.shape, q_of.shape[1]
@@ -170,49 +180,38 @@ def in_device_memory(
         seconds = gemm_choice.clocks(options, m, n, depth) / clock_hz
         seconds *= gemm_accuracy.SLOWER[accuracy]
         blocks = limits.blocks(m, n, seconds, longest)
-    rest = runner, n_qpus, reports, in_place, accuracy
     if len(blocks) == 1 and depth == k:
-        _launch_pair(*rest, alpha, p_of, q_of, beta, d, given)
+        _launch_pair(
+            runner, n_qpus, reports, in_place, accuracy, alpha, p_of, q_of, beta, d, given
+        )
         return
+    launch = functools.partial(_launch_pair, runner, n_qpus, reports, in_place, accuracy)
     more = arrays.empty((m, n), device=runner.device) if depth < k else None
     before = d.copy() if given else None
     try:
         for rows, columns in blocks:
             own = p_of[rows], q_of[:, columns], d[rows, columns]
-            _launch_pair(*rest, alpha, own[0][:, :depth], own[1][:depth], beta, own[2], False)
-            if more is not None:
-                _add_rest(rest, alpha, *own, more.view(np.ndarray)[rows, columns], depth)
+            launch(alpha, own[0][:, :depth], own[1][:depth], beta, own[2], False)
+            for first in range(depth, k, depth):
+                # Products of so many steps, which the CPU adds up.
+                assert more is not None
+                part, steps = more.view(np.ndarray)[rows, columns], slice(first, first + depth)
+                launch(alpha, own[0][:, steps], own[1][steps], 0.0, part, False)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    np.add(own[2], part, out=own[2])
+                if not all_below(own[2]):
+                    raise CpuNeeded(OVERFLOW, reports)
     except BaseException:
         if before is not None:
             d[...] = before
         raise
 
 
-def _add_rest(
-    rest: Tuple[Any, ...],
-    alpha: float,
-    p_of: np.ndarray,
-    q_of: np.ndarray,
-    d: np.ndarray,
-    more: np.ndarray,
-    depth: int,
-) -> None:
-    """d += alpha P Q, but for the first ``depth`` steps of k: by products of so many steps, which
-    the CPU adds up; ``more`` is room for one."""
-    for first in range(depth, p_of.shape[1], depth):
-        steps = slice(first, first + depth)
-        _launch_pair(*rest, alpha, p_of[:, steps], q_of[steps], 0.0, more, False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            d += more
-        if not all_below(d):
-            raise CpuNeeded(OVERFLOW, rest[2])
-
-
 def _launch_pair(
     runner: Runner,
     n_qpus: int,
     reports: List[RunReport],
-    in_place: bool,
+    in_place: Optional[bool],
     accuracy: str,
     alpha: float,
     p_of: np.ndarray,
@@ -225,11 +224,12 @@ def _launch_pair(
     m, n, k = *d.shape, p_of.shape[1]
     pitch = d.strides[0] if m > 1 else WORD * n
     (p_down, p_along), (q_down, q_along) = p_of.strides, q_of.strides
-    aligned = in_place and gemm_sources.aligned(at_q, (q_down, q_along))
+    aligned = in_place is not False and gemm_sources.aligned(at_q, (q_down, q_along))
     reads = beta != 0
     shape = _Resident(
-        m, n, k, reads, p_down, p_along, q_down, q_along, pitch, aligned, given, accuracy, n_qpus
-    )
+        m, n, k, reads, p_down, p_along, q_down, q_along, pitch, aligned,
+        bool(in_place), given, accuracy, n_qpus,
+    )  # fmt: skip
     plan = PLANS.made(shape, _resident_plan, shape)
     made = plan.data
     p, q, most, copy, watch, *own = runner.scratch(plan)
@@ -244,7 +244,7 @@ def _launch_pair(
         looked + WORD * MULTIPLIED, *[room.bus_address for room in own],
     )  # fmt: skip
     size = alpha if alpha > 0 else -alpha
-    limit = gemm_schedule.LIMIT / size if size > 1 else gemm_schedule.LIMIT
+    limit = gemm_streams.LIMIT / size if size > 1 else gemm_streams.LIMIT
     before, fine = len(reports), False
 
     def put_back() -> None:
@@ -275,7 +275,7 @@ def _launch_pair(
 
 
 def _hidden(
-    operand: gemm_pack.Operand, most: np.ndarray, q_of: np.ndarray, operands: float
+    operand: gemm_segments.Operand, most: np.ndarray, q_of: np.ndarray, operands: float
 ) -> float:
     """The largest magnitude of the operands, those rows of Q included that the kernel multiplied
     with nothing but what counts as 0."""
@@ -306,15 +306,15 @@ def sgemm_resident(
     beta: float,
     c: np.ndarray,
     given: bool = False,
-    in_place: bool = True,
+    in_place: Optional[bool] = None,
     accuracy: str = "fast",
 ) -> List[RunReport]:
     """c = alpha a b + beta c for matrices in device memory, whatever the shapes: for tests and
     benchmarks.
 
     Strides are any whole words, but ``c`` has its rows or its columns contiguous and overlaps
-    neither operand; ``given``, ``in_place`` and ``accuracy`` are those of :func:`in_device_memory`.  The reports
-    are those of packing and of the product.
+    neither operand; ``given``, ``in_place`` and ``accuracy`` are those of :func:`in_device_memory`.
+    The reports are those of packing and of the product.
     """
     if c.strides[1] != WORD and c.shape[1] > 1:
         a, b, c = b.T, a.T, c.T  # the kernel works on contiguous rows

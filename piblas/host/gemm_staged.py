@@ -16,7 +16,15 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..driver.device import Device, RunReport
-from ..kernels import gemm, gemm_accuracy, gemm_choice, gemm_layout, gemm_schedule, triangle
+from ..kernels import (
+    gemm,
+    gemm_accuracy,
+    gemm_choice,
+    gemm_layout,
+    gemm_schedule,
+    gemm_streams,
+    triangle,
+)  # fmt: skip
 from . import limits
 from .numbers import all_below
 from .outcome import OVERFLOW, CpuNeeded
@@ -61,13 +69,13 @@ def launches(
     tiles: gemm_schedule.Tiles,
     skew: int,
     device: Tuple[int, float, Optional[float]],
-    barriers: int = gemm_schedule.BARRIER_WAVES,
+    barriers: int = gemm_streams.BARRIER_WAVES,
     names: Tuple[str, ...] = ("p", "q", "d", "watch"),
     block: int = 0,
     reads: bool = True,
 ) -> List[Launch]:
     """The launches that compute tiles, on a device of (QPUs, clock rate, longest launch); what
-    follows are arguments of :func:`.gemm_schedule.streams`."""
+    follows are arguments of :func:`.gemm_streams.streams`."""
     n_qpus, clock_hz, longest = device
     cut = [range(len(tiles))]
     if longest is not None:
@@ -78,7 +86,7 @@ def launches(
         Launch(
             gemm.SPEC,
             options,
-            gemm_schedule.streams(
+            gemm_streams.streams(
                 options, tiles if len(cut) == 1 else tiles.part(part), n_qpus, skew, barriers,
                 names, block, reads,
             ),
@@ -96,7 +104,7 @@ def room_for_sums(options: gemm.GemmOptions, n_qpus: int) -> Dict[str, int]:
     """Scratch memory of a launch for what the QPUs keep, by the name of its address: bytes."""
     if not options.blocks:
         return {}
-    return {gemm_schedule.SUMS: WORD * gemm_schedule.sums_words(options, n_qpus)}
+    return {gemm_streams.SUMS: WORD * gemm_streams.sums_words(options, n_qpus)}
 
 
 def _plan(shape: Dense) -> LaunchPlan:
@@ -116,7 +124,7 @@ def _plan(shape: Dense) -> LaunchPlan:
     elif wanted != "all":
         ranges = triangle.half(options, p, q, wanted == "lower")
     tiles = gemm_schedule.dense_tiles(options, p, q, n, skew, ranges, split_k)
-    watched = gemm_schedule.watched_words(shape.n_qpus)
+    watched = gemm_streams.watched_words(shape.n_qpus)
     scratch = {
         "p": WORD * p.words,
         "q": WORD * q.words,
@@ -166,7 +174,7 @@ def staged(
     for room in (p, q, d, watch):
         room.buffer.clean()
     at = tuple([room.bus_address for room in rooms])
-    limit = gemm_schedule.LIMIT / (max(1.0, abs(alpha)) * split_k)
+    limit = gemm_streams.LIMIT / (max(1.0, abs(alpha)) * split_k)
     scalars = (alpha, limit, beta) if reads else (alpha, limit)
     runner.run(plan, at, scalars, None, reports, None, timeout)
     watch.buffer.invalidate()

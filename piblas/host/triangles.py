@@ -16,13 +16,19 @@ import numpy as np
 
 from .. import log
 from ..driver.device import Device, RunReport
-from ..kernels import gemm_layout, gemm_schedule, triangle
+from ..kernels import gemm_layout, gemm_schedule, gemm_streams, triangle
 from ..kernels.triangle import Method, Substitution
 from . import gemm_staged, limits
 from .gemm_staged import WORD, Dense
 from .numbers import all_below, all_finite
 from .outcome import (
-    ILL_CONDITIONED, NO_PRODUCT, NOT_FINITE, OVERFLOW, SINGULAR, CpuNeeded, Outcome,
+    ILL_CONDITIONED,
+    NO_PRODUCT,
+    NOT_FINITE,
+    OVERFLOW,
+    SINGULAR,
+    CpuNeeded,
+    Outcome,
 )  # fmt: skip
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import Runner
@@ -232,7 +238,7 @@ class _Solution:
         scratch = {
             "p": WORD * p.words, "r": WORD * q.words, "x": WORD * q.words,
             "diagonals": WORD * (self.d.words if Method.REFINE in methods else 1),
-            "watch": WORD * gemm_schedule.watched_words(shape.n_qpus),
+            "watch": WORD * gemm_streams.watched_words(shape.n_qpus),
         }  # fmt: skip
         values = [("alpha", 1), ("limit", 1), ("beta", 1)]
         self.steps: List[Union[LaunchPlan, Substitution]] = []
@@ -305,7 +311,7 @@ class Solve(_Sided):
                 _substitute(t, q, right, solved, slice(step.begin, step.end))
                 x.buffer.clean()
             else:
-                runner.run(step, at, (1.0, gemm_schedule.LIMIT, 1.0), None, reports)
+                runner.run(step, at, (1.0, gemm_streams.LIMIT, 1.0), None, reports)
         x.buffer.invalidate()
         r.buffer.invalidate()
         # Where a block's right-hand side has overflowed the result need not show it.

@@ -52,8 +52,10 @@ read, by ``gather``, which adds what is there to theirs, and ``store``.  A tile 
 does not read D ends with ``plain``.
 
 With ``options.fold`` there is a second level of sums in the registers: every few iterations the
-sums ``d`` are added to others, which are what is stored, and begin again at 0.  The report holds the largest magnitude of the sums of products, before alpha, that
-the QPU has had in each element, Inf if a product or sum was Inf.
+sums ``d`` are added to others, which are what is stored, and begin again at 0.
+
+The report holds the largest magnitude of the sums of products, before alpha, that the QPU has had
+in each element, Inf if a product or sum was Inf.
 
 Rounding: the QPU truncates.  :func:`.gemm_error.error_bound` gives the bound that follows.
 """
@@ -404,7 +406,7 @@ class _Kept:
 
 
 def generate(asm: Assembler, options: GemmOptions) -> None:
-    """Write the kernel; :func:`.gemm_schedule.streams` makes the streams that it reads."""
+    """Write the kernel; :func:`.gemm_streams.streams` makes the streams that it reads."""
     tile = _Tile(asm, options)
     asm.mov(asm.tmu_noswap, 1)
     tile.constants()

@@ -25,7 +25,7 @@ from .gemm_layout import PANEL, Packed, cover
 from .gemm_schedule import FEW, QPUS, SKEWS, skew_of
 
 __all__ = [
-    "DEEPEST", "FOLDED", "SLOWER", "Way", "skew", "way", "way_of_batch", "way_of_parts",
+    "DEEPEST", "FOLDED", "SLOWER", "Way", "skew", "sums", "way", "way_of_batch", "way_of_parts",
 ]  # fmt: skip
 
 BLOCK = {"default": 192, "high": 256}
@@ -47,8 +47,9 @@ FOLDED = tuple(
 )
 """Kernels with two levels of sums in the registers."""
 
-SKEW = 12
-"""Steps of k between QPUs, where they keep or add up blocks, which takes about 8 steps."""
+SKEWS_OF_BLOCKS = {False: 12, True: 8}
+"""Steps of k between QPUs, where they keep or add up blocks, which takes about 8 steps; the second
+where Q is read in place, so that lines live shortly in the caches."""
 
 SLOWER = {"fast": 1.0, "default": 1.1, "high": 1.4}
 """How much longer a product takes at most, calibrated (``python -m bench accuracy``)."""
@@ -99,18 +100,34 @@ def way_of_parts(accuracy: str, m: int, n: int, k: int, beta: bool) -> Tuple[Way
     return _blocked(accuracy, options, n, -(-k // parts)), parts
 
 
+def sums(accuracy: str, k: int) -> int:
+    """The most additions that a term of a sum of k passes through, whatever the sizes of D."""
+    if k <= {"fast": k, "default": BLOCK["default"], "high": SHALLOW}[accuracy]:
+        return k
+    unit = FOLDED[0].unroll
+    steps = min(-(-k // unit) * unit, DEEPEST)
+    # A block may be an iteration longer than its size; parts are added up, and products of DEEPEST.
+    own = min(steps, BLOCK[accuracy] + unit)
+    others = -(-steps // BLOCK[accuracy]) + gemm_choice.PARTS[-1] + -(-k // DEEPEST)
+    if accuracy == "high":
+        # Up to three runs of a block begin with fewer iterations than are added up later.
+        own = unit * FOLD + -(-own // (unit * FOLD)) + 3
+    return own + others
+
+
 def way_of_batch(accuracy: str, options: GemmOptions, n: int, k: int) -> Way:
     """For products of up to n columns and k steps in one launch, for which ``options`` suit."""
     return _blocked(accuracy, options, n, k)
 
 
-def skew(chosen: Way, p: Packed, q: Packed, reads: bool) -> int:
-    """As :func:`.gemm_schedule.skew_of`; ``reads`` says whether D is read."""
+def skew(chosen: Way, p: Packed, q: Packed, reads: bool, in_place: bool = False) -> int:
+    """As :func:`.gemm_schedule.skew_of`; ``reads`` and ``in_place`` say whether D is read, and Q
+    where it lies."""
     options, block = chosen
     if not block:
         return skew_of(options, p, q, reads)
-    apart = SKEWS[True] if reads else SKEW
-    if not reads and p.panels * q.panels <= FEW * QPUS:
-        apart = 2 * SKEW // 3
+    apart = SKEWS[True] if reads else SKEWS_OF_BLOCKS[in_place]
+    if p.panels * q.panels <= FEW * QPUS:
+        apart = min(apart, SKEWS_OF_BLOCKS[True])
     size = p.steps // -(-p.steps // block)
     return min(apart, size // QPUS) // options.unroll * options.unroll

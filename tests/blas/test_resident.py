@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from resident_matrices import Held
 
 import piblas
 from piblas.driver import Emulator
-from piblas.host import arrays
-from piblas.host import gemm_resident, gemm_staged
+from piblas.host import arrays, gemm_resident, gemm_staged
 from piblas.host.outcome import SORT_OUT, CpuNeeded
 from piblas.kernels import gemm_error, reference
-
-from resident_matrices import Held
 
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))

@@ -9,7 +9,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from piblas.isa import setup_words as sw
-from piblas.kernels import gemm_schedule, parts, triangle
+from piblas.kernels import gemm_streams, parts, triangle
 from piblas.kernels.gemm import KINDS, LANES, LINE
 
 QPUS = 12
@@ -95,7 +95,7 @@ def words(
     reads = options.beta and (reads or not options.blocks)
     found, starts = [], []
     n_qpus = min(n_qpus, len(tiles))
-    delay = int(skew * options.step(options.vectors).slots / gemm_schedule.DELAY_WORDS)
+    delay = int(skew * options.step(options.vectors).slots / gemm_streams.DELAY_WORDS)
     for index in range(n_qpus):
         starts.append(own + 4 * len(found))
         found.append(1 + index * delay)

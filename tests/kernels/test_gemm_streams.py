@@ -14,12 +14,20 @@ import pytest
 
 from piblas.isa import setup_words as sw
 from piblas.kernels import (
-    gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, gemm_sources, triangle, uniforms,
+    gemm,
+    gemm_choice,
+    gemm_layout,
+    gemm_schedule,
+    gemm_segments,
+    gemm_sources,
+    gemm_streams,
+    triangle,
+    uniforms,
 )  # fmt: skip
 
 P, Q, D, OWN = 0xC0001000, 0xC1000040, 0xC2000004, 0xC3000000
 REST, WATCH, SUMS = 0xC4000000, 0xC5000000, 0xC6000000
-LIMIT, WAVES = 1e20, gemm_schedule.BARRIER_WAVES
+LIMIT, WAVES = 1e20, gemm_streams.BARRIER_WAVES
 F32 = np.float32
 
 
@@ -35,15 +43,15 @@ def check(
     block=0, reads=True,
 ):  # fmt: skip
     """Word by word; the words and the address of each stream."""
-    streams = gemm_schedule.streams(
+    streams = gemm_streams.streams(
         options, tiles, n_qpus, skew, barriers, (*names, "watch"), block, reads
     )
     want, starts = gemm_slow.words(
         options, slow_tiles, np.ravel(alpha)[0], np.ravel(beta)[0], n_qpus, skew, barriers, OWN,
         LIMIT, WATCH, block, reads, SUMS,
     )  # fmt: skip
-    addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_schedule.REST: REST}
-    addresses[gemm_schedule.SUMS] = SUMS
+    addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_streams.REST: REST}
+    addresses[gemm_streams.SUMS] = SUMS
     values = {"alpha": np.ravel(alpha), "beta": np.ravel(beta), "limit": [LIMIT]}
     got, entries = filled(streams, addresses, **values)
     assert entries == starts and got.size == want.size
@@ -180,7 +188,7 @@ def test_solves(seed):
                 assert (step.added, step.skew) == (added, apart)
                 own = dataclasses.replace(options, beta=added)
                 addresses = {"p": P, "r": Q, "x": D, "watch": WATCH}
-                streams = gemm_schedule.streams(
+                streams = gemm_streams.streams(
                     own, step.tiles, n_qpus, step.skew, 0, step.names
                 )
                 got = filled(streams, addresses, alpha=[1], beta=[1], limit=[LIMIT])
@@ -248,7 +256,7 @@ def operands(rng):
                 layout = dataclasses.replace(layout, fold=layout.steps - unroll)
         at = 4 * int(rng.integers(0, 50)), 64 * int(rng.integers(0, 5))
         names = f"a{number}", f"p{number}"
-        yield gemm_pack.Operand(layout, k, at[0], step, along, at[1], *names, look, most)
+        yield gemm_segments.Operand(layout, k, at[0], step, along, at[1], *names, look, most)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -262,7 +270,7 @@ def test_packing(seed):
             addresses.update({operand.source: a, operand.packed: p})
             at = {"address": a + operand.address, "out": p + operand.out}
             whole.append(dataclasses.replace(operand, **at))
-        got = filled(gemm_pack.streams(own, n_qpus), addresses)
+        got = filled(gemm_segments.streams(own, n_qpus), addresses)
         want = gemm_pack_slow.words(whole, n_qpus, OWN, REST, WATCH)
         assert got[1] == want[1] and np.array_equal(got[0], want[0]), own
 
@@ -280,7 +288,7 @@ def test_impossible_tiles_are_refused():
         gemm_schedule.dense_tiles(options, p, q, 96, 0, ranges, split_k=2)
     with pytest.raises(ValueError, match="vdw_stride setup: stride = -4 does not fit"):
         tiles = gemm_schedule.dense_tiles(options, p, q, 15, 0)
-        gemm_schedule.streams(options, tiles, 12, 0)
+        gemm_streams.streams(options, tiles, 12, 0)
 
 
 def test_setup_words_by_arrays():
@@ -312,7 +320,7 @@ def test_predicted_clocks_of_tiles(beta):
 
 def calls(work):
     """Calls of Python and built-in functions, with caches as in a new process."""
-    for cached in (gemm_layout.cover, gemm_schedule._record, gemm_schedule._delay):
+    for cached in (gemm_layout.cover, gemm_streams._record, gemm_streams._delay):
         cached.cache_clear()
     profile = cProfile.Profile()
     profile.enable()
@@ -330,14 +338,14 @@ def test_a_product_takes_few_function_calls(m, k, n, beta):
         p, q = gemm_layout.packed_words(options, m, n, k)
         skew = gemm_schedule.skew_of(options, p, q)
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
-        gemm_schedule.streams(options, tiles, 12, skew)
+        gemm_streams.streams(options, tiles, 12, skew)
 
     def packing():
         p, q = gemm_layout.packed_words(options, m, n, k)
-        gemm_pack.streams(
+        gemm_segments.streams(
             (
-                gemm_pack.Operand(p, k, 0, 4, 4 * k, 0, "a", "p"),
-                gemm_pack.Operand(q, k, 0, 4 * n, 4, 0, "b", "q"),
+                gemm_segments.Operand(p, k, 0, 4, 4 * k, 0, "a", "p"),
+                gemm_segments.Operand(q, k, 0, 4 * n, 4, 0, "b", "q"),
             ),
             12,
         )
@@ -355,7 +363,7 @@ def test_a_solve_takes_few_function_calls():
         p, q = gemm_layout.packed_words(options, n, n, n)
         for step in triangle.solve(options, p, q, gemm_schedule.skew_of(options, p, q)):
             own = dataclasses.replace(options, beta=step.added)
-            gemm_schedule.streams(own, step.tiles, 12, step.skew, 0, step.names)
+            gemm_streams.streams(own, step.tiles, 12, step.skew, 0, step.names)
 
     solve()
     assert calls(solve) <= 1500
