@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from . import (
+    accuracy,
     boards,
     build,
     calibrate,
@@ -13,6 +14,7 @@ from . import (
     cpu_overhead,
     emulator,
     host,
+    in_place,
     level1,
     level2,
     level3,
@@ -26,6 +28,7 @@ from . import (
 )
 
 MODULES = {
+    "accuracy": accuracy,
     "boards": boards,
     "build": build,
     "calibrate": calibrate,
@@ -34,6 +37,7 @@ MODULES = {
     "cpu_overhead": cpu_overhead,
     "emulator": emulator,
     "host": host,
+    "in_place": in_place,
     "level1": level1,
     "level2": level2,
     "level3": level3,

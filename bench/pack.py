@@ -14,7 +14,16 @@ import numpy as np
 
 from piblas.driver import Emulator
 from piblas.isa import timing
-from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, uniforms
+from piblas.kernels import (
+    gemm,
+    gemm_choice,
+    gemm_layout,
+    gemm_pack,
+    gemm_schedule,
+    gemm_segments,
+    gemm_streams,
+    uniforms,
+)  # fmt: skip
 
 SHAPES = ((1024, 1024, 1024), (96, 363, 3072))
 """m, k, n of P (m x k) and Q (k x n)."""
@@ -35,7 +44,7 @@ def write(
     buffer = dev.alloc(streams.nbytes)
     own = buffer.bus_address
     out = buffer.array(np.uint32, streams.words.shape)
-    watch = dev.alloc(4 * gemm_schedule.watched_words(gemm_schedule.QPUS)).bus_address
+    watch = dev.alloc(4 * gemm_streams.watched_words(gemm_schedule.QPUS)).bus_address
     streams.fill(out, {"watch": watch, **addresses, uniforms.OWN: own}, values)
     return streams.entries(own)
 
@@ -57,11 +66,11 @@ def measure(
             view[...] = x
             held.append((layout, x, out))
             operands.append(
-                gemm_pack.Operand(
+                gemm_segments.Operand(
                     layout, k, buffer.bus_address, *view.strides, out.bus_address
                 )
             )
-        streams = gemm_pack.streams(operands, dev.n_qpus)
+        streams = gemm_segments.streams(operands, dev.n_qpus)
         starts = write(dev, streams, {"source": 0, "packed": 0})  # operands have whole addresses
         report = dev.execute(dev.load(gemm_pack.SPEC.build().words), starts, timeout=1e6)
         for layout, x, out in held:
@@ -79,9 +88,9 @@ def measure(
         skew = gemm_schedule.skew_of(options, p, q)
         addresses = dict(zip("pqd", (*(x.out for x in operands), d_buf.bus_address)))
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
-        product_streams = gemm_schedule.streams(options, tiles, dev.n_qpus, skew)
+        product_streams = gemm_streams.streams(options, tiles, dev.n_qpus, skew)
         one = np.ones(1, np.float32)
-        largest = one * np.float32(gemm_schedule.LIMIT)
+        largest = one * np.float32(gemm_streams.LIMIT)
         starts = write(dev, product_streams, addresses, alpha=one, limit=largest)
         second = dev.execute(dev.load(gemm.SPEC.program(options).words), starts, timeout=1e6)
         assert second.cycles is not None

@@ -31,6 +31,12 @@ SETTINGS: Tuple[Setting, ...] = (
         "where calls run; auto: a Pi's GPU where it pays, else the CPU, never the emulator",
     ),
     Setting(
+        "PIBLAS_ACCURACY",
+        "auto",
+        ("auto", "fast", "default", "high"),
+        "of matrix products; auto: fast for BLAS calls, default for @ and under patch",
+    ),
+    Setting(
         "PIBLAS_BOARD",
         "auto",
         ("auto", "pi0", "pi1", "pi2", "pi3", "pi3-32", "zero2", "zero2-32"),

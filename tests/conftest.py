@@ -86,6 +86,8 @@ def fresh(monkeypatch):
     for row in config.SETTINGS:
         monkeypatch.delenv(row.name, raising=False)
     monkeypatch.setattr(devices, "_base", None)
+    monkeypatch.setattr(devices, "_base_accuracy", None)
+    monkeypatch.setattr(devices, "_patched", False)
     monkeypatch.setattr(devices, "_blocks", [])
     monkeypatch.setattr(devices, "_missing", {})
     config.forget()

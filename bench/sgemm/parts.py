@@ -10,7 +10,8 @@ import numpy as np
 
 from piblas.dispatch import boards
 from piblas.isa.timing import READINGS, SETS, timing_set
-from piblas.kernels.gemm_rivals import PYVIDEOCORE, QMKL, QMKL_FIRST, Problem
+from piblas.kernels.gemm_rival_streams import Problem
+from piblas.kernels.gemm_rivals import PYVIDEOCORE, QMKL, QMKL_FIRST
 from piblas.routines import ROUTINES
 
 from . import runs

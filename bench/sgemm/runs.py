@@ -14,9 +14,10 @@ import numpy as np
 
 import piblas
 from piblas.driver import Emulator
-from piblas.host import arrays, gemm, limits
-from piblas.kernels import gemm_error, gemm_rivals, reference
-from piblas.kernels.gemm_rivals import Problem, RivalOptions
+from piblas.host import arrays, gemm_resident, limits
+from piblas.kernels import gemm_error, gemm_rival_streams, gemm_rivals, reference
+from piblas.kernels.gemm_rival_streams import Problem
+from piblas.kernels.gemm_rivals import RivalOptions
 
 __all__ = ["CLOCK_HZ", "PEAK", "Run", "Shape", "call", "product", "rival"]
 
@@ -84,10 +85,10 @@ def _operands(shape: Shape) -> Tuple[np.ndarray, np.ndarray]:
     return a.astype(np.float32), b.astype(np.float32)
 
 
-def _check(d: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+def _check(d: np.ndarray, a: np.ndarray, b: np.ndarray, accuracy: str = "fast") -> None:
     zeros = np.zeros(d.shape, np.float32)
     error = np.abs(d - reference.sgemm(1.0, a, b, 0.0, zeros))
-    if not (error <= gemm_error.error_bound(1.0, a, b, 0.0, zeros)).all():
+    if not (error <= gemm_error.error_bound(1.0, a, b, 0.0, zeros, accuracy)).all():
         raise AssertionError(f"a product of {a.shape} and {b.shape} is wrong by {error.max()}")
 
 
@@ -99,24 +100,28 @@ def _memory(shape: Shape) -> int:
 
 
 @functools.lru_cache(maxsize=None)
-def product(shape: Shape, timing: Any, trans: str = "nn", in_place: bool = False) -> Run:
+def product(
+    shape: Shape, timing: Any, trans: str = "nn", in_place: bool = False, accuracy: str = "fast"
+) -> Run:
     """Ours, on operands in device memory: the QPUs pack them, then multiply.  Once a process.
 
     The matrices lie as BLAS has them, in Fortran order, transposed where ``trans`` has a "t".  With
     ``in_place`` they are row-major, the result too, and the second operand is read where it lies if
-    that pays, as a call does; otherwise both are packed.
+    that pays, as a call does; otherwise both are packed.  ``accuracy`` is that of a call.
     """
     m, n, k = shape
     a, b = _operands(shape)
-    last = "C" if in_place else "F"
+    last, place = ("C", None) if in_place else ("F", False)
     with Emulator(memory=_memory(shape), timing=timing, clock_hz=CLOCK_HZ) as device:
         operands = []
         for x, letter in zip((a, b), trans):
             order = last if letter == "n" else {"C": "F", "F": "C"}[last]
             operands.append(arrays.array(x, order=order, device=device))
         c = arrays.empty((m, n), order=last, device=device)
-        packed, report = gemm.sgemm_resident(device, 1.0, *operands, 0.0, c, in_place=in_place)
-        _check(c, a, b)
+        packed, report = gemm_resident.sgemm_resident(
+            device, 1.0, *operands, 0.0, c, in_place=place, accuracy=accuracy
+        )
+        _check(c, a, b, accuracy)
         return _run("piblas", shape, device, report, packed.cycles or 0)
 
 
@@ -142,7 +147,7 @@ def rival(
         for buffer, pitch, x in zip(buffers, problem.pitches, (a, b)):
             buffer.array(np.uint8, (buffer.nbytes,))[:] = 0
             buffer.array(np.float32, (len(x), pitch // WORD))[:, : x.shape[1]] = x
-        streams = gemm_rivals.Streams(options, problem, *(b.bus_address for b in buffers))
+        streams = gemm_rival_streams.Streams(options, problem, *(b.bus_address for b in buffers))
         buffers.append(device.alloc(streams.nbytes))
         words, starts = streams.at(buffers[-1].bus_address)
         buffers[-1].array(np.uint32, words.shape)[:] = words

@@ -19,7 +19,10 @@ from ..routines import ROUTINES, Routine
 from . import arguments, call, scipy_blas
 from .binding import Bound
 
-__all__ = ["Each", "bind", "row", "sgemm_batch", "sgemm_batch_strided", "somatcopy"]
+__all__ = [
+    "Each", "bind", "product_batch_strided", "row", "sgemm_batch", "sgemm_batch_strided",
+    "somatcopy",
+]  # fmt: skip
 
 IN_DEVICE_MEMORY = "the operand lies in device memory"
 
@@ -129,6 +132,28 @@ def sgemm_batch_strided(
     itself if ``overwrite_c`` is set and ``c`` is float32, writeable and laid out so (``c[i]``
     Fortran-ordered, one behind the other).  Errors and bounds as for :func:`sgemm_batch`.
     """
+    return _strided("fast", alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
+
+
+def product_batch_strided(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """:func:`sgemm_batch_strided` for operators and for functions of NumPy: its accuracy is
+    "default" where nobody asks for another."""
+    return _strided("default", alpha, a, b, beta, c, trans_a, trans_b, overwrite_c)
+
+
+def _strided(
+    accuracy: str, alpha: Any, a: Any, b: Any, beta: Any, c: Any, trans_a: Any, trans_b: Any,
+    overwrite_c: Any,
+) -> np.ndarray:  # fmt: skip
     name = "sgemm_batch_strided"
     turned_a = arguments.trans(name, "trans_a", trans_a)
     turned_b = arguments.trans(name, "trans_b", trans_b)
@@ -147,7 +172,8 @@ def sgemm_batch_strided(
     result, out = _result_stack(name, c, (count, m, n), scale != 0, overwrite)
     left = np.broadcast_to(left, (count, m, left.shape[2]))
     right = np.broadcast_to(right, (count, right.shape[1], n))
-    _compute(name, [Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)])
+    products = [Each(factor, x, y, scale, z) for x, y, z in zip(left, right, out)]
+    _compute(name, products, accuracy)
     return result
 
 
@@ -271,9 +297,11 @@ def row(name: str, *arguments: str) -> Routine:
     )
 
 
-def _compute(name: str, products: List[Each]) -> None:
-    """Every product into its ``out``: the QPUs take those that they can, in one launch."""
-    call.run(devices.now(), row(name, "products"), (products,), {}, bind, _on_cpu)
+def _compute(name: str, products: List[Each], accuracy: str = "fast") -> None:
+    """Every product into its ``out``: the QPUs take those that they can, in one launch, with this
+    accuracy where nobody asks for another."""
+    made = functools.partial(_bind, accuracy)
+    call.run(devices.now(), row(name, "products"), (products,), {}, made, _on_cpu)
 
 
 def _on_cpu(products: List[Each]) -> None:
@@ -290,6 +318,11 @@ def _on_cpu(products: List[Each]) -> None:
 
 def bind(bound: Bound, state: State) -> call.Job:
     """The job of a batch."""
+    return _bind("fast", bound, state)
+
+
+def _bind(otherwise: str, bound: Bound, state: State) -> call.Job:
+    accuracy = state.accuracy or otherwise
     products: List[Each] = bound["products"]
     wanted = [x for x in products if not x.no_product]
     if not wanted:
@@ -312,7 +345,7 @@ def bind(bound: Bound, state: State) -> call.Job:
             for x in wanted
         ]
         reports: List[RunReport] = []
-        for each, result in zip(wanted, batch.products(runner, given, reports)):
+        for each, result in zip(wanted, batch.products(runner, given, reports, accuracy)):
             each.out.T[...] = result
         for each in products:
             if each.no_product:

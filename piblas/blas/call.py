@@ -125,11 +125,13 @@ def run(
     bind: Callable[[Bound, State], Job],
     on_cpu: Callable[..., Any],
     name: str = "",
+    variant: str = "",
 ) -> Any:
     """The result of a call of the routine at the present target, ``state``.
 
     ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.  The
-    call is counted under ``name``, or the routine's own.
+    call is counted under ``name``, or the routine's own.  Jobs of a ``variant`` of the routine,
+    which has another ``bind``, are kept apart.
     """
     began = time.perf_counter() if record.timing else 0.0
     name = name or row.name
@@ -137,7 +139,7 @@ def run(
         # The runner first: other threads look at the jobs.
         state.runner = None if state.device is None else runner_of(state.device)
         state.jobs = {}
-    key = key_of(name, args, kwargs)
+    key = key_of(variant or name, args, kwargs)
     job = state.jobs.get(key) if key is not None else None
     if job is None:
         try:

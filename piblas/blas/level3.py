@@ -16,9 +16,9 @@ from ..routines import ROUTINES
 from . import arguments, call, scipy_blas, scipy_errors
 from .binding import Bound, need
 from .call import Job, job_of
-from .functions import Function
+from .functions import Function, function
 
-__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "Sgemm", "bind"]
+__all__ = ["NO_PRODUCT", "NOT_FINITE", "OVERFLOW", "Sgemm", "bind", "product"]
 
 _ROW = ROUTINES["sgemm"]
 _FLOAT32 = np.dtype(np.float32)
@@ -125,6 +125,27 @@ class Sgemm(Function):
         raise error
 
 
+def product(
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any = 0.0,
+    c: Any = None,
+    trans_a: Any = 0,
+    trans_b: Any = 0,
+    overwrite_c: Any = 0,
+) -> np.ndarray:
+    """:func:`sgemm` for operators and for functions of NumPy: its accuracy is "default" where
+    nobody asks for another."""
+    given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
+    state = devices.now()
+    if state.accuracy or state.device is None:
+        return function("sgemm")(*given)
+    result, given = _coerced(*given)
+    made = call.run(state, _ROW, given, _NOTHING, _bind_product, _on_cpu, variant="product")
+    return made if result is None else result
+
+
 def _plain_product(alpha: Any, a: Any, b: Any, trans_a: int, trans_b: int) -> Any:
     """alpha * op(a) @ op(b) by SciPy, for float32 matrices in ordinary memory; None where that is
     not all there is to do.  A matrix in C order is the transpose of one in Fortran order, which
@@ -213,6 +234,15 @@ def _room(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def bind(bound: Bound, state: State) -> Job:
     """The job of a call of sgemm whose operands are matrices of type float32."""
+    return _job(bound, state, state.accuracy or "fast")
+
+
+def _bind_product(bound: Bound, state: State) -> Job:
+    """The same for :func:`product`."""
+    return _job(bound, state, state.accuracy or "default")
+
+
+def _job(bound: Bound, state: State, accuracy: str) -> Job:
     # Here, because building kernels is nothing that a CPU-only process needs.
     from ..host import gemm
 
@@ -228,7 +258,9 @@ def bind(bound: Bound, state: State) -> Job:
     resident = there and (_seen(c, device) if own else c is None) and 1 not in (m, n)
     return job_of(
         bound, state, {"m": m, "n": n, "k": k}, resident, ("alpha", "a", "b", "beta", "c"),
-        lambda: gemm.Product(a, b, transposed, c is not None, own, (there, resident), device),
+        lambda: gemm.Product(
+            a, b, transposed, c is not None, own, (there, resident), device, accuracy
+        ),
     )  # fmt: skip
 
 

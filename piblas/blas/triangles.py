@@ -14,7 +14,7 @@ block.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 from ..dispatch.devices import State
 from ..host import triangles
@@ -41,6 +41,11 @@ def _target(bound: Bound, name: str, shape: Any) -> triangles.Target:
     return triangles.Target(True, own, shape)
 
 
+def _where(state: State) -> Tuple[Any, str]:
+    """The device and the accuracy of products."""
+    return state.device, state.accuracy or "fast"
+
+
 def _symm(bound: Bound, state: State) -> Job:
     arguments.real(bound["alpha"]), arguments.real(bound["beta"])
     lower, right = bound.flag("lower") == 1, bound.flag("side") == 1
@@ -50,7 +55,7 @@ def _symm(bound: Bound, state: State) -> Job:
     target = _target(bound, "c", (m, n))
     return job_of(
         bound, state, {"m": order, "n": other}, False, ("alpha", "a", "b", "beta", "c"),
-        lambda: triangles.Symmetric(order, lower, right, target, state.device),
+        lambda: triangles.Symmetric(order, lower, right, target, *_where(state)),
     )  # fmt: skip
 
 
@@ -66,7 +71,7 @@ def _rank_k(bound: Bound, state: State) -> Job:
     names = ("alpha", "a", "beta", "c", *(("b",) if pair else ()))
     return job_of(
         bound, state, {"n": n, "k": k}, False, names,
-        lambda: triangles.RankK(n, k, lower, transposed, pair, target, state.device),
+        lambda: triangles.RankK(n, k, lower, transposed, pair, target, *_where(state)),
     )  # fmt: skip
 
 
@@ -81,7 +86,7 @@ def _with_triangle(bound: Bound, state: State) -> Job:
     made = triangles.Triangular if bound.row.name == "strmm" else triangles.Solve
     return job_of(
         bound, state, {"m": order, "n": other}, False, ("alpha", "a", "b"),
-        lambda: made(order, other, lower, right, transposed, unit, target, state.device),
+        lambda: made(order, other, lower, right, transposed, unit, target, *_where(state)),
     )  # fmt: skip
 
 

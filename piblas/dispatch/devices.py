@@ -3,7 +3,8 @@
 The target of the process is, in this order: the innermost ``with piblas.use(...)`` that is still
 open, the last ``piblas.use(...)``, the setting PIBLAS_DEVICE.  It belongs to the process and not to
 a thread, as the number of threads of a CPU BLAS does: a ``with`` block in one thread holds for all.
-Blocks may end in any order.
+Blocks may end in any order.  The accuracy that is asked of products is found in the same way, from
+PIBLAS_ACCURACY; where nobody asks, it depends on who calls (:func:`set_patched`).
 
 Where no call can go to a QPU (the CPU was asked for, or "auto" found no GPU, or one that does not
 pay for vectors in ordinary memory), that is worked out once and not in every call, until something
@@ -44,6 +45,7 @@ from . import boards, choose
 from .choose import Choice, Target
 
 __all__ = [
+    "ACCURACIES",
     "NAMES",
     "State",
     "board",
@@ -61,17 +63,21 @@ __all__ = [
     "resident",
     "resolve",
     "set_aside",
+    "set_patched",
     "use",
 ]
 
 NAMES = ("auto", "qpu", "emulator", "cpu")
+ACCURACIES = ("fast", "default", "high")
 Wanted = Union[str, Device]
 
 _lock = threading.RLock()
 _base: Optional[Wanted] = None
+_base_accuracy: Optional[str] = None
 _last = 0  # the number of the ``use`` whose device that is
 _numbers = itertools.count(1)
 _blocks: List["use"] = []
+_patched = False
 _opened: Dict[str, Device] = {}
 _missing: Dict[str, str] = {}
 _arrays = False
@@ -88,31 +94,50 @@ class use:
     ``@piblas.use("emulator")`` before a function, for the length of each of its calls.
 
     ``device`` is "auto", "qpu", "emulator", "cpu" or an open Device, which stays the caller's to
-    close.  Named devices are opened by the first call that needs them.  Holds for every thread.
+    close; None leaves the device as it is.  Named devices are opened by the first call that needs
+    them.  Holds for every thread.
+
+    ``accuracy`` is that of matrix products on the QPUs, whose additions truncate: "fast" adds up
+    all of k in one go, and the relative error grows with k; with "default" it stays below 8e-6,
+    with "high" below 2e-6 (norm-wise; :mod:`piblas.kernels.gemm_error` has the bounds).  None
+    leaves it as it is; where nobody ever asks it is "fast", and "default" for ``@`` and under
+    ``patch``.
+
     A decorated function may be a coroutine function, and may call itself; a generator function is
     refused with DeviceError, as its body runs between other code.
     """
 
-    def __init__(self, device: Wanted) -> None:
-        global _base, _last
-        if not isinstance(device, Device) and device not in NAMES:
+    def __init__(
+        self, device: Optional[Wanted] = None, *, accuracy: Optional[str] = None
+    ) -> None:
+        global _base, _base_accuracy, _last
+        known = isinstance(device, Device) or device in NAMES
+        if not known and (device is not None or accuracy is None):
             raise DeviceError(
-                f"piblas.use({device!r}): choose one of {', '.join(NAMES)}, or an open device"
+                f"piblas.use({device!r}): choose one of {', '.join(NAMES)}, or an open device; "
+                "or ask for an accuracy alone"
             )
-        self.device = device
+        if accuracy is not None and accuracy not in ACCURACIES:
+            raise DeviceError(
+                f"piblas.use(accuracy={accuracy!r}): choose one of {', '.join(ACCURACIES)}"
+            )
+        self.device, self.accuracy = device, accuracy
         with _lock:
-            self._before = _base, _last
-            self._number = next(_numbers)
-            _base, _last = device, self._number
+            self._before = _base, _base_accuracy, _last
+            self._number = _last = next(_numbers)
+            if device is not None:
+                _base = device
+            if accuracy is not None:
+                _base_accuracy = accuracy
             # Asking anew is a reason to look anew for a device that failed before.
             _missing.clear()
             _changed()
 
     def _end_lasting(self) -> None:
         """Take back what ``use`` as a statement sets for good, unless another one came later."""
-        global _base, _last
+        global _base, _base_accuracy, _last
         if _last == self._number:
-            _base, _last = self._before
+            _base, _base_accuracy, _last = self._before
 
     def __enter__(self) -> "use":
         with _lock:
@@ -140,7 +165,8 @@ class State:
     """What calls are aimed at until that changes: worked out once, and not in every call.
 
     ``target`` and ``device`` are those of :func:`current`; ``lock`` is what a call holds while it
-    uses the device; ``runner`` and ``jobs`` are for :mod:`piblas.blas.call` to keep.
+    uses the device; ``runner`` and ``jobs`` are for :mod:`piblas.blas.call` to keep.  ``accuracy``
+    is what is asked of products, "" where nobody asks.
 
     The calls of other libraries' users, which ``piblas.patch`` has redirected, have states of their
     own (:func:`offered`): ``least`` is the size from which they go to the device at all, and
@@ -148,13 +174,15 @@ class State:
     """
 
     __slots__ = (
-        "board", "device", "forgiving", "jobs", "least", "lock", "runner", "target", "warned",
+        "accuracy", "board", "device", "forgiving", "jobs", "least", "lock", "runner", "target",
+        "warned",
     )  # fmt: skip
 
     def __init__(
         self, target: Target, device: Optional[Device], least: int = 0, forgiving: bool = False
     ) -> None:
         self.target, self.least, self.forgiving = target, least, forgiving
+        self.accuracy = _accuracy()
         self.device: Any = device
         self.board = board()
         self.lock: Any = None if device is None else lock(device)
@@ -274,9 +302,29 @@ def resident() -> None:
 
 
 def _wanted() -> Wanted:
-    if _blocks:
-        return _blocks[-1].device
+    for block in reversed(_blocks):
+        if block.device is not None:
+            return block.device
     return _base if _base is not None else config.get("PIBLAS_DEVICE")
+
+
+def _accuracy() -> str:
+    for block in reversed(_blocks):
+        if block.accuracy is not None:
+            return block.accuracy
+    found = _base_accuracy if _base_accuracy is not None else config.get("PIBLAS_ACCURACY")
+    if found == "auto":
+        return "default" if _patched else ""
+    return found
+
+
+def set_patched(patched: bool) -> None:
+    """Whether products of all routines have the accuracy "default" where nobody asks for another:
+    code that knows nothing of piblas runs on it."""
+    global _patched
+    with _lock:
+        _patched = patched
+        _changed()
 
 
 def _open(name: str) -> Device:

@@ -21,7 +21,7 @@ log = logging.getLogger("piblas")
 
 def product(device: Pi, size: int = SIZE) -> str:
     """Multiply two matrices on the device and compare with float64; "" or what is wrong."""
-    from ..host.gemm import sgemm
+    from ..host.gemm_staged import sgemm
     from ..kernels.gemm_error import error_bound
 
     rng = np.random.default_rng(2835)

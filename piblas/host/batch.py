@@ -8,9 +8,9 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ..driver.device import RunReport
-from ..kernels import gemm_choice, gemm_layout, gemm_schedule
+from ..kernels import gemm_accuracy, gemm_choice, gemm_layout, gemm_schedule, gemm_streams
 from . import limits
-from .gemm import WORD, Dense, factors, launches, staged
+from .gemm_staged import WORD, Dense, factors, launches, room_for_sums, staged
 from .numbers import all_below
 from .outcome import OVERFLOW, CpuNeeded
 from .plan import PLANS, LaunchPlan
@@ -30,10 +30,12 @@ class Each(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """What a plan depends on: (m, n, k) of each product, and whether any has a c."""
+    """What a plan depends on: (m, n, k) of each product, whether any has a c, and a name of
+    :mod:`piblas.kernels.gemm_accuracy`."""
 
     sizes: Tuple[Tuple[int, int, int], ...]
     added: bool
+    accuracy: str
     n_qpus: int
     clock_hz: float
     longest: Optional[float]
@@ -41,38 +43,45 @@ class _Shape(NamedTuple):
 
 def _plan(shape: _Shape) -> LaunchPlan:
     options = gemm_choice.choose_for(tuple(sorted(Counter(shape.sizes).items())), shape.added)
-    found = gemm_schedule.batch(options, shape.sizes)
+    n, k = (max(size[axis] for size in shape.sizes) for axis in (1, 2))
+    way = gemm_accuracy.way_of_batch(shape.accuracy, options, n, k)
+    found = gemm_schedule.batch(way.options, shape.sizes)
     ends = found.p_at[-1], found.q_at[-1], found.d_at[-1]
     scratch = {name: WORD * int(end) for name, end in zip("pqd", ends)}
-    scratch["watch"] = WORD * gemm_schedule.watched_words(shape.n_qpus)
+    scratch["watch"] = WORD * gemm_streams.watched_words(shape.n_qpus)
+    own = room_for_sums(way.options, shape.n_qpus)
+    scratch.update(own)
     count = len(shape.sizes)
-    values = [(name, 1 if name == "limit" else count) for name, _ in factors(options)]
+    values = [(name, 1 if name == "limit" else count) for name, _ in factors(shape.added)]
     data = found.layouts, found.kind.tolist(), *(
         at[:-1].tolist() for at in (found.p_at, found.q_at, found.d_at)
     )
     nbytes = 64 * count
     return LaunchPlan(
-        launches(options, found.tiles, found.skew, shape[2:]), ["p", "q", "d", "watch"], values,
-        scratch, (options.beta, data), nbytes,
+        launches(
+            way.options, found.tiles, found.skew, shape[3:], block=way.block, reads=shape.added
+        ),
+        ["p", "q", "d", "watch", *own], values, scratch, (shape.added, data), nbytes,
     )  # fmt: skip
 
 
 def products(
-    runner: Runner, given: Sequence[Each], reports: List[RunReport]
+    runner: Runner, given: Sequence[Each], reports: List[RunReport], accuracy: str = "fast"
 ) -> List[np.ndarray]:
     """The results of all products, as views of scratch memory; ``reports`` grow by those of the
-    launches.  CpuNeeded where a result overflows."""
+    launches.  CpuNeeded where a result overflows.  ``accuracy`` is a name of
+    :mod:`piblas.kernels.gemm_accuracy`."""
     if runner.cut:
-        return _in_pieces(runner, given, reports)
+        return _in_pieces(runner, given, reports, accuracy)
     sizes = tuple([(*x.a.shape, x.b.shape[1]) for x in given])
     device = runner.device
     shape = _Shape(
         tuple([(m, n, k) for m, k, n in sizes]), any([x.c is not None for x in given]),
-        *limits.of(device),
+        accuracy, *limits.of(device),
     )  # fmt: skip
     plan = PLANS.made(shape, _plan, shape)
     reads, (layouts, kinds, p_ats, q_ats, d_ats) = plan.data
-    p_room, q_room, d_room, watch = rooms = runner.scratch(plan)
+    p_room, q_room, d_room, watch, *_ = rooms = runner.scratch(plan)
     results = []
     for each, (m, n, _), kind, p_at, q_at, d_at in zip(
         given, shape.sizes, kinds, p_ats, q_ats, d_ats
@@ -85,10 +94,10 @@ def products(
             d[...] = 0 if each.c is None else each.c
         results.append(d)
     watch.words[:] = 0
-    for room in rooms:
+    for room in rooms[:4]:
         room.buffer.clean()
     alphas = [each.alpha for each in given]
-    limit = gemm_schedule.LIMIT / max(1.0, *map(abs, alphas))
+    limit = gemm_streams.LIMIT / max(1.0, *map(abs, alphas))
     scalars = [*alphas, limit, *([each.beta for each in given] if reads else [])]
     at = tuple([room.bus_address for room in rooms])
     runner.run(plan, at, tuple(scalars), None, reports)
@@ -101,7 +110,7 @@ def products(
 
 
 def _in_pieces(
-    runner: Runner, given: Sequence[Each], reports: List[RunReport]
+    runner: Runner, given: Sequence[Each], reports: List[RunReport], accuracy: str
 ) -> List[np.ndarray]:
     """A part of the products at a time; a product that is too large by itself in pieces."""
     from . import pieces
@@ -112,11 +121,12 @@ def _in_pieces(
         many = max(1, len(given) >> cut)
         for part in pieces.ranges(0, len(given), many):
             if many > 1:
-                results += [found.copy() for found in products(runner, given[part], reports)]
+                found = products(runner, given[part], reports, accuracy)
+                results += [each.copy() for each in found]
                 continue
             (each,) = given[part]
             (m, k), n = each.a.shape, each.b.shape[1]
-            shape = Dense(m, n, k, each.c is not None, "all", *limits.of(runner.device))
+            shape = Dense(m, n, k, each.c is not None, "all", accuracy, *limits.of(runner.device))
             runner.cut = max(1, cut - single)
             results.append(
                 staged(

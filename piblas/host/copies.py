@@ -14,7 +14,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from ..driver.device import RunReport
-from ..kernels import gemm_layout, gemm_pack
+from ..kernels import gemm_layout, gemm_pack, gemm_segments
 from . import arrays, limits
 from .outcome import NO_ROOM, SORT_OUT, CpuNeeded, Outcome
 from .plan import PLANS, Launch, LaunchPlan
@@ -53,14 +53,14 @@ def _plan(shape: _Shape) -> LaunchPlan:
     launches = []
     for part in limits.runs([2 * WORD * m / PACKED_RATE] * n, longest):
         # What a launch writes after its columns, the next one overwrites.
-        operand = gemm_pack.Operand(
+        operand = gemm_segments.Operand(
             dataclasses.replace(layout, steps=len(part)), len(part), WORD * part.start, WORD, down,
             WORD * m * part.start, look=False,
         )  # fmt: skip
-        streams = gemm_pack.streams((operand,), n_qpus)
+        streams = gemm_segments.streams((operand,), n_qpus)
         launches.append(Launch(gemm_pack.SPEC, gemm_pack.SPEC.defaults, streams))
     # Memory that the CPU never writes, so that no line of it is dirty.
-    scratch = {"looked": WORD * gemm_pack.watched_words(gemm_pack.QPUS)}
+    scratch = {"looked": WORD * gemm_segments.watched_words(gemm_segments.QPUS)}
     return LaunchPlan(launches, ["source", "packed", "watch"], (), scratch)
 
 

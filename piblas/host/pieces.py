@@ -19,7 +19,7 @@ import numpy as np
 
 from ..driver.device import RunReport
 from ..errors import OutOfDeviceMemory
-from . import gemm, limits
+from . import gemm_resident, gemm_staged, limits
 from .numbers import all_below, all_finite
 from .outcome import NOT_FINITE, OVERFLOW, CpuNeeded, Outcome
 from .runner import TIMEOUT, Runner
@@ -88,7 +88,7 @@ def ranges(begin: int, end: int, step: int) -> List[slice]:
 
 
 def _wanted(tiles: str, rows: slice, columns: slice) -> bool:
-    """Whether a block of D has one of the wanted tiles (:class:`.gemm.Dense`)."""
+    """Whether a block of D has one of the wanted tiles (:class:`.gemm_staged.Dense`)."""
     if tiles == "lower":
         return bool(rows.stop > columns.start)
     return tiles != "upper" or bool(columns.stop > rows.start)
@@ -96,7 +96,7 @@ def _wanted(tiles: str, rows: slice, columns: slice) -> bool:
 
 def product(
     runner: Runner,
-    shape: gemm.Dense,
+    shape: gemm_staged.Dense,
     alpha: float,
     p_of: np.ndarray,
     q_of: np.ndarray,
@@ -106,7 +106,7 @@ def product(
     timeout: float = TIMEOUT,
     wanted: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """What :func:`.gemm.staged` gives, as a new array in ordinary memory; zeros where it is
+    """What :func:`.gemm_staged.staged` gives, as a new array in ordinary memory; zeros where it is
     undefined.  The CPU adds up what blocks of k give."""
     m, n, k = shape[:3]
     made = np.zeros((m, n), np.float32)
@@ -125,7 +125,7 @@ def product(
                         m=block.shape[0], n=block.shape[1], k=steps.stop - steps.start,
                         beta=before is not None, tiles="all",
                     )  # fmt: skip
-                    found = gemm.staged(
+                    found = gemm_staged.staged(
                         runner, part, alpha, p_of[steps, rows], q_of[steps, columns], beta, before,
                         reports, timeout, None if wanted is None else wanted[rows, columns],
                     )  # fmt: skip
@@ -139,6 +139,7 @@ def product(
 def resident(
     runner: Runner,
     blocks: Sequence[Tuple[slice, slice]],
+    depth: int,
     alpha: float,
     p_of: np.ndarray,
     q_of: np.ndarray,
@@ -146,9 +147,11 @@ def resident(
     d: np.ndarray,
     given: bool,
     reports: List[RunReport],
-    in_place: bool,
+    in_place: Optional[bool],
+    accuracy: str,
 ) -> None:
-    """As :func:`.gemm.in_device_memory`, for one block (rows, columns) of d after the other."""
+    """As :func:`.gemm_resident.in_device_memory`, for one block (rows, columns) of d after the
+    other, and for at most ``depth`` steps of k at a time."""
     before = d.copy() if given else None
     if beta != 0 and not all_finite(d):
         raise CpuNeeded(NOT_FINITE)
@@ -156,18 +159,18 @@ def resident(
     n_qpus = runner.device.n_qpus
     try:
         with whole(runner) as cut:
-            depth = k
             if cut:
-                height, width, depth = halved((m, n, k), cut)
+                height, width, deep = halved((m, n, k), cut)
+                depth = min(deep, depth)
                 blocks = [
                     (rows, columns)
                     for columns in ranges(0, n, width) for rows in ranges(0, m, height)
                 ]  # fmt: skip
             for rows, columns in blocks:
                 for steps in ranges(0, k, depth):
-                    gemm.launch_pair(
-                        runner, n_qpus, alpha, p_of[rows, steps], q_of[steps, columns],
-                        1.0 if steps.start else beta, d[rows, columns], False, reports, in_place,
+                    gemm_resident.launch_pair(
+                        runner, n_qpus, reports, in_place, accuracy, alpha, p_of[rows, steps],
+                        q_of[steps, columns], 1.0 if steps.start else beta, d[rows, columns], False,
                     )  # fmt: skip
         # What the kernel adds to is not looked at by the launches of a block.
         if (beta != 0 or depth < k) and not all_below(d):

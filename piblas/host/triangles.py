@@ -16,13 +16,19 @@ import numpy as np
 
 from .. import log
 from ..driver.device import Device, RunReport
-from ..kernels import gemm_layout, gemm_schedule, triangle
+from ..kernels import gemm_layout, gemm_schedule, gemm_streams, triangle
 from ..kernels.triangle import Method, Substitution
-from . import gemm, limits
-from .gemm import WORD, Dense
+from . import gemm_staged, limits
+from .gemm_staged import WORD, Dense
 from .numbers import all_below, all_finite
 from .outcome import (
-    ILL_CONDITIONED, NO_PRODUCT, NOT_FINITE, OVERFLOW, SINGULAR, CpuNeeded, Outcome,
+    ILL_CONDITIONED,
+    NO_PRODUCT,
+    NOT_FINITE,
+    OVERFLOW,
+    SINGULAR,
+    CpuNeeded,
+    Outcome,
 )  # fmt: skip
 from .plan import PLANS, Launch, LaunchPlan
 from .runner import Runner
@@ -84,9 +90,9 @@ class Symmetric:
     upper triangle is stored.  Values: alpha, A, B, beta, C."""
 
     def __init__(
-        self, order: int, lower: bool, right: bool, target: Target, device: Device
+        self, order: int, lower: bool, right: bool, target: Target, device: Device, accuracy: str
     ) -> None:
-        self.right, self.target = right, target
+        self.right, self.target, self.accuracy = right, target, accuracy
         mask = np.tri(order, dtype=bool)
         self.stored = mask if lower else mask.T
         m, n = target.shape
@@ -102,10 +108,10 @@ class Symmetric:
         full = np.where(self.stored, a, a.T)
         _finite(alpha, beta, full, b)
         left, right = (b, full) if self.right else (full, b)
-        shape = Dense(*self.sizes, old is not None, "all", *self.device)
+        shape = Dense(*self.sizes, old is not None, "all", self.accuracy, *self.device)
         reports: List[RunReport] = []
         before = None if old is None else old.T
-        made = gemm.staged(runner, shape, alpha, right, left.T, beta, before, reports)
+        made = gemm_staged.staged(runner, shape, alpha, right, left.T, beta, before, reports)
         result = self.target.array(values[4], False)
         result.view(np.ndarray).T[...] = made
         return result, reports
@@ -119,9 +125,10 @@ class RankK:
 
     def __init__(
         self, n: int, k: int, lower: bool, transposed: bool, pair: bool, target: Target,
-        device: Device,
+        device: Device, accuracy: str,
     ) -> None:  # fmt: skip
         self.transposed, self.pair, self.target = transposed, pair, target
+        self.accuracy = accuracy
         mask = np.tri(n, dtype=bool)
         self.wanted = mask if lower else mask.T
         # The result is symmetric but for the triangle that is wanted: with rows and columns
@@ -143,9 +150,9 @@ class RankK:
         old = self.target.old(values[3], beta)
         before = None if old is None else np.where(self.wanted, old, np.float32(0)).T
         _finite(alpha, beta, left)
-        shape = Dense(*self.sizes, old is not None, self.tiles, *self.device)
+        shape = Dense(*self.sizes, old is not None, self.tiles, self.accuracy, *self.device)
         reports: List[RunReport] = []
-        made = gemm.staged(
+        made = gemm_staged.staged(
             runner, shape, alpha, left.T, right.T, beta, before, reports, wanted=self.wanted.T
         ).T
         result = self.target.array(values[3], True)
@@ -162,9 +169,9 @@ class _Sided:
 
     def __init__(
         self, order: int, other: int, lower: bool, right: bool, transposed: bool, unit: bool,
-        target: Target, device: Device,
+        target: Target, device: Device, accuracy: str,
     ) -> None:  # fmt: skip
-        self.right, self.unit, self.target = right, unit, target
+        self.right, self.unit, self.target, self.accuracy = right, unit, target, accuracy
         self.transposed = transposed != right
         self.turn = slice(None, None, -1 if lower == self.transposed else 1)
         self.stored = np.tri(order, dtype=bool)
@@ -202,8 +209,8 @@ class Triangular(_Sided):
         self, runner: Runner, alpha: float, t: np.ndarray, b: np.ndarray, reports: List[RunReport]
     ) -> np.ndarray:
         n, m = b.shape
-        shape = Dense(n, m, n, False, "ramp", *self.device)
-        return gemm.staged(runner, shape, alpha, t.T, b, 0.0, None, reports)
+        shape = Dense(n, m, n, False, "ramp", self.accuracy, *self.device)
+        return gemm_staged.staged(runner, shape, alpha, t.T, b, 0.0, None, reports)
 
 
 # --- solves --------------------------------------------------------------------------------------
@@ -228,7 +235,7 @@ class _Solution:
         options = triangle.choose(n, m)
         p, q = gemm_layout.packed_words(options, n, m, n)
         self.p, self.q, self.d = p, q, triangle.diagonal_layout(options, p)
-        self.watched = gemm_schedule.watched_words(shape.n_qpus)
+        self.watched = gemm_streams.watched_words(shape.n_qpus)
         scratch = {
             "p": WORD * p.words, "r": WORD * q.words, "x": WORD * q.words,
             "diagonals": WORD * (self.d.words if Method.REFINE in methods else 1),
@@ -252,7 +259,7 @@ class _Solution:
                 self.steps.append(step)
             else:
                 own = dataclasses.replace(options, beta=step.added)
-                found += gemm.launches(own, step.tiles, step.skew, shape[3:], 0, step.names)
+                found += gemm_staged.launches(own, step.tiles, step.skew, shape[3:], 0, step.names)
         close()
         self.room = next(each for each in self.steps if isinstance(each, LaunchPlan))
         self.nbytes = sum(x.nbytes for x in self.steps if isinstance(x, LaunchPlan))
@@ -274,7 +281,7 @@ class Solve(_Sided):
             g = b * np.float32(alpha)
         # The kernel reports sums of products from LIMIT on.  To an element of R or X at most two
         # are added, so that without a report all stay below 3 * LIMIT, and nothing overflows.
-        if not _maximum(np.abs(g), axis=None) < gemm_schedule.LIMIT:
+        if not _maximum(np.abs(g), axis=None) < gemm_streams.LIMIT:
             raise CpuNeeded(OVERFLOW)
         if runner.cut:
             return self._in_pieces(runner, t, g, reports)
@@ -314,7 +321,7 @@ class Solve(_Sided):
                     raise CpuNeeded(OVERFLOW, reports)
                 x.buffer.clean()
             else:
-                runner.run(step, at, (1.0, gemm_schedule.LIMIT, 1.0), None, reports)
+                runner.run(step, at, (1.0, gemm_streams.LIMIT, 1.0), None, reports)
         watch.buffer.invalidate()
         if _maximum(watched):
             raise CpuNeeded(OVERFLOW, reports)
@@ -338,9 +345,9 @@ class Solve(_Sided):
                     if rows.start:
                         above = slice(0, rows.start)
                         sizes = len(right), right.shape[1], rows.start
-                        shape = Dense(*sizes, True, "all", *self.device)
+                        shape = Dense(*sizes, True, "all", "fast", *self.device)
                         runner.cut = cut
-                        right = gemm.staged(
+                        right = gemm_staged.staged(
                             runner, shape, -1.0, t[rows, above].T, found[above, columns], 1.0,
                             right, reports,
                         )  # fmt: skip

@@ -61,7 +61,7 @@ class Load(NamedTuple):
     line: bool
 
 
-def files_of(rows: int, vectors: int, single: int) -> Tuple[str, ...]:
+def files_of(rows: int, vectors: int, single: int, levels: int = 1) -> Tuple[str, ...]:
     """The register file of each row's scalar, so that both files are filled alike.
 
     Neighbours share a file but for a few places, because the sums of a row lie in the file opposite
@@ -76,15 +76,20 @@ def files_of(rows: int, vectors: int, single: int) -> Tuple[str, ...]:
         for more in range(single, 0, -1)
         for first in range(1, double + 1)
     ]
-    return min(ways, key=lambda files: max(registers(files, vectors, double)))
+    return min(ways, key=lambda files: max(registers(files, vectors, double, levels)))
 
 
-def registers(files: Sequence[str], vectors: int, double: int) -> Tuple[int, int]:
-    """Registers in file A and B that scalars and sums take."""
+def registers(
+    files: Sequence[str], vectors: int, double: int, levels: int = 1
+) -> Tuple[int, int]:
+    """Registers in file A and B that scalars and sums take; a second level of sums lies in the
+    other file than the first."""
     scalars = {"A": 0, "B": 0}
     for row, file in enumerate(files):
         scalars[file] += 2 if row < double else 1
     in_a = files.count("A")
+    if levels == 2:
+        return vectors * len(files) + scalars["A"], vectors * len(files) + scalars["B"]
     return vectors * (len(files) - in_a) + scalars["A"], vectors * in_a + scalars["B"]
 
 
@@ -94,6 +99,7 @@ class KStep:
 
     ``files`` are those of the scalars; a narrower tile than the one that ``files`` were chosen for
     is fine.  Lines up to ``reach`` lines away from the pointer are requested without moving it.
+    There are ``levels`` levels of sums, 1 or 2.
     """
 
     rows: int
@@ -102,10 +108,15 @@ class KStep:
     single: int
     files: Tuple[str, ...]
     reach: int
+    levels: int = 1
 
     def file_of_sum(self, row: int) -> str:
         """Opposite to the next row's scalar."""
         return "B" if self.files[(row + 1) % self.rows] == "A" else "A"
+
+    def file_of_second(self, row: int) -> str:
+        """Of the second level of sums: opposite to the first."""
+        return "A" if self.file_of_sum(row) == "B" else "B"
 
     @property
     def ahead(self) -> int:
@@ -125,6 +136,8 @@ class KStep:
         for row, file in enumerate(self.files):
             used[file] += 1 if row >= self.double else 2
             used[self.file_of_sum(row)] += self.vectors
+            if self.levels == 2:
+                used[self.file_of_second(row)] += self.vectors
         found = []
         for _ in range(count):
             file = min("AB", key=lambda name: used[name])

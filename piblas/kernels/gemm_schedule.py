@@ -1,5 +1,5 @@
-"""What the gemm kernel computes, in which order, on which QPU: tiles, and the streams that drive
-the program.
+"""What the gemm kernel computes, in which order, on which QPU: tiles.  The streams that drive the
+program are made of them by :mod:`.gemm_streams`.
 
 Tiles are tables: arrays of one element per tile, in the order in which they are dealt out, tile t
 to QPU t modulo the number of QPUs.  So the tiles of a *wave*, one for each QPU, are computed at the
@@ -14,22 +14,17 @@ the QPUs would add up.
 from __future__ import annotations
 
 import collections
-import functools
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 
-from . import parts, uniforms
-from .gemm import KINDS, LANES, LINE, GemmOptions
+from .gemm import LANES, GemmOptions
 from .gemm_layout import Packed, packed_words, panel_start, panel_width
 from .parts import QPUS
 
 __all__ = [
-    "BARRIER_WAVES",
     "Batch",
-    "LIMIT",
     "QPUS",
-    "REST",
     "TileRanges",
     "Tiles",
     "all_tiles",
@@ -37,8 +32,6 @@ __all__ = [
     "dense_tiles",
     "packed_tiles",
     "skew_of",
-    "streams",
-    "watched_words",
     "waves",
 ]
 
@@ -50,22 +43,11 @@ timing model, and with beta 12 and 18."""
 FEW = 3
 """Tiles of a QPU up to which half the skew costs less: fewer stores to wait for, an earlier end."""
 
-BARRIER_WAVES = 4
-"""Waves between barriers."""
 
-LIMIT = 2.0**126
-"""Sums that QPUs report, together with alpha."""
-
-REST = "rest"
-"""The name of the address of what is packed of a Q that is read in place otherwise."""
-
-DELAY_WORDS = 5
-"""Instruction words of the loop that spends a QPU's delay at the beginning."""
-
-
-def skew_of(options: GemmOptions, p: Packed, q: Packed) -> int:
-    """Steps of k that a QPU is behind the one before it, a multiple of the unrolled ones."""
-    skew = SKEWS[options.beta]
+def skew_of(options: GemmOptions, p: Packed, q: Packed, reads: Optional[bool] = None) -> int:
+    """Steps of k that a QPU is behind the one before it, a multiple of the unrolled ones;
+    ``reads``: whether D is read, if not as ``options.beta`` has it."""
+    skew = SKEWS[options.beta if reads is None else reads]
     if p.panels * q.panels <= FEW * QPUS:
         skew //= 2
     return min(skew, p.steps // QPUS) // options.unroll * options.unroll
@@ -96,7 +78,7 @@ class Tiles:
     the first run has steps in any case; those without come last.  ``d_at`` is the byte offset of
     the tile's corner in D, whose rows are ``ldd`` words apart; ``rows`` and ``columns`` of it lie
     inside D.  alpha and beta are numbers ``factor`` of those that a launch is given.  Tiles marked
-    in ``rest``, if there is one, read Q at the address :data:`REST`.
+    in ``rest``, if there is one, read Q at the address :data:`.gemm_streams.REST`.
     """
 
     __slots__ = (
@@ -302,164 +284,3 @@ def batch(options: GemmOptions, sizes: Sequence[Tuple[int, int, int]]) -> Batch:
     corners = tuple(4 * column[of] for column in at)
     tiles = _tiles(options, ranges, skew, number, (m, n, steps, steps, wide), corners, n, of)
     return Batch(layouts, kind, *at, skew, tiles)
-
-
-# --- streams -------------------------------------------------------------------------------------
-
-
-RUNS = ("run", "run 2", "run 3")
-"""The runs of a tile; where no tile has three, the last one's columns are not used."""
-
-
-class _Record:
-    """The words of a tile in a QPU's stream: name -> columns of the table of records.
-
-    The delay comes before a QPU's first tile only, the end after its last one.
-    """
-
-    def __init__(self, options: GemmOptions) -> None:
-        vectors, beta = options.vectors, int(options.beta)
-        self.columns: Dict[str, slice] = {}
-        self.width = 0
-        for name, size in (
-            ("delay", 1),
-            # kind, iterations, where the stream goes on, address in Q, pitch of Q, address in P
-            ("run", 6),
-            ("barrier", 3),  # kind, arrivals to wait for, which semaphore
-            ("run 2", 6),
-            ("run 3", 6),
-            ("store", 1),  # kind
-            ("alpha", 1),
-            ("beta", beta),
-            ("pitch", 1),
-            ("load", 2 * beta),  # pitch, vectors
-            ("loads", 4 * beta * vectors),
-            ("stores", 5 * vectors),
-            ("end", 5),  # kind, limit, address of the report, QPU, others
-        ):
-            self.columns[name] = slice(self.width, self.width + size)
-            self.width += size
-        self.of_p = self._mask(*((run, 5, 6) for run in RUNS))
-        self.of_q = self._mask(*((run, 3, 6) for run in RUNS))
-        self.of_d = self._mask(("loads", 2, 4), ("stores", 2, 5))
-        self.of_watch = self._mask(("end", 2, 5))
-        self.going_on = [self.columns[name].start + 2 for name in RUNS]
-        names = ("alpha", "beta") if beta else ("alpha",)
-        self.values = {name: self._mask((name, 0, 1)) for name in names}
-        self.of_limit = self._mask(("end", 1, 5))
-
-    def _mask(self, *columns: Tuple[str, int, int]) -> np.ndarray:
-        """Marks (bool, one element per column) words: name, the first, every how many."""
-        found = np.zeros(self.width, dtype=bool)
-        for name, first, every in columns:
-            found[self.columns[name]][first::every] = True
-        return found
-
-
-_record = functools.lru_cache(maxsize=64)(_Record)
-
-
-@functools.lru_cache(maxsize=256)
-def _delay(options: GemmOptions, skew: int) -> int:
-    """Turns of the delay loop between one QPU and the next."""
-    return int(skew * options.step(options.vectors).slots / DELAY_WORDS)
-
-
-def streams(
-    options: GemmOptions,
-    tiles: Tiles,
-    n_qpus: int,
-    skew: int,
-    barriers: int = BARRIER_WAVES,
-    names: Tuple[str, ...] = ("p", "q", "d", "watch"),
-) -> uniforms.Streams:
-    """The uniform streams of a launch, one for each QPU that has work.
-
-    QPU i of n computes tiles i, i + n, ...; ``skew`` is the distance of QPUs in steps of k;
-    ``barriers`` is the number of waves after which they wait for each other, 0 for never.
-    ``names`` are those of the addresses of P, Q, D and of :func:`watched_words`; the values are
-    "alpha", with beta "beta", and "limit", the sum from which on one is reported (:data:`LIMIT`
-    divided by the largest |alpha|, if that is more than 1).
-    """
-    record, count = _record(options), len(tiles)
-    n_qpus = min(n_qpus, count)
-    number = np.arange(count)
-    wave, owner = np.divmod(number, n_qpus)
-    words = np.zeros((count, record.width), dtype=np.int64)
-    kept = np.ones(words.shape, dtype=bool)
-
-    def lay(name: str, columns: Sequence[Any]) -> None:
-        first = record.columns[name].start
-        for column, value in enumerate(columns, first):
-            words[:, column] = value
-
-    narrow = tiles.columns <= LANES * options.edge
-    kind = np.where(narrow, KINDS["edge"], KINDS["run"])
-    iterations = LINE * (tiles.steps // options.unroll)
-    for name in RUNS[len(iterations) :]:
-        kept[:, record.columns[name]] = False
-    for run, name in enumerate(RUNS[: len(iterations)]):
-        # The stream goes on four words after the one that says so, when all of the run is read.
-        lay(name, (kind, iterations[run], 4, tiles.q_at[run], tiles.pitch[run], tiles.p_at[run]))
-        if run:
-            kept[:, record.columns[name]] = (tiles.steps[run] > 0)[:, None]
-    two = tiles.steps[1] > 0
-    wait = np.zeros(count, dtype=bool)
-    if barriers and skew > 0 and n_qpus == QPUS:
-        wait = _in_step(tiles, kind, two, barriers)
-        turn = wait[::QPUS].cumsum()[wave] - 1
-        lay("barrier", (KINDS["barrier"], *parts.barrier_words(owner, n_qpus, turn)))
-    kept[:, record.columns["barrier"]] = wait[:, None]
-
-    pitch = 4 * tiles.ldd
-    widths = tiles.columns[:, None] - LANES * np.arange(options.vectors)
-    widths = np.minimum(np.maximum(widths, 0), LANES)
-    block = tiles.rows, widths, options.rows, tiles.d_at, pitch
-    lay("store", (KINDS["store"],))
-    lay("pitch", (pitch,))
-    used = widths > 0
-    if options.beta:
-        head, loads = parts.load_words(*block)
-        words[:, record.columns["load"]] = head
-        words[:, record.columns["loads"]] = loads.reshape(count, -1)
-        kept[:, record.columns["loads"]] = used.repeat(4, axis=1)
-    words[:, record.columns["stores"]] = parts.store_words(*block).reshape(count, -1)
-    kept[:, record.columns["stores"]] = used.repeat(5, axis=1)
-
-    lay("delay", (1 + owner * _delay(options, skew),))
-    kept[n_qpus:, record.columns["delay"]] = False
-    lay("end", (KINDS["end"], 0, LINE * owner, *parts.finish_words(owner, n_qpus)))
-    kept[: count - n_qpus, record.columns["end"]] = False
-
-    of_p, of_q, of_d, of_watch = names
-    addresses = {of_p: record.of_p, of_q: record.of_q, of_d: record.of_d}
-    addresses[of_watch] = record.of_watch
-    if tiles.rest is not None:
-        addresses[of_q] = record.of_q & ~tiles.rest[:, None]
-        addresses[REST] = record.of_q & tiles.rest[:, None]
-    values = {name: (mask, tiles.factor) for name, mask in record.values.items()}
-    values["limit"] = record.of_limit, 0 * tiles.factor
-    return uniforms.flatten(words, kept, owner, addresses, values, record.going_on)
-
-
-def watched_words(n_qpus: int) -> int:
-    """Words that a launch on ``n_qpus`` may write: 16 for each, which hold the largest magnitude of
-    the sums of products, before alpha, that it has had, as float32, Inf if a sum of what holds Inf
-    or NaN.  They are left alone if that is below the limit, so they are 0 before the launch."""
-    return LANES * min(n_qpus, QPUS)
-
-
-def _in_step(tiles: Tiles, kind: np.ndarray, two: np.ndarray, every: int) -> np.ndarray:
-    """Which tiles (bool) begin their second run with a barrier: every so many waves, if all QPUs
-    compute tiles of the same width and number of steps, and so begin it together."""
-    waves_, rest = divmod(len(tiles), QPUS)
-    whole = len(tiles) - rest
-    alike = two[:whole].reshape(waves_, QPUS).all(axis=1)
-    for column in (kind, tiles.steps.sum(axis=0)):
-        of_wave = column[:whole].reshape(waves_, QPUS)
-        alike &= (of_wave == of_wave[:, :1]).all(axis=1)
-    turn = np.arange(waves_)
-    alike &= (turn % every == 0) & (turn > 0)
-    wait = np.zeros(len(tiles), dtype=bool)
-    wait[:whole] = alike.repeat(QPUS)
-    return wait

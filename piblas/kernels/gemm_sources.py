@@ -12,7 +12,7 @@ run.
 The QPU's products with 0, or with a denormal, are 0 even if the other factor is Inf or NaN.  So a
 line of Q leaves no trace in the result if all scalars of P of its step are such.  The program that
 packs P writes the largest magnitude of each step, from which the CPU sees whether there is such a
-line (:meth:`.gemm_pack.Operand.most_of_rows`), and looks at it.
+line (:meth:`.gemm_segments.Operand.most_of_rows`), and looks at it.
 
 Reading in place relies on QPUs that keep step with each other.  They do under the timing sets
 "calibrated" and "optimistic"; under "pessimistic", and where TMUs stand still at a miss, lines are
@@ -46,9 +46,13 @@ further apart."""
 
 SETS = 64
 """Sets of a direct-mapped first-level cache."""
-LIFE, LOSS = 85, 0.0053
+LOSS = {
+    "pessimistic": (85, 0.0053),
+    "calibrated": (85, 0.0053),
+    "optimistic": (85, 0.0053),
+}
 """Instruction words that a line has to stay in its cache, and what share of its time is lost for
-each that is missing (fits simulated products at pitches of 64 to 127 lines)."""
+each that is missing, by timing set (``python -m bench in_place`` fits them)."""
 PACKING = 56
 """Rows of P whose product takes as long as packing Q (simulated)."""
 
@@ -99,21 +103,28 @@ def in_place(options: GemmOptions, layout: Packed, m: int, k: int, pitch: int) -
     return max(lost(options.step(vectors), pitch) for vectors in widths) * m < PACKING
 
 
-def lost(plan: KStep, pitch: int) -> float:
+def lost(plan: KStep, pitch: int, timing: str = "calibrated") -> float:
     """The share of the time of a product that is lost if Q's rows are ``pitch`` bytes apart.
 
     QPUs of a slice share a line as long as it stays in a first-level cache.  It goes when a line of
     the same set is requested from the same TMU.  The fewer requests there are between, the more
     often it is gone before all have had it.
     """
-    return _lost(plan, pitch // LINE % SETS)
+    life, loss = LOSS[timing]
+    return loss * missing(plan, pitch // LINE, life)
+
+
+def missing(plan: KStep, lines: int, life: int) -> float:
+    """How many of ``life`` instruction words a line does not stay, on average, if rows are so many
+    lines apart."""
+    return _missing(plan, lines % SETS, life)
 
 
 @functools.lru_cache(maxsize=256)
-def _lost(plan: KStep, away: int) -> float:
-    """As :func:`lost`, by the distance of rows in sets."""
+def _missing(plan: KStep, away: int, life: int) -> float:
+    """As :func:`missing`, by the distance of rows in sets."""
     apart = plan.slots / plan.vectors  # words between two requests
-    horizon = range(1, math.ceil(LIFE / apart))
+    horizon = range(1, math.ceil(life / apart))
     total = 0.0
     for step in range(plan.unroll):
         for v in range(plan.vectors):
@@ -121,7 +132,7 @@ def _lost(plan: KStep, away: int) -> float:
             for later in horizon:
                 more, other = divmod(v + later, plan.vectors)
                 if (plan.tmu(step + more, other), ((step + more) * away + other) % SETS) == own:
-                    total += LOSS * (LIFE - later * apart)
+                    total += life - later * apart
                     break
     return total / (plan.unroll * plan.vectors)
 

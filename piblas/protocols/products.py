@@ -12,7 +12,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ..blas import functions
-from ..blas.level3 import sgemm
+from ..blas.level3 import product as sgemm
 from ..dispatch import devices
 from ..errors import OutOfDeviceMemory
 from ..host.device_array import DeviceArray
@@ -146,7 +146,7 @@ def _by_vector(matrix: np.ndarray, vector: np.ndarray, trans: int) -> Any:
 
 def _stacked(a: np.ndarray, b: np.ndarray, shape: Tuple[int, ...]) -> Any:
     """Products of matrices with further axes, which broadcast; vectors are rows or columns."""
-    from ..blas.batch import sgemm_batch_strided  # here, as most products are of two matrices
+    from ..blas.batch import product_batch_strided  # here, as most products are of two matrices
 
     left = a[None] if a.ndim == 1 else a
     right = b[:, None] if b.ndim == 1 else b
@@ -159,7 +159,7 @@ def _stacked(a: np.ndarray, b: np.ndarray, shape: Tuple[int, ...]) -> Any:
     room = _room((math.prod(stack), m, n), a, b)
     first, second = (_matrices(each, stack).swapaxes(1, 2) for each in (right, left))
     result = None if room is None else room.swapaxes(1, 2)
-    made = sgemm_batch_strided(1.0, first, second, 0.0, result, overwrite_c=1)
+    made = product_batch_strided(1.0, first, second, 0.0, result, overwrite_c=1)
     return made.swapaxes(1, 2).reshape(shape)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..driver import open_device
 from ..driver.device import Device
 from ..isa.timing import SETS
-from ..kernels import gemm, gemm_layout, gemm_schedule, uniforms
+from ..kernels import gemm, gemm_layout, gemm_schedule, gemm_streams, uniforms
 from ..kernels.gemm_choice import CLOCK, FAMILY, LAUNCH, name_of
 from .step import Bench, Step
 
@@ -25,7 +25,7 @@ __all__ = ["STEP", "costs", "table"]
 
 DEPTHS = 256, 512
 """Steps of k; a tile of fewer takes less than the stores of all QPUs, with beta."""
-WAVES = gemm_schedule.BARRIER_WAVES + 2
+WAVES = gemm_streams.BARRIER_WAVES + 2
 """Tiles of a QPU: one barrier, as what happens between barriers is no matter of a few steps."""
 
 
@@ -33,18 +33,18 @@ def _clocks(device: Device, options: gemm.GemmOptions, vectors: int, k: int, ske
     """Of a product whose tiles, ``WAVES`` a QPU, are all ``vectors`` wide."""
     m, n = WAVES * gemm_schedule.QPUS * options.rows, gemm.LANES * vectors
     p, q = gemm_layout.packed_words(options, m, n, k)
-    sizes = 4 * p.words, 4 * q.words, 4 * m * n, 4 * gemm_schedule.watched_words(gemm_schedule.QPUS)
+    sizes = 4 * p.words, 4 * q.words, 4 * m * n, 4 * gemm_streams.watched_words(gemm_schedule.QPUS)
     buffers = [device.alloc(size) for size in sizes]
     try:
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
-        streams = gemm_schedule.streams(options, tiles, gemm_schedule.QPUS, skew)
+        streams = gemm_streams.streams(options, tiles, gemm_schedule.QPUS, skew)
         buffers.append(device.alloc(streams.nbytes))
         own = buffers[-1].bus_address
         names = "p", "q", "d", "watch", uniforms.OWN
         addresses = dict(zip(names, (buffer.bus_address for buffer in buffers)))
         one = np.ones(1, dtype=np.float32)
         out = buffers[-1].array(np.uint32, streams.words.shape)
-        limit = one * gemm_schedule.LIMIT
+        limit = one * gemm_streams.LIMIT
         streams.fill(out, addresses, {"alpha": one, "beta": one, "limit": limit})
         for buffer in buffers:
             buffer.clean()

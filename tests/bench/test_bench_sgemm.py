@@ -15,7 +15,8 @@ from bench import sgemm
 from bench.sgemm import parts, runs
 from bench.sgemm.parts import Verdict
 from piblas.isa.timing import timing_set
-from piblas.kernels.gemm_rivals import QMKL, Problem
+from piblas.kernels.gemm_rival_streams import Problem
+from piblas.kernels.gemm_rivals import QMKL
 
 CALIBRATED = timing_set("calibrated")
 

@@ -14,8 +14,8 @@ from scipy.linalg import blas
 from test_like_scipy import aligned, outcome, vary, which
 
 import piblas
-from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
 from bench.null_device import NullDevice
+from piblas import BlasError, DeviceTimeout, OutOfDeviceMemory
 from piblas.blas import level2
 from piblas.blas.binding import Bound
 from piblas.blas.call import NO_LAUNCH

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from resident_matrices import Held
 
 import piblas
 from piblas.driver import Emulator
-from piblas.host import arrays
-from piblas.host import gemm as host_gemm
+from piblas.host import arrays, gemm_resident, gemm_staged
 from piblas.host.outcome import SORT_OUT, CpuNeeded
 from piblas.kernels import gemm_error, reference
-
-from resident_matrices import Held
 
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
@@ -39,7 +37,7 @@ def test_orders(device, m, n, k, order_a, order_b, order_c):
         held(device, c, order_c, 4, 7),
     ]
     before = [each.raw.copy() for each in matrices]
-    reports = host_gemm.sgemm_resident(
+    reports = gemm_resident.sgemm_resident(
         device, 1.5, matrices[0].array, matrices[1].array, -0.5, matrices[2].array
     )
     got = matrices[2].array
@@ -47,7 +45,7 @@ def test_orders(device, m, n, k, order_a, order_b, order_c):
     assert np.all(np.abs(got - want) <= gemm_error.error_bound(1.5, a, b, -0.5, c))
     if order_c == "F":
         same = np.array(c, order="F")
-        host_gemm.sgemm(device, 1.5, a, b, -0.5, same)
+        gemm_staged.sgemm(device, 1.5, a, b, -0.5, same)
         assert np.array_equal(got, same)
     got[...] = c
     assert np.array_equal(matrices[2].raw, before[2]), "a word outside c was written"
@@ -84,5 +82,5 @@ def test_a_view_beyond_its_buffer_is_refused(device):
             operands[place] = bad
             a, b, c = operands
             with pytest.raises(CpuNeeded, match=SORT_OUT):
-                host_gemm.sgemm_resident(device, 1.0, a, b, 0.0, c)
+                gemm_resident.sgemm_resident(device, 1.0, a, b, 0.0, c)
     assert (whole == 1).all()

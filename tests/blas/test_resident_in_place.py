@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from resident_matrices import F32, Held
 from scipy.linalg import blas
 
 import piblas
@@ -11,11 +12,9 @@ from piblas import DeviceTimeout
 from piblas.blas import level3
 from piblas.driver import Emulator
 from piblas.host import arrays, limits
-from piblas.host import gemm as host_gemm
+from piblas.host import gemm_resident as host_gemm
 from piblas.host.plan import PLANS
 from piblas.kernels import gemm_error, gemm_layout, gemm_sources, reference
-
-from resident_matrices import F32, Held
 
 
 @pytest.fixture(scope="module", params=((False, 3), (True, 5)), ids=("coherent", "incoherent"))

@@ -11,13 +11,13 @@ import pytest
 
 import piblas
 from piblas import EmulatorFault, OutOfDeviceMemory
-from piblas.host.runner import runner_of
 from piblas.driver import Emulator
 from piblas.driver.hardware import Pi
 from piblas.driver.memory import Block, MemoryBackend
 from piblas.driver.pools import pools_for
 from piblas.driver.soc import Board
 from piblas.host import arrays
+from piblas.host.runner import runner_of
 from piblas.kernels import axpy, scal
 
 F32 = np.float32

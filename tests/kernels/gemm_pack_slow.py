@@ -10,7 +10,7 @@ import numpy as np
 
 from piblas.isa import setup_words as sw
 from piblas.kernels.gemm import LANES, LINE
-from piblas.kernels.gemm_pack import LONGEST, QPUS
+from piblas.kernels.gemm_segments import LONGEST, QPUS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from piblas.kernels import gemm, gemm_error, gemm_layout, gemm_schedule, reference, uniforms
+from piblas.kernels import (
+    gemm,
+    gemm_error,
+    gemm_layout,
+    gemm_schedule,
+    gemm_streams,
+    reference,
+    uniforms,
+)  # fmt: skip
 
 __all__ = ["GUARD", "run"]
 
@@ -36,12 +44,15 @@ def run(
     split_k=1,
     values=uniform,
     program=None,
-    barriers=gemm_schedule.BARRIER_WAVES,
+    barriers=gemm_streams.BARRIER_WAVES,
+    block=0,
+    reads=True,
 ):
     """The report of a launch, after comparing D and the guard words around it.
 
-    With ``split_k`` the steps of k are cut, and D is the sum of as many matrices.  ``values`` makes
-    operands, ``program`` is one that is loaded already.
+    ``block`` and ``reads`` are those of :func:`gemm_streams.streams`.  With ``split_k`` the steps
+    of k are cut, and D is the sum of as many matrices.  ``values`` makes operands, ``program`` is
+    one that is loaded already.
     """
     rng = rng or np.random.default_rng(m * 1_000_003 + n * 1009 + k)
     a, b, c = values(rng, (m, k)), values(rng, (k, n)), values(rng, (m, n))
@@ -55,24 +66,29 @@ def run(
     d = d_buf.array(np.float32, (split_k, m, ldd), offset=4 * BEFORE)[:, :, :n]
     if options.beta:
         d[...] = 0
-        d[0] = c
+        d[0] = c if reads else np.nan  # which may not be read
+        beta = beta if reads else 0.0
     gemm_layout.pack(p, a.T, p_buf.array(np.float32, (p.words,)))
     gemm_layout.pack(q, b, q_buf.array(np.float32, (q.words,)))
     if skew is None:
         skew = gemm_schedule.skew_of(options, p, q) if split_k == 1 else 0
     tiles = gemm_schedule.dense_tiles(options, p, q, ldd, skew, split_k=split_k)
-    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers)
+    streams = gemm_streams.streams(
+        options, tiles, n_qpus, skew, barriers, block=block, reads=reads
+    )
     u_buf = dev.alloc(streams.nbytes)
     starts = streams.entries(u_buf.bus_address)
-    watch = dev.alloc(4 * gemm_schedule.watched_words(12))
+    watch = dev.alloc(4 * gemm_streams.watched_words(12))
     watch.array(np.uint32)[:] = 0
     addresses = {"p": p_buf.bus_address, "q": q_buf.bus_address, "watch": watch.bus_address}
+    sums = dev.alloc(4 * gemm_streams.sums_words(options, n_qpus))
+    addresses[gemm_streams.SUMS] = sums.bus_address
     addresses.update({"d": d_buf.bus_address + 4 * BEFORE, uniforms.OWN: u_buf.bus_address})
     factors = {"alpha": np.array([alpha], np.float32), "beta": np.array([beta], np.float32)}
-    factors["limit"] = np.array([gemm_schedule.LIMIT], np.float32)
+    factors["limit"] = np.array([gemm_streams.LIMIT], np.float32)
     streams.fill(u_buf.array(np.uint32, streams.words.shape), addresses, factors)
     loaded = program or dev.load(gemm.SPEC.program(options).words)
-    buffers = p_buf, q_buf, d_buf, u_buf, watch
+    buffers = p_buf, q_buf, d_buf, u_buf, watch, sums
     for buffer in buffers:
         buffer.clean()
     report = dev.execute(loaded, starts)

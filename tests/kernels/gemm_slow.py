@@ -9,7 +9,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from piblas.isa import setup_words as sw
-from piblas.kernels import gemm_schedule, parts, triangle
+from piblas.kernels import gemm_streams, parts, triangle
 from piblas.kernels.gemm import KINDS, LANES, LINE
 
 QPUS = 12
@@ -87,11 +87,15 @@ def tiles(options, p, q, p_addr, q_addr, skew, places, corner):
         )
 
 
-def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0):
+def words(
+    options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, watch=0, block=0,
+    reads=True, sums=0,
+):
     """All words as they lie at bus address ``own``, and the address of each stream."""
+    reads = options.beta and (reads or not options.blocks)
     found, starts = [], []
     n_qpus = min(n_qpus, len(tiles))
-    delay = int(skew * options.step(options.vectors).slots / gemm_schedule.DELAY_WORDS)
+    delay = int(skew * options.step(options.vectors).slots / gemm_streams.DELAY_WORDS)
     for index in range(n_qpus):
         starts.append(own + 4 * len(found))
         found.append(1 + index * delay)
@@ -103,7 +107,17 @@ def words(options, tiles, alpha, beta, n_qpus, skew, barriers, own, limit=0.0, w
             if due and in_step(options, others):
                 wait = [KINDS["barrier"], 0 if index else n_qpus - 1, number % 2]
                 number += 1
-            tile_words(found, options, tile, alpha, beta, own, wait)
+            pieces = blocks(options, tile.runs, block)
+            for before, (runs, second) in enumerate(pieces):
+                run_words(found, options, tile, runs, own, second and wait)
+                last = before + 1 == len(pieces)
+                if len(pieces) > 1:
+                    does = "fold" if before else "keep"
+                    does = ("gather" if reads else "last") if last else does
+                    found += [KINDS[does], sums + 64 * options.vectors * options.rows * index]
+            if reads or len(pieces) == 1:
+                found.append(KINDS["plain" if options.blocks and not reads else "store"])
+            store_words(found, options, tile, alpha, beta, reads)
         found += [KINDS["end"], parts.float_word(limit), watch + 64 * index, index, n_qpus - 1]
     words = np.array(found + [0] * LANES, dtype=np.int64)
     return (words & 0xFFFFFFFF).astype(np.uint32), starts
@@ -118,22 +132,51 @@ def in_step(options, tiles):
     return len(tiles) == QPUS and all(len(tile.runs) >= 2 for tile in tiles) and len(alike) == 1
 
 
-def tile_words(found, options, tile, alpha, beta, own, wait):
-    for number, (p_addr, q_addr, steps, pitch) in enumerate(tile.runs):
-        if number == 1:
+def blocks(options, runs, block):
+    """The runs of each block of a tile, and whether the tile's second run begins inside of it."""
+    total, unit = sum(run[2] for run in runs), options.unroll
+    if not block:
+        return [(runs, True)]
+    count = -(-total // block)
+    size = -(-total // count)
+    size = -(-size // unit) * unit
+    cuts = [*range(0, total, size), total]
+    if len(runs) > 1:
+        cuts = [cut - unit if cut == runs[0][2] else cut for cut in cuts]
+    found = []
+    for low, high in zip(cuts, cuts[1:]):
+        begin, own = 0, []
+        for p_addr, q_addr, steps, pitch in runs:
+            first, last = max(low, begin), min(high, begin + steps)
+            if first < last:
+                ahead = first - begin
+                own.append(
+                    (p_addr + 4 * options.rows * ahead, q_addr + pitch * ahead, last - first, pitch)
+                )
+            begin += steps
+        found.append((tuple(own), low < runs[0][2] < high))
+    return found
+
+
+def run_words(found, options, tile, runs, own, wait):
+    for number, (p_addr, q_addr, steps, pitch) in enumerate(runs):
+        if number == 1 and wait:
             found += wait
         found += [KINDS[kind_of(options, tile)], LINE * (steps // options.unroll)]
         found.append(own + 4 * (len(found) + 4))
         found += [q_addr, pitch, p_addr]
+
+
+def store_words(found, options, tile, alpha, beta, reads):
     alpha = alpha if tile.alpha is None else tile.alpha
     beta = beta if tile.beta is None else tile.beta
-    found += [KINDS["store"], parts.float_word(alpha)]
-    if options.beta:
+    found.append(parts.float_word(alpha))
+    if reads:
         found.append(parts.float_word(beta))
     pitch = 4 * tile.ldd
     found.append(pitch)
     widths = [min(LANES, tile.columns - at) for at in range(0, tile.columns, LANES)]
-    if options.beta:
+    if reads:
         found += [pitch, len(widths)]
         for v, width in enumerate(widths):
             together = tile.rows if pitch <= parts.MAX_VDR_PITCH else 1

@@ -11,7 +11,7 @@ from gemm_runs import run
 
 from piblas.driver import Emulator
 from piblas.isa.disasm import to_text
-from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, parts
+from piblas.kernels import gemm, gemm_choice, gemm_layout, gemm_schedule, gemm_streams, parts
 
 
 @pytest.fixture(scope="module", params=(False, True), ids=("coherent", "incoherent"))
@@ -207,7 +207,7 @@ def test_prediction_deals_tiles_out_in_waves():
 def test_barriers(device):
     """Every few waves, if there are tiles for all; that takes instructions, from all of them."""
     options = gemm.SPEC.options(vectors=1, beta=False)
-    waves = 2 * gemm_schedule.BARRIER_WAVES + 1
+    waves = 2 * gemm_streams.BARRIER_WAVES + 1
     size = (12 * waves + 5) * options.rows, options.columns, 96
     with_barriers = run(device, options, *size, skew=4)
     without = run(device, options, *size, skew=4, barriers=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from piblas.driver import Emulator
-from piblas.kernels import gemm_layout, gemm_pack, uniforms
+from piblas.kernels import gemm_layout, gemm_pack, gemm_segments, uniforms
 
 GUARD = np.uint32(0x7FA5A5A5)
 AROUND = 48
@@ -55,7 +55,7 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False, most=Fals
         out = dev.alloc(4 * (layout.words + 2 * AROUND))
         raw = out.array(np.uint32, (layout.words + 2 * AROUND,))
         raw[:] = GUARD
-        operand = gemm_pack.Operand(
+        operand = gemm_segments.Operand(
             layout, k, address, step, along, out.bus_address + 4 * AROUND, look=look
         )
         rows = dev.alloc(4 * (operand.most_words + 2 * AROUND)) if most else None
@@ -65,9 +65,9 @@ def check(dev, cases, seed=0, n_qpus=12, exact=False, backwards=False, most=Fals
             addresses[operand.most] = rows.bus_address + 4 * AROUND
         operands.append(operand)
         held.append((layout, view, buffer, before, out, raw, rows))
-    streams = gemm_pack.streams(operands, n_qpus)
+    streams = gemm_segments.streams(operands, n_qpus)
     u_buf = dev.alloc(streams.nbytes)
-    watch = dev.alloc(4 * gemm_pack.watched_words(n_qpus))
+    watch = dev.alloc(4 * gemm_segments.watched_words(n_qpus))
     watch.array(np.uint32)[:] = 0
     addresses.update({uniforms.OWN: u_buf.bus_address, "watch": watch.bus_address})
     streams.fill(u_buf.array(np.uint32, streams.words.shape), addresses, {})
@@ -166,7 +166,7 @@ def test_both_operands_in_a_launch(device, n_qpus):
     p = layout_of(45, 90, 8), 90, True, 7
     q = layout_of(200, 90, 96, 16), 90, False, 1
     report = check(device, [p, q], n_qpus=n_qpus)
-    assert report.n_qpus == min(n_qpus, gemm_pack.QPUS)
+    assert report.n_qpus == min(n_qpus, gemm_segments.QPUS)
 
 
 @pytest.mark.parametrize("transposed", (False, True), ids=("along", "k"))
@@ -202,8 +202,8 @@ def test_many_random_shapes(device):
 def test_bad_operands_are_refused():
     layout = layout_of(8, 4, 8)
     with pytest.raises(ValueError, match="does not fit"):
-        gemm_pack.Operand(layout, 5, 0, 32, 4, 4096)
+        gemm_segments.Operand(layout, 5, 0, 32, 4, 4096)
     with pytest.raises(ValueError, match="multiples of 4"):
-        gemm_pack.Operand(layout, 4, 2, 32, 4, 4096)
+        gemm_segments.Operand(layout, 4, 2, 32, 4, 4096)
     with pytest.raises(ValueError, match="need step = 4"):
-        gemm_pack.Operand(layout_of(300, 4, 300), 4, 0, 1200, 4, 4096)
+        gemm_segments.Operand(layout_of(300, 4, 300), 4, 0, 1200, 4, 4096)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from piblas.driver import Emulator
-from piblas.kernels import gemm_choice, gemm_error, gemm_rivals, reference, spec
+from piblas.kernels import gemm_choice, gemm_error, gemm_rival_streams, gemm_rivals, reference, spec
 from piblas.kernels.gemm_rivals import PYVIDEOCORE, QMKL, QMKL_FIRST, RivalOptions
 
 GUARD = np.uint32(0x7FA5A5A5)
@@ -27,7 +27,7 @@ def run(dev, options, m, n, k, **more):
     rng = np.random.default_rng(m * 1_000_003 + n * 1009 + k)
     a = rng.uniform(-1, 1, (m, k)).astype(np.float32)
     b = rng.uniform(-1, 1, (k, n)).astype(np.float32)
-    problem = gemm_rivals.Problem(m, n, k, **more)
+    problem = gemm_rival_streams.Problem(m, n, k, **more)
     before = 19
     room = problem.room
     a_buf, b_buf, d_buf = (dev.alloc(size) for size in (*room[:2], room[2] + 4 * (before + 23)))
@@ -37,7 +37,7 @@ def run(dev, options, m, n, k, **more):
     raw = d_buf.array(np.uint32, (before + m * n + 23,))
     raw[:] = GUARD
     addresses = a_buf.bus_address, b_buf.bus_address, d_buf.bus_address + 4 * before
-    streams = gemm_rivals.Streams(options, problem, *addresses)
+    streams = gemm_rival_streams.Streams(options, problem, *addresses)
     u_buf = dev.alloc(streams.nbytes)
     words, starts = streams.at(u_buf.bus_address)
     u_buf.array(np.uint32, words.shape)[:] = words

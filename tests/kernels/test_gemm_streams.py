@@ -14,11 +14,20 @@ import pytest
 
 from piblas.isa import setup_words as sw
 from piblas.kernels import (
-    gemm, gemm_choice, gemm_layout, gemm_pack, gemm_schedule, gemm_sources, triangle, uniforms,
+    gemm,
+    gemm_choice,
+    gemm_layout,
+    gemm_schedule,
+    gemm_segments,
+    gemm_sources,
+    gemm_streams,
+    triangle,
+    uniforms,
 )  # fmt: skip
 
 P, Q, D, OWN = 0xC0001000, 0xC1000040, 0xC2000004, 0xC3000000
-REST, WATCH, LIMIT, WAVES = 0xC4000000, 0xC5000000, 1e20, gemm_schedule.BARRIER_WAVES
+REST, WATCH, SUMS = 0xC4000000, 0xC5000000, 0xC6000000
+LIMIT, WAVES = 1e20, gemm_streams.BARRIER_WAVES
 F32 = np.float32
 
 
@@ -30,15 +39,19 @@ def filled(streams, addresses, **values):
 
 
 def check(
-    options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2
-):
+    options, tiles, slow_tiles, n_qpus, skew, barriers=WAVES, names="pqd", alpha=1.5, beta=-2,
+    block=0, reads=True,
+):  # fmt: skip
     """Word by word; the words and the address of each stream."""
-    streams = gemm_schedule.streams(options, tiles, n_qpus, skew, barriers, (*names, "watch"))
+    streams = gemm_streams.streams(
+        options, tiles, n_qpus, skew, barriers, (*names, "watch"), block, reads
+    )
     want, starts = gemm_slow.words(
         options, slow_tiles, np.ravel(alpha)[0], np.ravel(beta)[0], n_qpus, skew, barriers, OWN,
-        LIMIT, WATCH,
+        LIMIT, WATCH, block, reads, SUMS,
     )  # fmt: skip
-    addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_schedule.REST: REST}
+    addresses = {**dict(zip(names, (P, Q, D))), "watch": WATCH, gemm_streams.REST: REST}
+    addresses[gemm_streams.SUMS] = SUMS
     values = {"alpha": np.ravel(alpha), "beta": np.ravel(beta), "limit": [LIMIT]}
     got, entries = filled(streams, addresses, **values)
     assert entries == starts and got.size == want.size
@@ -53,11 +66,20 @@ def case(rng, most):
         unroll = int(rng.choice([2, 6]))
         tile = gemm.GemmOptions(rows=5, vectors=3, reach=1, single=0, unroll=unroll)
     edge = int(rng.integers(0, tile.vectors))
-    options = dataclasses.replace(tile, edge=edge, beta=bool(rng.integers(2)))
+    beta, blocks = ((False, False), (True, False), (True, True))[rng.integers(3)]
+    options = dataclasses.replace(tile, edge=edge, beta=beta, blocks=blocks)
     m, n, k = (int(x) for x in rng.integers(1, most, 3))
     k = int(rng.integers(1, 9)) if rng.random() < 0.2 else k
     n_qpus = 12 if rng.random() < 0.4 else int(rng.integers(1, 13))
     return options, (m, n, k), n_qpus, int(rng.choice([0, 1, WAVES, WAVES, WAVES]))
+
+
+def blocks(rng, options):
+    """Steps of a block, and whether D counts: what streams() takes last."""
+    if not options.blocks:
+        return {}
+    block = int(rng.integers(4 * options.unroll, 200)) if rng.random() < 0.8 else 0
+    return {"block": block, "reads": bool(rng.integers(2))}
 
 
 def skew_of(rng, options, p, q):
@@ -75,7 +97,7 @@ def test_products(seed):
         split_k = int(rng.choice([1, 1, min(2, iterations), min(5, iterations)]))
         slow = gemm_slow.grid(options, p, q, P, Q, D, ldd, skew, split_k=split_k)
         tiles = gemm_schedule.dense_tiles(options, p, q, ldd, skew, split_k=split_k)
-        check(options, tiles, slow, n_qpus, skew, barriers)
+        check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
         if len(slow) > 24:  # a launch of some of them
             check(options, tiles.part(range(12, 25)), slow[12:25], n_qpus, skew, barriers)
 
@@ -92,7 +114,7 @@ def test_products_of_a_q_in_place(seed):
         skew, ldd = skew_of(rng, options, p, q), n + int(rng.choice([0, 3, 2000, 20000]))
         slow = gemm_slow.in_place(options, p, source, P, Q, REST, D, ldd, skew)
         tiles = gemm_sources.tiles(options, p, source, ldd, skew)
-        check(options, tiles, slow, n_qpus, skew, barriers)
+        check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
 
 
 @pytest.mark.parametrize("n_qpus", range(1, 13))
@@ -118,6 +140,19 @@ def test_barriers_are_among_the_words():
     assert sizes[1] - sizes[0] == 2 * 12 * 3  # at waves 4 and 8 of 10
 
 
+@pytest.mark.parametrize("block", (16, 48, 64, 188))
+def test_barriers_in_the_middle_of_blocks(block):
+    """Every QPU of a wave has one, where its second run begins: at the end of a block, for some."""
+    options = gemm.SPEC.options(blocks=True)
+    p, q = gemm_layout.packed_words(options, 12 * options.rows, 10 * options.columns, 200)
+    tiles = gemm_schedule.dense_tiles(options, p, q, 10 * options.columns, 4)
+    slow = gemm_slow.grid(options, p, q, P, Q, D, 10 * options.columns, 4)
+    sizes = [
+        check(options, tiles, slow, 12, 4, barriers, block=block).size for barriers in (0, WAVES)
+    ]
+    assert sizes[1] - sizes[0] == 2 * 12 * 3
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_triangles(seed):
     rng = np.random.default_rng(seed)
@@ -130,11 +165,11 @@ def test_triangles(seed):
             slow = gemm_slow.grid(options, p, q, P, Q, D, m + 2, skew, places)
             ranges = triangle.half(options, p, q, lower)
             tiles = gemm_schedule.dense_tiles(options, p, q, m + 2, skew, ranges)
-            check(options, tiles, slow, n_qpus, skew, barriers)
+            check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
         p, q = gemm_layout.packed_words(options, m, n, m)
         slow = gemm_slow.grid(options, p, q, P, Q, D, n, skew, list(gemm_slow.ramp(options, p, q)))
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew, triangle.ramp(options, p, q))
-        check(options, tiles, slow, n_qpus, skew, barriers)
+        check(options, tiles, slow, n_qpus, skew, barriers, **blocks(rng, options))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -142,6 +177,7 @@ def test_solves(seed):
     rng = np.random.default_rng(seed)
     for most in (40, 300, 500):
         any_options, (n, m, _), n_qpus, _ = case(rng, most)
+        any_options = dataclasses.replace(any_options, blocks=False)
         for options in (any_options, triangle.choose(n, m)):
             p, q = gemm_layout.packed_words(options, n, m, n)
             skew = gemm_schedule.skew_of(options, p, q)
@@ -152,7 +188,7 @@ def test_solves(seed):
                 assert (step.added, step.skew) == (added, apart)
                 own = dataclasses.replace(options, beta=added)
                 addresses = {"p": P, "r": Q, "x": D, "watch": WATCH}
-                streams = gemm_schedule.streams(
+                streams = gemm_streams.streams(
                     own, step.tiles, n_qpus, step.skew, 0, step.names
                 )
                 got = filled(streams, addresses, alpha=[1], beta=[1], limit=[LIMIT])
@@ -190,7 +226,10 @@ def test_batches(seed):
             at += [lines(p.words), lines(q.words), lines(m * n)]
         assert at.tolist() == [found.p_at[-1], found.q_at[-1], found.d_at[-1]]
         assert found.skew == skew
-        check(options, found.tiles, slow, n_qpus, skew, alpha=alpha, beta=beta)
+        check(
+            options, found.tiles, slow, n_qpus, skew, alpha=alpha, beta=beta,
+            **blocks(rng, options),
+        )  # fmt: skip
 
 
 WIDTHS = (2, 3, 5, 7, 8, 9, 10, 12, 14, 15, 16, 32, 48, 64, 80, 96, 128)
@@ -217,7 +256,7 @@ def operands(rng):
                 layout = dataclasses.replace(layout, fold=layout.steps - unroll)
         at = 4 * int(rng.integers(0, 50)), 64 * int(rng.integers(0, 5))
         names = f"a{number}", f"p{number}"
-        yield gemm_pack.Operand(layout, k, at[0], step, along, at[1], *names, look, most)
+        yield gemm_segments.Operand(layout, k, at[0], step, along, at[1], *names, look, most)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -231,7 +270,7 @@ def test_packing(seed):
             addresses.update({operand.source: a, operand.packed: p})
             at = {"address": a + operand.address, "out": p + operand.out}
             whole.append(dataclasses.replace(operand, **at))
-        got = filled(gemm_pack.streams(own, n_qpus), addresses)
+        got = filled(gemm_segments.streams(own, n_qpus), addresses)
         want = gemm_pack_slow.words(whole, n_qpus, OWN, REST, WATCH)
         assert got[1] == want[1] and np.array_equal(got[0], want[0]), own
 
@@ -249,7 +288,7 @@ def test_impossible_tiles_are_refused():
         gemm_schedule.dense_tiles(options, p, q, 96, 0, ranges, split_k=2)
     with pytest.raises(ValueError, match="vdw_stride setup: stride = -4 does not fit"):
         tiles = gemm_schedule.dense_tiles(options, p, q, 15, 0)
-        gemm_schedule.streams(options, tiles, 12, 0)
+        gemm_streams.streams(options, tiles, 12, 0)
 
 
 def test_setup_words_by_arrays():
@@ -281,7 +320,7 @@ def test_predicted_clocks_of_tiles(beta):
 
 def calls(work):
     """Calls of Python and built-in functions, with caches as in a new process."""
-    for cached in (gemm_layout.cover, gemm_schedule._record, gemm_schedule._delay):
+    for cached in (gemm_layout.cover, gemm_streams._record, gemm_streams._delay):
         cached.cache_clear()
     profile = cProfile.Profile()
     profile.enable()
@@ -299,14 +338,14 @@ def test_a_product_takes_few_function_calls(m, k, n, beta):
         p, q = gemm_layout.packed_words(options, m, n, k)
         skew = gemm_schedule.skew_of(options, p, q)
         tiles = gemm_schedule.dense_tiles(options, p, q, n, skew)
-        gemm_schedule.streams(options, tiles, 12, skew)
+        gemm_streams.streams(options, tiles, 12, skew)
 
     def packing():
         p, q = gemm_layout.packed_words(options, m, n, k)
-        gemm_pack.streams(
+        gemm_segments.streams(
             (
-                gemm_pack.Operand(p, k, 0, 4, 4 * k, 0, "a", "p"),
-                gemm_pack.Operand(q, k, 0, 4 * n, 4, 0, "b", "q"),
+                gemm_segments.Operand(p, k, 0, 4, 4 * k, 0, "a", "p"),
+                gemm_segments.Operand(q, k, 0, 4 * n, 4, 0, "b", "q"),
             ),
             12,
         )
@@ -324,7 +363,7 @@ def test_a_solve_takes_few_function_calls():
         p, q = gemm_layout.packed_words(options, n, n, n)
         for step in triangle.solve(options, p, q, gemm_schedule.skew_of(options, p, q)):
             own = dataclasses.replace(options, beta=step.added)
-            gemm_schedule.streams(own, step.tiles, 12, step.skew, 0, step.names)
+            gemm_streams.streams(own, step.tiles, 12, step.skew, 0, step.names)
 
     solve()
     assert calls(solve) <= 1500

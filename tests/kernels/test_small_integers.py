@@ -15,7 +15,7 @@ from piblas.dispatch import devices
 from piblas.driver import Emulator
 from piblas.host.plan import PLANS
 from piblas.host.runner import runner_of
-from piblas.kernels import gemm, gemm_layout, gemm_pack
+from piblas.kernels import gemm, gemm_layout, gemm_segments
 from piblas.kernels.stream import words_of
 from piblas.kernels.uniforms import OWN
 
@@ -58,10 +58,10 @@ def pack_streams():
     options = gemm.SPEC.defaults
     p, q = gemm_layout.packed_words(options, 33, 50, 21)
     operands = (
-        gemm_pack.Operand(p, 21, 0x1000, -4, 96, 0x100000),
-        gemm_pack.Operand(q, 21, 0x4000, 200, 4, 0x200000),
+        gemm_segments.Operand(p, 21, 0x1000, -4, 96, 0x100000),
+        gemm_segments.Operand(q, 21, 0x4000, 200, 4, 0x200000),
     )
-    streams = gemm_pack.streams(operands, 12)
+    streams = gemm_segments.streams(operands, 12)
     words = np.empty_like(streams.words)
     addresses = {"source": 0xFFFFFF00, "packed": 0xC0000000, "watch": 0xC0400000, OWN: 0xC0300000}
     streams.fill(words, addresses, {})

@@ -12,7 +12,13 @@ from piblas.host import batch, triangles
 from piblas.host import gemm as host_gemm
 from piblas.host.runner import runner_of
 from piblas.kernels import (
-    gemm, gemm_choice, gemm_error, gemm_layout, gemm_schedule, reference, triangle,
+    gemm,
+    gemm_choice,
+    gemm_error,
+    gemm_layout,
+    gemm_schedule,
+    reference,
+    triangle,
 )  # fmt: skip
 
 F32 = np.float32

@@ -93,7 +93,7 @@ class Scenarios:
         import numpy as np
 
         import piblas
-        from piblas.host.gemm import sgemm
+        from piblas.host.gemm_staged import sgemm
 
         a, b, c = matrices(72, 0)
         kept = c.copy()
@@ -228,7 +228,7 @@ class Scenarios:
         import numpy as np
 
         from piblas.host import arrays
-        from piblas.host.gemm import sgemm_resident
+        from piblas.host.gemm_resident import sgemm_resident
         from piblas.host.outcome import CpuNeeded
 
         device, right, n = self.target(), True, 72
@@ -252,7 +252,8 @@ class Scenarios:
         import numpy as np
 
         from piblas.host import arrays, batch
-        from piblas.host.gemm import sgemm, sgemm_resident
+        from piblas.host.gemm_resident import sgemm_resident
+        from piblas.host.gemm_staged import sgemm
         from piblas.host.outcome import NOT_FINITE, OVERFLOW, CpuNeeded
         from piblas.host.runner import runner_of
 
