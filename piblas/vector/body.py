@@ -1,0 +1,248 @@
+"""What lowering knows about a graph before it writes a program: which nodes count, in which order.
+
+Elements are worked on 16 at a time, as *vectors*; a *group* of one or several vectors goes through
+the program together, operation by operation, so that the latency of one vector's operations is
+filled with those of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+from .graph import Graph, Loop, Node, Reduction, Store
+
+__all__ = ["Body", "COMPARISONS", "SIZES", "SPECIAL"]
+
+COMPARISONS = ("lt", "le", "eq", "ne")
+SPECIAL = ("recip", "rsqrt", "exp2", "log2")
+"""Operations of the special function unit, whose ports have these names."""
+
+SIZES = {"float32": 4, "int32": 4, "uint32": 4, "float16": 2, "int16": 2, "uint8": 1}
+"""Bytes of an element."""
+
+LEAVES = ("load", "scalar", "const", "index", "outer", "carried")
+
+
+class Body:
+    """The nodes of a graph, or of a loop's body, that results depend on.
+
+    ``steps`` are node numbers in the order in which code is written, without scalars, constants and
+    what an enclosing graph computes; a load comes right before its first use.  ``loops`` maps a
+    loop's node to the body within.  ``direct`` are comparisons that only selections use: they are
+    made as flags when they are wanted.  ``uniform`` nodes are the same for all elements.
+    """
+
+    def __init__(self, graph: Graph, results: List[int], uniform_outside: Any = None) -> None:
+        self.graph, self.results = graph, results
+        nodes = graph.nodes
+        self.loops: Dict[int, Body] = {}
+        reached = self._reached()
+        self.uniform: Set[int] = set()
+        for number in reached:
+            if self._is_uniform(number, nodes[number], uniform_outside):
+                self.uniform.add(number)
+        for number in reached:
+            if nodes[number].op == "loop":
+                loop: Loop = nodes[number].data
+                self.loops[number] = Body(loop.body, list(loop.carried), self)
+        self.direct = self._direct(reached)
+        self.steps: List[int] = []
+        self._seen: Set[int] = set()
+        self.loads: Dict[int, int] = {}
+        """Argument to the node that stands for it, in the order of first use."""
+        self.index_used = False
+        for number in reached:
+            if nodes[number].op in LEAVES or nodes[number].op == "bits":
+                continue
+            self._arguments(number)
+            self.steps.append(number)
+        for number in results:
+            self._need(number)
+        self.last = self._last_uses()
+
+    # --- what counts ---------------------------------------------------------------------------
+
+    def _reached(self) -> List[int]:
+        nodes, found = self.graph.nodes, set()
+        stack = list(self.results)
+        while stack:
+            number = stack.pop()
+            if number in found:
+                continue
+            found.add(number)
+            node = nodes[number]
+            stack += node.args
+            if node.op == "loop":
+                stack += [each for each in _outer(node.data.body) if each not in found]
+        return sorted(found)
+
+    def _is_uniform(self, number: int, node: Node, outside: Any) -> bool:
+        if node.op in ("scalar", "const"):
+            return True
+        if node.op in ("load", "index", "carried", "loop", "result"):
+            return False
+        if node.op == "outer":
+            return outside is not None and node.data in outside.uniform
+        return all(each in self.uniform for each in node.args)
+
+    def _direct(self, reached: List[int]) -> Set[int]:
+        """Comparisons all of whose users are selections of this body."""
+        nodes = self.graph.nodes
+        found = {number for number in reached if nodes[number].op in COMPARISONS}
+        for number in reached:
+            node = nodes[number]
+            if node.op == "loop":
+                found -= set(_outer(node.data.body))
+            if node.op == "select":
+                found -= set(node.args[1:])
+            else:
+                found -= set(node.args)
+        return found - set(self.results)
+
+    # --- order ---------------------------------------------------------------------------------
+
+    def _arguments(self, number: int) -> None:
+        node = self.graph.nodes[number]
+        for each in node.args:
+            self._need(each)
+        if node.op == "loop":
+            for each in _outer(node.data.body):
+                self._need(each)
+            self._hoist(node.data.body)
+
+    def _need(self, number: int) -> None:
+        """Have a load written before whoever uses it."""
+        node = self.graph.nodes[number]
+        if node.op == "load":
+            self._load(number, node.data)
+        elif node.op == "index":
+            self.index_used = True
+        elif node.op == "bits" or number in self.direct:
+            for each in node.args:
+                self._need(each)
+
+    def _load(self, number: int, argument: int) -> None:
+        if argument not in self.loads:
+            self.loads[argument] = number
+            self.steps.append(number)
+
+    def _hoist(self, body: Graph) -> None:
+        """Loads within a loop are done before it; the same argument is loaded once."""
+        for node in body.nodes:
+            if node.op == "load":
+                self.loads.setdefault(node.data, -1)
+                if self.loads[node.data] == -1:
+                    self.loads[node.data] = number = self.graph.add(
+                        "load", node.kind, data=node.data
+                    )
+                    self.steps.append(number)
+            elif node.op == "index":
+                self.index_used = True
+            elif node.op == "loop":
+                self._hoist(node.data.body)
+
+    def users(self, number: int) -> Iterator[int]:
+        """What a step reads: the nodes behind reinterpretations and direct comparisons too."""
+        node = self.graph.nodes[number]
+        stack = list(node.args)
+        if node.op == "loop":
+            stack += list(_outer(node.data.body))
+            stack += [self.loads[each] for each in loads_in(node.data.body)]
+        while stack:
+            each = stack.pop()
+            yield each
+            if self.graph.nodes[each].op == "bits" or each in self.direct:
+                stack += self.graph.nodes[each].args
+
+    def _last_uses(self) -> Dict[int, int]:
+        """Node to the position in ``steps`` of its last use; results live to the end."""
+        last: Dict[int, int] = {}
+        for position, number in enumerate(self.steps):
+            for each in self.users(number):
+                last[each] = position
+        stack = list(self.results)
+        while stack:
+            number = stack.pop()
+            last[number] = len(self.steps)
+            if self.graph.nodes[number].op == "bits":
+                stack += self.graph.nodes[number].args
+        return last
+
+    # --- figures -------------------------------------------------------------------------------
+
+    def pressure(self) -> int:
+        """The most values of a vector that are alive at once, without uniform ones."""
+        nodes, alive, most = self.graph.nodes, 0, 0
+        ends: Dict[int, int] = {}
+        carried = len(self.results) if any(node.op == "carried" for node in nodes) else 0
+        for position, number in enumerate(self.steps):
+            inside = 0
+            node = nodes[number]
+            if number in self.loops:
+                inside = self.loops[number].pressure()
+            if number not in self.uniform and number not in self.direct:
+                values = len(self.loops[number].results) if number in self.loops else 1
+                if node.op == "result":
+                    values = 0  # its loop holds it
+                end = self._end(number)
+                if values and end >= position:
+                    alive += values
+                    ends[end] = ends.get(end, 0) + values
+            most = max(most, alive + inside)
+            alive -= ends.pop(position, 0)
+        return most + carried
+
+    def _end(self, number: int) -> int:
+        end = self.last.get(number, -1)
+        if number in self.loops:
+            for position, other in enumerate(self.steps):
+                node = self.graph.nodes[other]
+                if node.op == "result" and node.args[0] == number:
+                    end = max(end, self.last.get(other, -1))
+        return end
+
+    def uniform_values(self) -> List[int]:
+        """Uniform nodes (not constants) that others read, or that are results."""
+        nodes = self.graph.nodes
+        found = {
+            each
+            for number in self.steps
+            if number not in self.uniform
+            for each in self.users(number)
+            if each in self.uniform and nodes[each].op not in ("const", "bits")
+        }
+        found |= {each for each in self.results if each in self.uniform}
+        return sorted(found)
+
+
+def _outer(body: Graph) -> Iterator[int]:
+    """Nodes of the graph around that a loop's body, or a loop within, refers to."""
+    for node in body.nodes:
+        if node.op == "outer":
+            yield node.data
+
+
+def loads_in(body: Graph) -> List[int]:
+    """The arguments that a loop's body, or a loop within, loads."""
+    found: Dict[int, None] = {}
+    for node in body.nodes:
+        if node.op == "load":
+            found[node.data] = None
+        elif node.op == "loop":
+            found.update(dict.fromkeys(loads_in(node.data.body)))
+    return list(found)
+
+
+def of_graph(graph: Graph) -> Body:
+    """The body of a whole function."""
+    return Body(graph, [result.node for result in graph.results])
+
+
+def stores(graph: Graph) -> List[Tuple[int, Store]]:
+    """The arrays among the results, with their places."""
+    return [(i, each) for i, each in enumerate(graph.results) if isinstance(each, Store)]
+
+
+def reductions(graph: Graph) -> List[Tuple[int, Reduction]]:
+    """The numbers among the results, with their places."""
+    return [(i, each) for i, each in enumerate(graph.results) if isinstance(each, Reduction)]

@@ -1,0 +1,127 @@
+"""Arrays read by the TMUs: general memory lookups, requested ahead of their use.
+
+A program takes vectors in an order that is known when it is written: array after array as the
+operations want them, and for each array the vectors of the group.  Arrays are dealt to the two TMUs
+in turn; a single one uses both in turn.  Each TMU has up to :data:`~piblas.kernels.parts.TMU_DEPTH` requests under way: whoever
+takes a vector asks for one that is wanted later, in this group or in one of the next.
+
+A lookup returns the word that holds an element.  Smaller elements are shifted down in it, by a
+distance that is the same for all vectors of a lane, as vectors are whole words apart.
+
+Requests run past the last element; every address is clamped to that of the last one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+from ..kernels.parts import LANES, TMU_DEPTH
+from .body import SIZES, Body
+
+if TYPE_CHECKING:
+    from ..codegen import Assembler
+
+__all__ = ["Reader", "UNPACK"]
+
+UNPACK = {"float16": "16a", "int16": "16a", "uint8": "8a"}
+"""How an element that was shifted down becomes a word."""
+
+_SHIFT = {1: 0, 2: 1, 4: 2}
+
+
+class _Array:
+    """An argument: the address of each lane's next element, and of the last element."""
+
+    def __init__(self, asm: "Assembler", number: int, dtype: str) -> None:
+        self.dtype, self.size = dtype, SIZES[dtype]
+        self.at, self.last = asm.reg(f"at{number}"), asm.reg(f"last{number}")
+        self.shift = asm.reg(f"shift{number}") if self.size < 4 else None
+
+
+class Reader:
+    """Reads the arrays that a body loads, ``unroll`` vectors of each a group.
+
+    ``step`` is the distance of the vectors that this QPU takes one after the other, in vectors.
+    """
+
+    def __init__(self, asm: "Assembler", body: Body, unroll: int, step: int = 1) -> None:
+        self.asm, self.unroll = asm, unroll
+        arguments = body.graph.arguments
+        self.arrays: Dict[int, _Array] = {
+            number: _Array(asm, number, arguments[number].dtype) for number in body.loads
+        }
+        both = len(self.arrays) == 1 and unroll % 2 == 0
+        self.units = {number: (i % 2, (i + both) % 2) for i, number in enumerate(self.arrays)}
+        self.queues: Tuple[List[int], List[int]] = ([], [])
+        for number in self.arrays:
+            for vector in range(unroll):
+                self.queues[self.units[number][vector % 2]].append(number)
+        self.depths = [TMU_DEPTH if queue else 0 for queue in self.queues]
+        self.popped = [0, 0]
+        sizes = sorted({each.size for each in self.arrays.values()})
+        self.steps = {size: asm.reg(f"bytes_to_the_next_of{size}") for size in sizes}
+        self.lanes = {size: asm.reg(f"lane_of{size}") for size in sizes}
+        for size in sizes:
+            asm.ldi(self.steps[size], LANES * size * step)
+            if size == 1:
+                asm.mov(self.lanes[size], asm.elem_num)
+            else:
+                asm.shl(self.lanes[size], asm.elem_num, _SHIFT[size])
+
+    @property
+    def words(self) -> int:
+        """Uniforms that :meth:`start` reads: two addresses for each array, in the order of
+        :attr:`arrays`."""
+        return 2 * len(self.arrays)
+
+    def start(self) -> None:
+        """Read the addresses of the first and last element of each array; ask for vectors."""
+        asm = self.asm
+        for array in self.arrays.values():
+            asm.add(array.at, asm.unif, self.lanes[array.size])
+            asm.mov(array.last, asm.unif)
+            if array.shift is not None:
+                asm.shl(array.shift, array.at, 3)
+        self.popped = [0, 0]
+        for i in range(TMU_DEPTH):
+            for unit, queue in enumerate(self.queues):
+                if queue:
+                    self._ask(unit, queue[i % len(queue)])
+
+    def _ask(self, unit: int, number: int) -> None:
+        """Ask for the next vector of an array.
+
+        Bus addresses of one memory have the same top bit, so the signed minimum is theirs, too.
+        """
+        asm, array = self.asm, self.arrays[number]
+        asm.min((asm.t0s, asm.t1s)[unit], array.at, array.last)
+        asm.add(array.at, array.at, self.steps[array.size])
+
+    def take(self, number: int, vector: int) -> Any:
+        """The next vector of an array, as a word for each element; asks for a later one."""
+        asm, array = self.asm, self.arrays[number]
+        unit = self.units[number][vector % 2]
+        queue = self.queues[unit]
+        assert queue[self.popped[unit] % len(queue)] == number, "loads come in another order"
+        self.popped[unit] += 1
+        value = asm.reg(f"load{number}_{vector}")
+        if array.shift is None:
+            asm.ldtmu(unit, value)
+        else:
+            asm.ldtmu(unit)
+            word = asm.reg(f"word{number}_{vector}", "A")
+            asm.shr(word, asm.r4, array.shift)
+            source = word.unpack(UNPACK[array.dtype])
+            if array.dtype == "float16":
+                asm.fmin(value, source, source)
+            else:
+                asm.mov(value, source)
+        ahead = self.popped[unit] - 1 + self.depths[unit]
+        self._ask(unit, queue[ahead % len(queue)])
+        return value
+
+    def drop(self) -> None:
+        """Take what was asked for in advance and is not needed."""
+        for unit, depth in enumerate(self.depths):
+            for _ in range(depth):
+                self.asm.ldtmu(unit)
