@@ -34,6 +34,7 @@ class Body:
 
     def __init__(self, graph: Graph, results: List[int], uniform_outside: Any = None) -> None:
         self.graph, self.results = graph, results
+        self.inside = uniform_outside is not None
         nodes = graph.nodes
         self.loops: Dict[int, Body] = {}
         reached = self._reached()
@@ -108,7 +109,8 @@ class Body:
         if node.op == "loop":
             for each in _outer(node.data.body):
                 self._need(each)
-            self._hoist(node.data.body)
+            if not self.inside:
+                self._hoist(node.data.body)
 
     def _need(self, number: int) -> None:
         """Have a load written before whoever uses it."""
@@ -122,7 +124,7 @@ class Body:
                 self._need(each)
 
     def _load(self, number: int, argument: int) -> None:
-        if argument not in self.loads:
+        if argument not in self.loads and not self.inside:
             self.loads[argument] = number
             self.steps.append(number)
 
@@ -147,7 +149,7 @@ class Body:
         stack = list(node.args)
         if node.op == "loop":
             stack += list(_outer(node.data.body))
-            stack += [self.loads[each] for each in loads_in(node.data.body)]
+            stack += [self.loads[each] for each in loads_in(node.data.body) if each in self.loads]
         while stack:
             each = stack.pop()
             yield each

@@ -1,0 +1,199 @@
+"""Calls of a vector function on a device: operands, launches, results.
+
+An array that is contiguous in device memory is used where it lies, any other is copied to scratch
+memory and, if it is a result, back.  Results in ordinary memory are written when every launch has
+succeeded, or not at all.
+"""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..driver.device import RunReport
+from ..host import arrays, limits
+from ..host.outcome import SORT_OUT, CpuNeeded
+from ..host.plan import PLANS, Launch, LaunchPlan, forgotten
+from ..host.runner import Runner
+from ..kernels.parts import LINE
+from .body import SIZES, reductions, stores
+from .graph import STORAGE, Graph
+from .lower import Lowered, lowered
+
+__all__ = ["Job", "is_resident"]
+
+RATE = 0.8e9
+"""Bytes a second that a launch moves at least, for its length."""
+
+_FORMATS = {"f": "f", "i": "i", "u": "I"}
+_WORDS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
+
+
+def is_resident(array: np.ndarray, device: Any) -> bool:
+    """Whether an array is used where it lies: whole, contiguous and aligned in the memory of a
+    device."""
+    base: Any = array.base
+    while type(base) in (np.ndarray, arrays.DeviceArray):
+        base = base.base
+    return (
+        type(base) is arrays.Memory
+        and base.device is device
+        and array.flags.c_contiguous
+        and array.flags.aligned
+    )
+
+
+class _Shape(NamedTuple):
+    """What a plan depends on."""
+
+    key: str
+    n: int
+    resident: Tuple[bool, ...]
+    alignment: int
+    n_qpus: int
+    longest: Optional[float]
+
+
+class _Data(NamedTuple):
+    """What a call needs of its plan: parts of the reductions, and words of their states."""
+
+    parts: int
+    words: int
+    kernel: Any
+
+
+def _plan(shape: _Shape, program: Lowered) -> LaunchPlan:
+    kernel, graph, n = program.kernel, program.graph, shape.n
+    taken = [number for number, each in enumerate(graph.arguments) if each.array]
+    made = stores(graph)
+    moved = sum(SIZES[graph.arguments[number].dtype] for number in taken)
+    moved += sum(SIZES[each.dtype] for _, each in made)
+    launches: List[Launch] = []
+    parts = 0
+    for part in limits.slices(n, n * moved / RATE, shape.longest):
+        count = part.stop - part.start
+        streams = kernel.streams(count, shape.n_qpus, part.start)
+        if kernel.stored:
+            streams.words[streams.addresses["partial"]] += np.uint32(LINE * kernel.stored * parts)
+            parts += kernel.parts(count, shape.n_qpus)
+        launches.append(Launch(program, None, streams))
+    names = [f"in{number}" for number in taken] + [f"out{place}" for place, _ in made]
+    sizes = [SIZES[graph.arguments[number].dtype] for number in taken]
+    sizes += [SIZES[each.dtype] for _, each in made]
+    scratch = {
+        f"vector{i}": -(-size * n // 4) * 4  # whole words
+        for i, (size, there) in enumerate(zip(sizes, shape.resident))
+        if not there
+    }
+    words = LINE // 4 * kernel.stored * parts
+    if parts:
+        names.append("partial")
+        scratch["partial"] = 4 * words
+    scalars = [("scalars", 0)] if kernel.scalars else []
+    return LaunchPlan(launches, names, scalars, scratch, _Data(parts, words, kernel))
+
+
+class Job:
+    """A function on ``n`` elements, with operands that lie in device memory or not.
+
+    ``resident`` says so for the arrays among the arguments, then for the arrays among the results.
+    """
+
+    def __init__(
+        self, graph: Graph, n: int, resident: Sequence[bool], program: Optional[Lowered] = None
+    ) -> None:
+        self.graph, self.n, self.resident = graph, n, tuple(resident)
+        self.program = program or lowered(graph)
+        self.taken = [number for number, each in enumerate(graph.arguments) if each.array]
+        self.numbers = [number for number, each in enumerate(graph.arguments) if not each.array]
+        self.format = "<" + "".join(
+            _FORMATS[STORAGE[graph.arguments[number].dtype]] for number in self.numbers
+        )
+        dtypes = [graph.arguments[number].dtype for number in self.taken]
+        dtypes += [each.dtype for _, each in stores(graph)]
+        self.dtypes = [np.dtype(each) for each in dtypes]
+        self.sizes = [each.itemsize for each in self.dtypes]
+        self.joins = bool(reductions(graph))
+        self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
+        self.device: Any = None
+        self.alignment = -1
+
+    def __call__(
+        self, runner: Runner, values: Sequence[Any]
+    ) -> Tuple[List[Any], Sequence[RunReport]]:
+        """(results in the order of the graph's, the reports).
+
+        ``values`` are the arguments, then an array for each array among the results, which is
+        changed and returned; all have the dtypes of the graph, arrays of arguments may be
+        read-only.  The function's numbers fit their types.
+        """
+        count, n = len(self.graph.arguments), self.n
+        views = [values[number] for number in self.taken]
+        reads = len(views)
+        views += values[count:]
+        device = runner.device
+        homes: List[Any] = []
+        for view, size, resident in zip(views, self.sizes, self.resident):
+            home = None
+            if resident:
+                memory, offset = arrays.located(view)
+                if not 0 <= offset <= memory.nbytes - size * n:
+                    raise CpuNeeded(SORT_OUT)
+                home = memory.bus_address + offset, memory.buffer
+            homes.append(home)
+        alignment = 0
+        if len(homes) > reads and homes[reads] is not None:
+            alignment = homes[reads][0] % LINE
+        plan = self.plan()
+        if plan is None or self.alignment != alignment or self.device != device.longest_launch:
+            shape = _Shape(
+                self.program.key, n, self.resident, alignment, device.n_qpus, device.longest_launch
+            )
+            plan = PLANS.made(shape, _plan, shape, self.program)
+            self.plan, self.alignment = weakref.ref(plan), alignment
+            self.device = device.longest_launch
+        rooms = runner.scratch(plan)
+        addresses: Tuple[int, ...] = ()
+        buffers: List[Any] = []
+        copied: List[Tuple[Any, Any]] = []
+        used = 0
+        for at, home in enumerate(homes):
+            if home is None:
+                room = rooms[used]
+                used += 1
+                home = room.bus_address, room.buffer
+                view, dtype = views[at], self.dtypes[at]
+                inside = np.ndarray(view.shape, dtype, room.words)
+                if at < reads:
+                    inside[...] = view
+                else:
+                    copied.append((view, inside))
+            home[1].clean()
+            buffers.append(home[1])
+            addresses += (home[0],)
+        data = plan.data
+        if data.parts:
+            partial = rooms[-1]
+            addresses += (partial.bus_address,)
+        scalars: Tuple[Any, ...] = ()
+        if self.numbers:
+            scalars = (struct.pack(self.format, *[values[number] for number in self.numbers]),)
+        reports = runner.run(plan, addresses, scalars)
+        for buffer in buffers[reads:]:
+            buffer.invalidate()
+        for view, inside in copied:
+            view[...] = inside
+        if not self.joins:
+            return list(values[count:]), reports
+        partial.buffer.invalidate()
+        numbers = iter(data.kernel.results(partial.words[: data.words]))
+        outs = iter(values[count:])
+        made = {place for place, _ in stores(self.graph)}
+        results = [
+            next(outs) if place in made else next(numbers)
+            for place in range(len(self.graph.results))
+        ]
+        return results, reports
