@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
-from .body import COMPARISONS, SPECIAL, Body
+from .body import COMPARISONS, LEAVES, SPECIAL, Body
 
 if TYPE_CHECKING:
     from ..codegen import Assembler
@@ -76,6 +76,15 @@ class Emitter:
             if number not in self.values:
                 self._step(number)
         return [self.value(number) for number in self.body.results]
+
+    def aim(self, targets: List[Values]) -> None:
+        """Have the results of this group written to these registers where that is possible; those
+        that are may be anywhere else."""
+        nodes, results = self.body.graph.nodes, self.body.results
+        for result, values in zip(results, targets):
+            plain = nodes[result].op not in ("loop", "result", "bits", *LEAVES)
+            if plain and results.count(result) == 1 and result not in self.body.uniform:
+                self.targets[result] = values
 
     # --- values --------------------------------------------------------------------------------
 

@@ -23,12 +23,13 @@ from ..kernels import parts
 from ..kernels.parts import LANES, LINE
 from ..kernels.reduce import PARTS
 from ..kernels.stream import fill, from_uniforms, share, store
-from ..kernels.uniforms import Streams, aligned
+from ..kernels.uniforms import Streams
 from . import reduction
 from .body import SIZES, Body, reductions, stores
 from .emit import Emitter, Supply
 from .graph import Graph
 from .reading import Reader
+from .writing import Words, constants_of, store_mode, uniform_once
 
 if TYPE_CHECKING:
     from ..codegen import Assembler
@@ -95,21 +96,15 @@ class Own:
         scalars = {number: asm.reg(f"scalar{number}") for number in self.scalars}
         for register in scalars.values():
             asm.mov(register, asm.unif)
-        constants = self._constants(asm)
+        constants = constants_of(asm, self.graph, options.constants)
         rows = {}
-        for size in sorted({SIZES[each.dtype] for _, each in self.stores} | {4}):
+        for size in self._row_sizes():
             rows[size] = asm.reg(f"rows_of{size}")
             asm.mov(rows[size], asm.unif)
         supply = Supply(lambda number, v: reader.take(number, v), self._index, scalars, constants)
         uniform: Dict[int, Any] = {}
         if options.hoist:
-            wanted = [
-                each
-                for each in self.body.uniform_values()
-                if self.graph.nodes[each].op != "scalar"
-            ]
-            once = Emitter(asm, Body(self.graph, wanted), 1, supply)
-            uniform = {number: value[0] for number, value in zip(wanted, once.run())}
+            uniform = uniform_once(asm, self.body, supply)
         reader = Reader(asm, self.body, unroll)
         states = [
             reduction.State(asm, place, each.how, self._kind(each), unroll)
@@ -152,20 +147,6 @@ class Own:
         asm.sub(records, records, 1, sf=True)
         asm.branch("record", cond="any_zc")
         parts.finish(asm)
-
-    def _constants(self, asm: "Assembler") -> Dict[int, Any]:
-        """The constants that are used most, in registers."""
-        from ..isa import modes
-
-        counts: Dict[int, int] = {}
-        _count_constants(self.graph, counts)
-        often = sorted(counts, key=lambda bits: -counts[bits])
-        found: Dict[int, Any] = {}
-        for bits in often:
-            if len(found) < self.options.constants and modes.small_imm_code(bits) is None:
-                found[bits] = asm.reg(f"constant_{bits:x}_")
-                asm.ldi(found[bits], bits)
-        return found
 
     def _index(self, v: int) -> Any:
         if v == 0:
@@ -236,7 +217,7 @@ class Own:
                     own.append(_Record(at + vectors * LANES, rest, 1, 1, rest))
         return takers
 
-    def streams(self, n: int, n_qpus: int, first: int = 0) -> Streams:
+    def streams(self, n: int, n_qpus: int, first: int = 0, alignment: int = 0) -> Streams:
         """The streams of a launch over ``n`` >= 1 elements, from number ``first`` of the arrays on.
 
         Addresses: "in0", "in1", .. of the arguments that are arrays, "out0", .. of the results that
@@ -245,63 +226,43 @@ class Own:
         """
         takers = self.records(n, min(n_qpus, self.most_qpus))
         arguments = self.graph.arguments
-        words: List[List[int]] = []
-        places: Dict[str, List[Tuple[int, int]]] = {}
-        part = 0
+        words = Words(len(takers))
+        # Parts lie in the order of their elements, whoever computes them.
+        order = sorted(record.first for own in takers for record in own)
         for q, own in enumerate(takers):
-            line = [0] * len(self.scalars)
+            words.scalars(q, len(self.scalars))
             row = q * self.rows
-            for size in sorted({SIZES[each.dtype] for _, each in self.stores} | {4}):
-                line.append(sw.vpm_write(row, size=8 * size, stride=4 // size))
-            line.append(len(own))
+            for size in self._row_sizes():
+                words.add(q, sw.vpm_write(row, size=8 * size, stride=4 // size))
+            words.add(q, len(own))
             for record in own:
-                line.append(record.groups)
+                words.add(q, record.groups)
                 at = first + record.first
                 if self.indexed:
-                    line.append(at)
+                    words.add(q, at)
                 if self.reductions:
-                    line.append(at + record.count)
+                    words.add(q, at + record.count)
                 for number in self.arrays:
                     size = SIZES[arguments[number].dtype]
                     for element in (at, at + record.count - 1):
-                        places.setdefault(f"in{number}", []).append((q, len(line)))
-                        line.append(size * element)
+                        words.address(q, f"in{number}", size * element)
                 for place, each in self.stores:
                     size = SIZES[each.dtype]
-                    places.setdefault(f"out{place}", []).append((q, len(line)))
-                    line.append(size * at)
-                    mode = {4: 0, 2: 2, 1: 4}[size]
-                    line.append(sw.vdw_store(record.rows, record.depth, row, modew=mode))
+                    words.address(q, f"out{place}", size * at)
+                    words.add(
+                        q,
+                        sw.vdw_store(record.rows, record.depth, row, modew=store_mode(size)),
+                    )
                 if self.reductions:
-                    places.setdefault("partial", []).append((q, len(line)))
-                    line.append(0)
-                    line.append(sw.vdw_store(1, LANES, row))
-            line += parts.finish_words(q, len(takers))
-            words.append(line)
-        # Parts lie in the order of their elements, whoever computed them.
-        if self.reductions:
-            order = sorted(
-                (record.first, q, i) for q, own in enumerate(takers) for i, record in enumerate(own)
-            )
-            rank = {(q, i): part for part, (_, q, i) in enumerate(order)}
-            counts = [0] * len(takers)
-            for q, at in places["partial"]:
-                words[q][at] = LINE * self.stored * rank[q, counts[q]]
-                counts[q] += 1
-        lengths = np.array([len(line) for line in words], dtype=np.int64)
-        starts, size = aligned(lengths)
-        array = np.zeros(size, dtype=np.int64)
-        for start, line in zip(starts, words):
-            array[start : start + len(line)] = line
-        addresses = {
-            name: np.array([starts[q] + at for q, at in where], dtype=np.int64)
-            for name, where in places.items()
-        }
-        values = {}
-        if self.scalars:
-            number = np.arange(len(self.scalars) * len(words)) % len(self.scalars)
-            values["scalars"] = starts.repeat(len(self.scalars)) + number, number
-        return Streams(array.astype(np.uint32), starts, addresses, values, lengths)
+                    part = order.index(record.first)
+                    words.address(q, "partial", LINE * self.stored * part)
+                    words.add(q, sw.vdw_store(1, LANES, row))
+            words.add(q, *parts.finish_words(q, len(takers)))
+        return words.streams()
+
+    def _row_sizes(self) -> List[int]:
+        """Sizes of elements that are written to the VPM."""
+        return sorted({SIZES[each.dtype] for _, each in self.stores} | {4})
 
     def parts(self, n: int, n_qpus: int) -> int:
         """Parts of a launch's reductions."""
@@ -320,12 +281,3 @@ class Own:
             at += rows * unroll
         return found
 
-
-def _count_constants(graph: Graph, counts: Dict[int, int]) -> None:
-    for node in graph.nodes:
-        for each in node.args:
-            if graph.nodes[each].op == "const":
-                bits = graph.nodes[each].data
-                counts[bits] = counts.get(bits, 0) + 1
-        if node.op == "loop":
-            _count_constants(node.data.body, counts)

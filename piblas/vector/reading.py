@@ -39,25 +39,37 @@ class _Array:
 
 
 class Reader:
-    """Reads the arrays that a body loads, ``unroll`` vectors of each a group.
+    """Reads the arrays that a body loads, ``unroll`` vectors of each at a time.
 
     ``step`` is the distance of the vectors that this QPU takes one after the other, in vectors.
+    ``ahead`` requests wait in a TMU at first.  ``turn`` is how many vectors of an array the code of
+    the innermost loop takes.
     """
 
-    def __init__(self, asm: "Assembler", body: Body, unroll: int, step: int = 1) -> None:
+    def __init__(
+        self,
+        asm: "Assembler",
+        body: Body,
+        unroll: int,
+        step: int = 1,
+        ahead: int = TMU_DEPTH,
+        turn: int = 0,
+    ) -> None:
         self.asm, self.unroll = asm, unroll
         arguments = body.graph.arguments
         self.arrays: Dict[int, _Array] = {
             number: _Array(asm, number, arguments[number].dtype) for number in body.loads
         }
-        both = len(self.arrays) == 1 and unroll % 2 == 0
+        both = len(self.arrays) == 1 and (turn or unroll) % 2 == 0
         self.units = {number: (i % 2, (i + both) % 2) for i, number in enumerate(self.arrays)}
+        # What each TMU is asked for, again and again.
         self.queues: Tuple[List[int], List[int]] = ([], [])
         for number in self.arrays:
-            for vector in range(unroll):
+            for vector in range(2 if both else unroll):
                 self.queues[self.units[number][vector % 2]].append(number)
-        self.depths = [TMU_DEPTH if queue else 0 for queue in self.queues]
-        self.popped = [0, 0]
+        self.ahead = [ahead if queue else 0 for queue in self.queues]
+        self.taken = dict.fromkeys(self.arrays, 0)
+        self.popped, self.asked = [0, 0], [0, 0]
         sizes = sorted({each.size for each in self.arrays.values()})
         self.steps = {size: asm.reg(f"bytes_to_the_next_of{size}") for size in sizes}
         self.lanes = {size: asm.reg(f"lane_of{size}") for size in sizes}
@@ -68,39 +80,48 @@ class Reader:
             else:
                 asm.shl(self.lanes[size], asm.elem_num, _SHIFT[size])
 
-    @property
-    def words(self) -> int:
-        """Uniforms that :meth:`start` reads: two addresses for each array, in the order of
-        :attr:`arrays`."""
-        return 2 * len(self.arrays)
-
     def start(self) -> None:
-        """Read the addresses of the first and last element of each array; ask for vectors."""
+        """Read the addresses of the first and last element of each array, two uniforms each in the
+        order of :attr:`arrays`; ask for the first vectors."""
         asm = self.asm
         for array in self.arrays.values():
             asm.add(array.at, asm.unif, self.lanes[array.size])
             asm.mov(array.last, asm.unif)
             if array.shift is not None:
                 asm.shl(array.shift, array.at, 3)
-        self.popped = [0, 0]
-        for i in range(TMU_DEPTH):
-            for unit, queue in enumerate(self.queues):
-                if queue:
-                    self._ask(unit, queue[i % len(queue)])
+        self.popped, self.asked = [0, 0], [0, 0]
+        self.taken = dict.fromkeys(self.arrays, 0)
+        for i in range(max(self.ahead)):
+            for unit in (0, 1):
+                if i < self.ahead[unit]:
+                    self.ask(unit)
 
-    def _ask(self, unit: int, number: int) -> None:
-        """Ask for the next vector of an array.
+    def ask(self, unit: int) -> None:
+        """Ask a TMU for the next vector of the array whose turn it is.
 
         Bus addresses of one memory have the same top bit, so the signed minimum is theirs, too.
         """
-        asm, array = self.asm, self.arrays[number]
+        asm, queue = self.asm, self.queues[unit]
+        array = self.arrays[queue[self.asked[unit] % len(queue)]]
+        self.asked[unit] += 1
         asm.min((asm.t0s, asm.t1s)[unit], array.at, array.last)
         asm.add(array.at, array.at, self.steps[array.size])
 
-    def take(self, number: int, vector: int) -> Any:
+    def catch_up(self) -> None:
+        """Ask for what was taken without asking for more."""
+        behind = [
+            self.popped[unit] + self.ahead[unit] - self.asked[unit] for unit in (0, 1)
+        ]
+        for i in range(max(behind)):
+            for unit in (0, 1):
+                if i < behind[unit]:
+                    self.ask(unit)
+
+    def take(self, number: int, vector: int, ask: bool = True) -> Any:
         """The next vector of an array, as a word for each element; asks for a later one."""
         asm, array = self.asm, self.arrays[number]
-        unit = self.units[number][vector % 2]
+        unit = self.units[number][self.taken[number] % 2]
+        self.taken[number] += 1
         queue = self.queues[unit]
         assert queue[self.popped[unit] % len(queue)] == number, "loads come in another order"
         self.popped[unit] += 1
@@ -116,12 +137,12 @@ class Reader:
                 asm.fmin(value, source, source)
             else:
                 asm.mov(value, source)
-        ahead = self.popped[unit] - 1 + self.depths[unit]
-        self._ask(unit, queue[ahead % len(queue)])
+        if ask:
+            self.ask(unit)
         return value
 
     def drop(self) -> None:
-        """Take what was asked for in advance and is not needed."""
-        for unit, depth in enumerate(self.depths):
-            for _ in range(depth):
+        """Take what was asked for in advance and is not needed, with nothing left to catch up."""
+        for unit in (0, 1):
+            for _ in range(self.ahead[unit]):
                 self.asm.ldtmu(unit)
