@@ -144,7 +144,8 @@ class Body:
                 self._hoist(node.data.body)
 
     def users(self, number: int) -> Iterator[int]:
-        """What a step reads: the nodes behind reinterpretations and direct comparisons too."""
+        """What a step reads: also what lies under reinterpretations, results of loops and direct
+        comparisons, which are no steps of their own."""
         node = self.graph.nodes[number]
         stack = list(node.args)
         if node.op == "loop":
@@ -153,7 +154,7 @@ class Body:
         while stack:
             each = stack.pop()
             yield each
-            if self.graph.nodes[each].op == "bits" or each in self.direct:
+            if self.graph.nodes[each].op in ("bits", "result") or each in self.direct:
                 stack += self.graph.nodes[each].args
 
     def _last_uses(self) -> Dict[int, int]:
@@ -166,7 +167,7 @@ class Body:
         while stack:
             number = stack.pop()
             last[number] = len(self.steps)
-            if self.graph.nodes[number].op == "bits":
+            if self.graph.nodes[number].op in ("bits", "result"):
                 stack += self.graph.nodes[number].args
         return last
 
@@ -186,22 +187,13 @@ class Body:
                 values = len(self.loops[number].results) if number in self.loops else 1
                 if node.op == "result":
                     values = 0  # its loop holds it
-                end = self._end(number)
+                end = self.last.get(number, -1)
                 if values and end >= position:
                     alive += values
                     ends[end] = ends.get(end, 0) + values
             most = max(most, alive + inside)
             alive -= ends.pop(position, 0)
         return most + carried
-
-    def _end(self, number: int) -> int:
-        end = self.last.get(number, -1)
-        if number in self.loops:
-            for position, other in enumerate(self.steps):
-                node = self.graph.nodes[other]
-                if node.op == "result" and node.args[0] == number:
-                    end = max(end, self.last.get(other, -1))
-        return end
 
     def uniform_values(self) -> List[int]:
         """Uniform nodes (not constants) that others read, or that are results."""

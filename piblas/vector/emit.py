@@ -69,12 +69,14 @@ class Emitter:
             self.values[number] = [register] * unroll
         self.flags: Optional[Tuple[int, int]] = None  # the comparison and vector they are of
         self.targets: Dict[int, Values] = {}
+        self.after_step: Callable[[int], None] = lambda position: None
 
     def run(self) -> List[Values]:
         """Write all steps; where the results are."""
-        for number in self.body.steps:
+        for position, number in enumerate(self.body.steps):
             if number not in self.values:
                 self._step(number)
+                self.after_step(position)
         return [self.value(number) for number in self.body.results]
 
     def aim(self, targets: List[Values]) -> None:

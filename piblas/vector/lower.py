@@ -116,12 +116,8 @@ class Lowered:
         )
 
     def _tried(self, kernel: Any) -> Any:
-        from ..codegen import Assembler  # here, because kept programs need no assembler
-
-        asm = Assembler(self.name)
         try:
-            kernel.generate(asm)
-            return asm.finish().words
+            return kernel.assemble(self.name).words
         except AssemblerError as error:
             if "out of registers" not in str(error):
                 raise

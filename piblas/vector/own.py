@@ -14,7 +14,7 @@ reductions, many arrays or many values; others are faster as a pipeline (:mod:`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -32,9 +32,9 @@ from .reading import Reader
 from .writing import Words, constants_of, store_mode, uniform_once
 
 if TYPE_CHECKING:
-    from ..codegen import Assembler
+    from ..codegen import Assembler, Program
 
-__all__ = ["Options", "Own"]
+__all__ = ["Options", "Own", "Writer"]
 
 VPM_ROWS = 64
 
@@ -63,6 +63,9 @@ class _Record(NamedTuple):
 class Own:
     """The kernel of a graph; see the module's text."""
 
+    tmus = 2
+    """TMUs that read arrays."""
+
     def __init__(self, graph: Graph, body: Body, options: Options) -> None:
         self.graph, self.body, self.options = graph, body, options
         self.stores, self.reductions = stores(graph), reductions(graph)
@@ -73,12 +76,12 @@ class Own:
         self.rows = options.unroll
         self.indexed = body.index_used or bool(self.reductions)
         self.stored = sum(
-            reduction.rows_of(each.how, self._kind(each)) * options.unroll
+            reduction.rows_of(each.how, self.kind(each)) * options.unroll
             for _, each in self.reductions
         )
         """Vectors that a part of the reductions stores."""
 
-    def _kind(self, each: Any) -> str:
+    def kind(self, each: Any) -> str:
         return self.graph.nodes[each.node].kind
 
     @property
@@ -88,105 +91,18 @@ class Own:
 
     # --- program -------------------------------------------------------------------------------
 
-    def generate(self, asm: "Assembler") -> None:
-        """Write the program; :meth:`streams` makes what it reads."""
-        options, unroll = self.options, self.options.unroll
-        asm.mov(asm.tmu_noswap, 1)
-        self.asm = asm
-        scalars = {number: asm.reg(f"scalar{number}") for number in self.scalars}
-        for register in scalars.values():
-            asm.mov(register, asm.unif)
-        constants = constants_of(asm, self.graph, options.constants)
-        rows = {}
-        for size in self._row_sizes():
-            rows[size] = asm.reg(f"rows_of{size}")
-            asm.mov(rows[size], asm.unif)
-        supply = Supply(lambda number, v: reader.take(number, v), self._index, scalars, constants)
-        uniform: Dict[int, Any] = {}
-        if options.hoist:
-            uniform = uniform_once(asm, self.body, supply)
-        reader = Reader(asm, self.body, unroll)
-        states = [
-            reduction.State(asm, place, each.how, self._kind(each), unroll)
-            for place, each in self.reductions
-        ]
-        steps = self._steps(asm)
-        (records,) = from_uniforms(asm, "records")
+    def assemble(self, name: str) -> "Program":
+        """The program; :meth:`streams` makes what it reads."""
+        from ..codegen import Assembler  # here, because kept programs need no assembler
 
-        asm.label("record")
-        (groups,) = from_uniforms(asm, "groups")
-        if self.indexed:
-            self.element = asm.reg("element")
-            asm.add(self.element, asm.unif, asm.elem_num)
-        if states:
-            (end,) = from_uniforms(asm, "end")
-        reader.start()
-        targets = [
-            from_uniforms(asm, f"out{place}", f"setup{place}") for place, _ in self.stores
-        ]
-        for state in states:
-            state.clear()
-        asm.label("group")
-        emitter = Emitter(asm, self.body, unroll, supply, uniform=uniform)
-        results = emitter.run()
-        for state, (place, _) in zip(states, self.reductions):
-            for v in range(unroll):
-                state.add(v, results[place][v], self._index(v), end)
-        for (place, each), (out, setup) in zip(self.stores, targets):
-            size = SIZES[each.dtype]
-            fill(asm, rows[size], [self._narrow(each.dtype, value) for value in results[place]])
-            store(asm, [(setup, out)])
-            asm.add(out, out, steps[size])
-        if self.indexed:
-            asm.add(self.element, self.element, steps[0])
-        asm.sub(groups, groups, 1, sf=True)
-        asm.branch("group", cond="any_zc")
-        reader.drop()
-        if states:
-            self._store_states(states, rows[4])
-        asm.sub(records, records, 1, sf=True)
-        asm.branch("record", cond="any_zc")
-        parts.finish(asm)
-
-    def _index(self, v: int) -> Any:
-        if v == 0:
-            return self.element
-        asm, further = self.asm, self.asm.reg(f"element{v}_")
-        if v == 1:  # 16 is no small immediate
-            asm.sub(further, self.element, -16)
-        else:
-            offset = asm.reg("offset")
-            asm.ldi(offset, 16 * v)
-            asm.add(further, self.element, offset)
-        return further
-
-    def _steps(self, asm: "Assembler") -> Dict[int, Any]:
-        """Bytes of a group for each size of the results; 0: elements."""
-        sizes = {SIZES[each.dtype] for _, each in self.stores} | ({0} if self.indexed else set())
-        found = {}
-        for size in sorted(sizes):
-            found[size] = asm.reg(f"group_of{size}")
-            asm.ldi(found[size], LANES * self.options.unroll * (size or 1))
-        return found
-
-    def _narrow(self, dtype: str, value: Any) -> Any:
-        """What is written to the VPM, whose accesses of 8 and 16 bits take the low ones."""
-        if dtype != "float16":
-            return value
-        half = self.asm.reg("half", "A", undefined=True)
-        self.asm.fmin(half.pack("16a"), value, value)
-        return half
-
-    def _store_states(self, states: List[Any], rows: Any) -> None:
-        asm = self.asm
-        partial, setup = from_uniforms(asm, "partial", "state_setup")
-        line = asm.reg("line")
-        asm.ldi(line, LINE)
-        for state in states:
-            for vector in state.vectors():
-                fill(asm, rows, [vector])
-                store(asm, [(setup, partial)])
-                asm.add(partial, partial, line)
+        asm = Assembler(name)
+        writer = Writer(asm, self)
+        writer.begin()
+        emitter = Emitter(
+            asm, self.body, self.options.unroll, writer.supply, uniform=writer.uniform
+        )
+        writer.end(emitter.run())
+        return asm.finish()
 
     # --- what it reads -------------------------------------------------------------------------
 
@@ -230,9 +146,10 @@ class Own:
         # Parts lie in the order of their elements, whoever computes them.
         order = sorted(record.first for own in takers for record in own)
         for q, own in enumerate(takers):
+            self.begin_stream(words, q)
             words.scalars(q, len(self.scalars))
             row = q * self.rows
-            for size in self._row_sizes():
+            for size in self.row_sizes():
                 words.add(q, sw.vpm_write(row, size=8 * size, stride=4 // size))
             words.add(q, len(own))
             for record in own:
@@ -260,7 +177,10 @@ class Own:
             words.add(q, *parts.finish_words(q, len(takers)))
         return words.streams()
 
-    def _row_sizes(self) -> List[int]:
+    def begin_stream(self, words: Words, q: int) -> None:
+        """For programs whose streams begin with more."""
+
+    def row_sizes(self) -> List[int]:
         """Sizes of elements that are written to the VPM."""
         return sorted({SIZES[each.dtype] for _, each in self.stores} | {4})
 
@@ -274,10 +194,130 @@ class Own:
         stored = stored.reshape(-1, self.stored, LANES)
         found = []
         for _, each in self.reductions:
-            kind = self._kind(each)
+            kind = self.kind(each)
             rows = reduction.rows_of(each.how, kind)
             words = stored[:, at : at + rows * unroll].reshape(-1, rows, unroll, LANES)
             found.append(reduction.joined(each.how, kind, words))
             at += rows * unroll
         return found
 
+
+
+class Writer:
+    """Writes the program around the operations of a group."""
+
+    def __init__(self, asm: "Assembler", kernel: Own) -> None:
+        self.asm, self.kernel, self.options = asm, kernel, kernel.options
+
+    def begin(self) -> None:
+        """What comes before the operations."""
+        asm, kernel, options = self.asm, self.kernel, self.options
+        asm.mov(asm.tmu_noswap, 1)
+        self.first()
+        scalars = {number: asm.reg(f"scalar{number}") for number in kernel.scalars}
+        for register in scalars.values():
+            asm.mov(register, asm.unif)
+        constants = constants_of(asm, kernel.graph, options.constants)
+        self.rows = {size: from_uniforms(asm, f"rows_of{size}")[0] for size in kernel.row_sizes()}
+        self.supply = Supply(self._load, self.index, scalars, constants)
+        self.uniform: Dict[int, Any] = {}
+        if options.hoist:
+            self.uniform = uniform_once(asm, kernel.body, self.supply)
+        self.reader = Reader(asm, kernel.body, options.unroll, units=kernel.tmus)
+        self.states = [
+            reduction.State(asm, place, each.how, kernel.kind(each), options.unroll)
+            for place, each in kernel.reductions
+        ]
+        self.steps = self._steps()
+        (self.records,) = from_uniforms(asm, "records")
+
+        asm.label("record")
+        (self.groups,) = from_uniforms(asm, "groups")
+        self.element = self.offset = None
+        if kernel.indexed:
+            self.element = asm.reg("element")
+            asm.add(self.element, asm.unif, asm.elem_num)
+        if self.states:
+            (self.limit,) = from_uniforms(asm, "end")
+        self.reader.start()
+        self.targets = [
+            from_uniforms(asm, f"out{place}", f"setup{place}") for place, _ in kernel.stores
+        ]
+        for state in self.states:
+            state.clear()
+        asm.label("group")
+
+    def end(self, results: List[Any]) -> None:
+        """What comes after them: ``results`` are the vectors of each result."""
+        asm, kernel = self.asm, self.kernel
+        for state, (place, _) in zip(self.states, kernel.reductions):
+            for v in range(self.options.unroll):
+                state.add(v, results[place][v], self.index(v), self.limit)
+        for (place, each), (out, setup) in zip(kernel.stores, self.targets):
+            size = SIZES[each.dtype]
+            values = [self._narrow(each.dtype, value) for value in results[place]]
+            fill(asm, self.rows[size], values)
+            store(asm, [(setup, out)])
+            asm.add(out, out, self.steps[size])
+        if kernel.indexed:
+            asm.add(self.element, self.element, self.steps[0])
+        asm.sub(self.groups, self.groups, 1, sf=True)
+        asm.branch("group", cond="any_zc")
+        self.reader.drop()
+        if self.states:
+            self._store_states()
+        asm.sub(self.records, self.records, 1, sf=True)
+        asm.branch("record", cond="any_zc")
+        self.last()
+        parts.finish(asm)
+
+    def first(self) -> None:
+        """For programs that begin with more."""
+
+    def last(self) -> None:
+        """For programs that end with more."""
+
+    def _load(self, number: int, vector: int) -> Any:
+        return self.reader.take(number, vector)
+
+    def index(self, v: int) -> Any:
+        """The numbers of a vector's elements."""
+        if v == 0:
+            return self.element
+        asm, further = self.asm, self.asm.reg(f"element{v}_")
+        if v == 1:  # 16 is no small immediate
+            asm.sub(further, self.element, -16)
+        else:
+            offset = asm.reg("offset")
+            asm.ldi(offset, 16 * v)
+            asm.add(further, self.element, offset)
+        return further
+
+    def _steps(self) -> Dict[int, Any]:
+        """Bytes of a group for each size of the results; 0: elements."""
+        asm, kernel = self.asm, self.kernel
+        sizes = {SIZES[each.dtype] for _, each in kernel.stores}
+        found = {}
+        for size in sorted(sizes | ({0} if kernel.indexed else set())):
+            found[size] = asm.reg(f"group_of{size}")
+            asm.ldi(found[size], LANES * self.options.unroll * (size or 1))
+        return found
+
+    def _narrow(self, dtype: str, value: Any) -> Any:
+        """What is written to the VPM, whose accesses of 8 and 16 bits take the low ones."""
+        if dtype != "float16":
+            return value
+        half = self.asm.reg("half", "A", undefined=True)
+        self.asm.fmin(half.pack("16a"), value, value)
+        return half
+
+    def _store_states(self) -> None:
+        asm = self.asm
+        partial, setup = from_uniforms(asm, "partial", "state_setup")
+        line = asm.reg("line")
+        asm.ldi(line, LINE)
+        for state in self.states:
+            for vector in state.vectors():
+                fill(asm, self.rows[4], [vector])
+                store(asm, [(setup, partial)])
+                asm.add(partial, partial, line)

@@ -30,7 +30,7 @@ from .reading import Reader
 from .writing import Words, constants_of, store_mode, uniform_once
 
 if TYPE_CHECKING:
-    from ..codegen import Assembler
+    from ..codegen import Assembler, Program
 
 __all__ = ["Options", "Pipeline"]
 
@@ -76,11 +76,15 @@ class Pipeline:
 
     # --- program -------------------------------------------------------------------------------
 
-    def generate(self, asm: "Assembler") -> None:
-        """Write the program; :meth:`streams` makes what it reads."""
+    def assemble(self, name: str) -> "Program":
+        """The program; :meth:`streams` makes what it reads."""
+        from ..codegen import Assembler  # here, because kept programs need no assembler
+
+        asm = Assembler(name)
         asm.mov(asm.tmu_noswap, 1)
         write_roles(asm, self.options.alone, lambda *role: _Role(asm, self, *role).write())
         parts.finish(asm)
+        return asm.finish()
 
     # --- what it reads -------------------------------------------------------------------------
 

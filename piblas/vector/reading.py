@@ -43,7 +43,7 @@ class Reader:
 
     ``step`` is the distance of the vectors that this QPU takes one after the other, in vectors.
     ``ahead`` requests wait in a TMU at first.  ``turn`` is how many vectors of an array the code of
-    the innermost loop takes.
+    the innermost loop takes; with ``units`` of 1 the second TMU is left alone.
     """
 
     def __init__(
@@ -54,14 +54,17 @@ class Reader:
         step: int = 1,
         ahead: int = TMU_DEPTH,
         turn: int = 0,
+        units: int = 2,
     ) -> None:
         self.asm, self.unroll = asm, unroll
         arguments = body.graph.arguments
         self.arrays: Dict[int, _Array] = {
             number: _Array(asm, number, arguments[number].dtype) for number in body.loads
         }
-        both = len(self.arrays) == 1 and (turn or unroll) % 2 == 0
-        self.units = {number: (i % 2, (i + both) % 2) for i, number in enumerate(self.arrays)}
+        both = units == 2 and len(self.arrays) == 1 and (turn or unroll) % 2 == 0
+        self.units = {
+            number: (i % units, (i + both) % units) for i, number in enumerate(self.arrays)
+        }
         # What each TMU is asked for, again and again.
         self.queues: Tuple[List[int], List[int]] = ([], [])
         for number in self.arrays:
