@@ -17,6 +17,7 @@ __all__ = [
     "DeviceTimeout",
     "OutOfDeviceMemory",
     "EmulatorFault",
+    "VectorError",
 ]
 
 
@@ -119,6 +120,29 @@ class BlasError(PiblasError, ValueError):
         self.argument = argument
         self.value = value
         super().__init__(f"{routine}: argument {argument} = {brief(value)}: {_words(message)}")
+
+
+class VectorError(PiblasError, ValueError):
+    """A vector function is wrong, or a call of it; no array was written.
+
+    Attributes: ``function`` (its name), ``position`` (of the op in its list, from 0; or None),
+    ``op`` (as it was written; or None) and ``where`` ("file:line" of a traced function, or None).
+    """
+
+    def __init__(
+        self,
+        function: str,
+        message: str,
+        *,
+        position: Optional[int] = None,
+        op: Any = None,
+        where: Optional[str] = None,
+    ) -> None:
+        self.function, self.position, self.op, self.where = function, position, op, where
+        at = "" if position is None else f" op {position}"
+        what = "" if op is None else f" {op if isinstance(op, str) else brief(op)}"
+        text = f"{function}:{at}{what}{':' if at or what else ''} {_words(message)}"
+        super().__init__(f"{where}: {text}" if where else text)
 
 
 class DeviceError(PiblasError, RuntimeError):
