@@ -8,6 +8,7 @@ read by the first TMU alone.
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any, Dict, List
 
 from ..codegen.operand import Operand
@@ -49,12 +50,18 @@ class Long(Own):
         unroll = self.options.unroll
         results = [asm.regs(f"result{place}_", unroll) for place in range(len(self.graph.results))]
         frame = Frame(asm, writer.registers(), [each for row in results for each in row])
-        writer.end(results)
+        writer.end(results.__getitem__)
         places: Dict[Operand, Any] = dict(frame.allocate())
         writer.move(places)
         results = [[places[each] for each in row] for row in results]
-        _Pieces(self, frame, writer, results).write()
-        return frame.assemble("code")
+        collecting = gc.isenabled()
+        gc.disable()  # none of a million objects is garbage; looking for some takes a third longer
+        try:
+            _Pieces(self, frame, writer, results).write()
+            return frame.assemble("code")
+        finally:
+            if collecting:
+                gc.enable()
 
 
 class _Writer(Writer):
