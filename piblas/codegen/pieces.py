@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "TOUCHED", "touch"]
 
-TOUCHED = 16
-"""Lines of code that a touch fetches, one for each element."""
+TOUCHED = 4
+"""Lines of code that a touch fetches.  More at a time would keep the port from L2 busy for so long
+that the code that runs waits."""
 
 _LINE_WORDS = 8
 _TOUCH = ("touch", 0)
@@ -47,18 +48,20 @@ def _use(operand: Operand) -> Bundle:
     return Bundle((Operation(ALU, "use", None, choices=MOVE, dst=NAMED["null"], srcs=srcs),))
 
 
-def touch(asm: "Assembler", unit: int, base: Operand) -> None:
-    """Ask a TMU for lines of the code after this piece's; once for each half of a piece.
+def touch(asm: "Assembler", unit: int, base: Operand, factor: Operand) -> None:
+    """Ask a TMU for the next lines of the code after this piece's.
 
     ``base`` holds, for each element, the bus address of the label that :meth:`Frame.assemble` is
-    told, plus 64 times the number of the element's line.  The result has to be popped.
+    told, plus 64 times the number of the element's line, 0 to ``TOUCHED - 1``; ``factor`` is 1.  A
+    QPU with a factor of 0 asks for the first lines again.  The result has to be popped.
     """
-    offset = asm.reg("offset")
+    offset, distance = asm.reg("offset"), asm.reg("distance")
     asm.ldi(offset, 0)
     bundle = asm._items[-1]
     assert isinstance(bundle, Bundle)
     bundle.ops[0].where = _TOUCH
-    asm.add((asm.t0s, asm.t1s)[unit], base, offset)
+    asm.mul24(distance, offset, factor)
+    asm.add((asm.t0s, asm.t1s)[unit], base, distance)
 
 
 class Frame:

@@ -60,6 +60,8 @@ class Body:
         for number in results:
             self._need(number)
         self.last = self._last_uses()
+        self.scalars = sorted(self._scalars(reached))
+        """Arguments that are numbers and are read."""
 
     # --- what counts ---------------------------------------------------------------------------
 
@@ -99,6 +101,13 @@ class Body:
             else:
                 found -= set(node.args)
         return found - set(self.results)
+
+    def _scalars(self, reached: List[int]) -> Set[int]:
+        nodes = self.graph.nodes
+        found = {nodes[number].data for number in reached if nodes[number].op == "scalar"}
+        for inner in self.loops.values():
+            found |= set(inner.scalars)
+        return found
 
     # --- order ---------------------------------------------------------------------------------
 
@@ -194,6 +203,68 @@ class Body:
             most = max(most, alive + inside)
             alive -= ends.pop(position, 0)
         return most + carried
+
+    def spills(self, room: int) -> Dict[int, int]:
+        """Nodes to keep in memory of the QPU between their uses so that at most ``room`` values of
+        a vector are in registers at once, as far as that is possible: node to its slot.
+
+        Of the values that live across the fullest step, the one that is read last goes.
+        """
+        nodes, count = self.graph.nodes, len(self.steps)
+        born = {number: position for position, number in enumerate(self.steps)}
+        reads: Dict[int, List[int]] = {}
+        for position, number in enumerate(self.steps):
+            for each in self.users(number):
+                reads.setdefault(each, []).append(position)
+        kept = {
+            number
+            for number in self.steps
+            if number not in self.uniform
+            and number not in self.direct
+            and nodes[number].op not in ("loop", "result")
+            and nodes[number].kind != "m"
+        }
+        size = [0] * (count + 1)
+
+        def count_in(number: int, by: int) -> None:
+            for position in range(born[number], self.last.get(number, born[number]) + 1):
+                size[position] += by
+
+        for number in born:
+            if number not in self.uniform and number not in self.direct:
+                count_in(number, len(self.loops[number].results) if number in self.loops else 1)
+        spilled: List[int] = []
+        while True:
+            fullest = max(range(count), key=lambda position: size[position], default=0)
+            if not count or size[fullest] <= room:
+                break
+            across = [
+                number
+                for number in kept
+                if born[number] < fullest < self.last.get(number, -1)
+                and fullest not in reads.get(number, ())
+            ]
+            if not across:
+                break
+            gone = max(across, key=lambda number: min(p for p in (*reads.get(number, ()), count)
+                                                      if p > fullest))  # fmt: skip
+            kept.discard(gone)
+            count_in(gone, -1)
+            for position in {born[gone], *reads.get(gone, ())}:
+                size[position] += 1
+            spilled.append(gone)
+        # Slots are used again after the last use.
+        slots: Dict[int, int] = {}
+        free: List[int] = []
+        ends: List[Tuple[int, int]] = []
+        for number in sorted(spilled, key=born.__getitem__):
+            for end, slot in [each for each in ends if each[0] < born[number]]:
+                free.append(slot)
+                ends.remove((end, slot))
+            slot = free.pop() if free else len(ends)
+            slots[number] = slot
+            ends.append((self.last.get(number, -1), slot))
+        return slots
 
     def uniform_values(self) -> List[int]:
         """Uniform nodes (not constants) that others read, or that are results."""

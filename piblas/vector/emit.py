@@ -35,8 +35,12 @@ class Supply:
 
     ``load(argument, vector)`` pops the next vector of an array; ``index(vector)`` is a register
     with the elements' numbers; ``scalars`` maps an argument to its register, ``constants`` bits to
-    one (others are small immediates or loaded where they are used).
+    one (others are small immediates or loaded where they are used).  ``spill(slot, values)`` keeps
+    a value in memory of the QPU, and ``reload(slot)`` brings it back.
     """
+
+    spill: Callable[[int, Values], None]
+    reload: Callable[[int], Values]
 
     def __init__(
         self,
@@ -69,15 +73,23 @@ class Emitter:
             self.values[number] = [register] * unroll
         self.flags: Optional[Tuple[int, int]] = None  # the comparison and vector they are of
         self.targets: Dict[int, Values] = {}
+        self.outside: Dict[int, Values] = {}  # values of the graph around, read before a loop
+        self.spills: Dict[int, int] = {}  # nodes that are kept in rows of the VPM
         self.after_step: Callable[[int], None] = lambda position: None
 
     def run(self) -> List[Values]:
         """Write all steps; where the results are."""
+        self.write()
+        return [self.value(number) for number in self.body.results]
+
+    def write(self) -> None:
+        """Write all steps."""
         for position, number in enumerate(self.body.steps):
             if number not in self.values:
                 self._step(number)
+                if number in self.spills:
+                    self.supply.spill(self.spills[number], self.values.pop(number))
                 self.after_step(position)
-        return [self.value(number) for number in self.body.results]
 
     def aim(self, targets: List[Values]) -> None:
         """Have the results of this group written to these registers where that is possible; those
@@ -94,7 +106,11 @@ class Emitter:
         """Where a node's value is; leaves are found here."""
         found = self.values.get(number)
         if found is None:
-            found = self.values[number] = self._leaf(number)
+            if number in self.spills:
+                return self.supply.reload(self.spills[number])
+            found = self._leaf(number)
+            if not self.spills or self.body.graph.nodes[number].op in ("scalar", "const"):
+                self.values[number] = found
         return found
 
     def _leaf(self, number: int) -> Values:
@@ -110,18 +126,20 @@ class Emitter:
         if node.op == "carried":
             return self.carried[node.data]
         if node.op == "outer":
-            assert self.around is not None
-            return self.around.value(node.data)
+            return self.outside[node.data]
         if node.op == "load":
-            outermost = self
-            while outermost.around is not None:
-                outermost = outermost.around
-            return outermost.value(outermost.body.loads[node.data])
+            return self.loaded(node.data)
         if node.op == "result":
             return self.value(node.args[0])[node.data]
         if node.op in COMPARISONS:
             return self._mask(number)
         raise AssertionError(f"{node.op} was not written before its use")
+
+    def loaded(self, argument: int) -> Values:
+        """A vector of an array, which was loaded before the outermost loop."""
+        if self.around is not None:
+            return self.around.loaded(argument)
+        return self.value(self.body.loads[argument])
 
     def constant(self, bits: int) -> Any:
         """A register that holds a constant, or the number itself."""
@@ -263,14 +281,14 @@ class Emitter:
             for register, value in zip(registers, values):
                 asm.mov(register, value)
             carried.append(registers)
-        for each in self._outside(inner):
-            self.value(each)  # before the loop, not in it
+        outside = {each: self.value(each) for each in self._outside(inner)}
         counter = asm.reg(f"count{number}")
         asm.ldi(counter, count)
         label = f"loop{next(self.supply.labels)}"
         asm.label(label)
         self.flags = None
         emitter = Emitter(asm, inner, self.unroll, self.supply, self, carried)
+        emitter.outside = outside
         emitter.targets = _targets(inner, carried)
         results = emitter.run()
         self._carry(carried, results)

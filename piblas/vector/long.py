@@ -8,9 +8,12 @@ read by the first TMU alone.
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any, Dict, List
 
 from ..codegen.operand import Operand
+from ..codegen.pieces import TOUCHED
+from ..kernels.parts import LANES, TMU_DEPTH
 from .emit import Emitter
 from .own import Own, Writer
 from .writing import Words
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Long"]
 
 PIECE = 224
-"""Instructions before add and mul ones share words; fewer words than two touches fetch."""
+"""Instructions of a piece, before add and mul ones share words."""
+TOUCHES = 7
+"""Touches of a piece; they fetch as many words as it has at most."""
+
+_SHARE = (LANES // TOUCHED).bit_length() - 1
 
 
 class Long(Own):
@@ -30,7 +37,7 @@ class Long(Own):
     tmus = 1
 
     def begin_stream(self, words: Words, q: int) -> None:
-        words.add(q, 64 if q == 0 else 0)
+        words.add(q, int(q == 0))
 
     def assemble(self, name: str) -> "Program":
         """The program; :meth:`streams` makes what it reads."""
@@ -43,12 +50,18 @@ class Long(Own):
         unroll = self.options.unroll
         results = [asm.regs(f"result{place}_", unroll) for place in range(len(self.graph.results))]
         frame = Frame(asm, writer.registers(), [each for row in results for each in row])
-        writer.end(results)
+        writer.end(results.__getitem__)
         places: Dict[Operand, Any] = dict(frame.allocate())
         writer.move(places)
         results = [[places[each] for each in row] for row in results]
-        _Pieces(self, frame, writer, results).write()
-        return frame.assemble("code")
+        collecting = gc.isenabled()
+        gc.disable()  # none of a million objects is garbage; looking for some takes a third longer
+        try:
+            _Pieces(self, frame, writer, results).write()
+            return frame.assemble("code")
+        finally:
+            if collecting:
+                gc.enable()
 
 
 class _Writer(Writer):
@@ -59,18 +72,23 @@ class _Writer(Writer):
         self.code, link = asm.reg("code"), asm.reg("link")
         asm.branch("code", link=link)
         asm.label("code")
-        line = asm.reg("line")
-        asm.mul24(line, asm.elem_num, asm.unif)
+        line, self.lead = asm.reg("line"), asm.reg("lead")
+        asm.mov(self.lead, asm.unif)
+        asm.shr(line, asm.elem_num, _SHARE)
+        asm.shl(line, line, 6)
+        asm.mul24(line, line, self.lead)
         asm.add(self.code, link, line)
-        asm.mov(asm.t1s, self.code)
+        for _ in range(TMU_DEPTH):
+            asm.mov(asm.t1s, self.code)
 
     def last(self) -> None:
-        self.asm.ldtmu(1)
+        for _ in range(TMU_DEPTH):
+            self.asm.ldtmu(1)
 
     def registers(self) -> List[Operand]:
         """What the operations need of the frame."""
         supply, reader = self.supply, self.reader
-        found = [self.code, *supply.scalars.values(), *supply.constants.values()]
+        found = [self.code, self.lead, *supply.scalars.values(), *supply.constants.values()]
         found += self.uniform.values()
         for array in reader.arrays.values():
             found += [each for each in (array.at, array.last, array.shift) if each is not None]
@@ -82,7 +100,7 @@ class _Writer(Writer):
     def move(self, places: Dict[Operand, Any]) -> None:
         """From here on these registers have their places."""
         supply, reader = self.supply, self.reader
-        self.code = places[self.code]
+        self.code, self.lead = places[self.code], places[self.lead]
         for table in (supply.scalars, supply.constants, self.uniform, reader.steps):
             for key, register in table.items():
                 table[key] = places[register]
@@ -123,7 +141,7 @@ class _Pieces:
         from ..codegen.pieces import touch
 
         self.asm.ldtmu(1)
-        touch(self.asm, 1, self.writer.code)
+        touch(self.asm, 1, self.writer.code, self.writer.lead)
         self.touches += 1
 
     def write(self) -> None:
@@ -143,8 +161,8 @@ class _Pieces:
         values = self.emitter.values.get(number)
         if values is not None:
             self.alive[number] = values
-        if self.asm.count >= PIECE // 2 * self.touches:
-            if self.touches == 1:
+        if self.asm.count >= PIECE // TOUCHES * self.touches:
+            if self.touches < TOUCHES:
                 self._touch()
             else:
                 self._cut(position)

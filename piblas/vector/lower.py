@@ -12,17 +12,27 @@ import functools
 import hashlib
 import os
 import threading
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
 from ..errors import AssemblerError, PiblasError
 from ..kernels import store
+from . import cost, own, pipeline
 from .body import SIZES, Body, of_graph, reductions, stores
-from .graph import Graph, Node
-from .own import Options, Own
+from .graph import Graph
+from .long import Long
+from .own import Own
 
-__all__ = ["Lowered", "TooManyValues", "key_of"]
+__all__ = ["Function", "Lowered", "TooManyValues", "key_of"]
+
+LONG = 800
+"""Operations from which on a program is assembled in pieces."""
+TWO = 20000
+"""Operations up to which such a program works on two vectors at a time: that takes twice as long to
+assemble."""
+PIPED = 400
+"""Operations up to which a program is a pipeline, whose producers have them eight times."""
 
 MARK = 0x7669626C61730000
 """Above the number of the way that was taken, in the word after the program."""
@@ -74,8 +84,10 @@ class Lowered:
     ``words``.
     """
 
-    def __init__(self, graph: Graph, ways: List[Any], kind: str, key: str) -> None:
-        self.graph, self.ways = graph, ways
+    def __init__(
+        self, graph: Graph, body: Body, ways: List[Any], kind: str, key: str
+    ) -> None:
+        self.graph, self.body, self.ways = graph, body, ways
         self.key = key
         self.name = f"vector {kind} {self.key[:16]}"
         self._lock = threading.Lock()
@@ -124,27 +136,108 @@ class Lowered:
             return None
 
 
-def ways_of(graph: Graph, body: Body) -> List[Any]:
-    """The kernels to try for a graph, the fastest first."""
+def _registers(graph: Graph, body: Body) -> int:
+    """Registers that hold no values: addresses, counters, numbers."""
     arrays = [graph.arguments[number].dtype for number in body.loads]
-    fixed = 2 * len(arrays) + sum(SIZES[dtype] < 4 for dtype in arrays)
-    fixed += 2 * len({SIZES[dtype] for dtype in arrays})
-    fixed += 2 * len(stores(graph)) + 2 * len({SIZES[each.dtype] for _, each in stores(graph)})
-    fixed += sum(not each.array for each in graph.arguments) + 8
+    sizes = {SIZES[each.dtype] for _, each in stores(graph)}
+    return (
+        2 * len(arrays)
+        + sum(SIZES[dtype] < 4 for dtype in arrays)
+        + 2 * len({SIZES[dtype] for dtype in arrays})
+        + len(stores(graph))
+        + 3 * len(sizes)
+        + len(body.scalars)
+        + 8
+    )
+
+
+def _own(graph: Graph, body: Body, unrolls: Sequence[int], code: float) -> List[Any]:
+    """Ways in which every QPU works on its own."""
+    fixed = _registers(graph, body)
     joined = sum(2 if each.how not in ("min", "max") else 1 for _, each in reductions(graph))
-    fixed += 4 if joined else 0
     hoisted = len([n for n in body.uniform_values() if graph.nodes[n].op != "scalar"])
     each = body.pressure() + joined
+    kernel = Long if code > LONG else Own
     found = []
-    for unroll in (4, 2, 1):
-        room = 60 - fixed - hoisted - unroll * each
+    for unroll in unrolls:
+        room = 60 - fixed - hoisted - unroll * each - (6 if joined else 0)
         if room >= 0:
-            found.append(Own(graph, body, Options(unroll, True, min(room, 24))))
-    found.append(Own(graph, body, Options(1, True, 0)))
-    found.append(Own(graph, body, Options(1, False, 0)))
+            found.append(kernel(graph, body, own.Options(unroll, True, min(room, 24))))
+    found.append(kernel(graph, body, own.Options(1, True, 0)))
+    found.append(kernel(graph, body, own.Options(1, False, 0)))
+    if code <= LONG:
+        for room in (32, 24, 16, 10, 6):
+            found.append(Own(graph, body, own.Options(1, False, 0, room)))
     return found
 
 
-def lowered(graph: Graph) -> Lowered:
-    """The program of a graph in which every QPU works on its own."""
-    return Lowered(graph, ways_of(graph, of_graph(graph)), "own", key_of(graph))
+def _piped(graph: Graph, body: Body, kind: str, n_qpus: int) -> List[Any]:
+    """Ways to write a store pipeline."""
+    results = len(stores(graph))
+    loads = len(body.loads)
+    workers, rows, pace = (8, 4, 8) if kind == "stream" else (11, 2, 0)
+    hoisted = len([n for n in body.uniform_values() if graph.nodes[n].op != "scalar"])
+    free = 58 - _registers(graph, body) - hoisted - rows * results
+    # A single array is asked for when a block's rows are filled, several as they are taken.
+    early = loads == 1 and results == 1 and kind == "stream"
+    ahead, asked = (2, 2) if early else (1, 0)
+    found = []
+    for unroll in (2, 1):
+        room = free - unroll * body.pressure()
+        if room >= 0:
+            options = pipeline.Options(
+                workers=workers, rows=rows, ahead=ahead, asked=asked, pace=pace,
+                unroll=unroll, constants=min(room, 24),
+            )  # fmt: skip
+            options = options.fitted(n_qpus)
+            if options.block * min(SIZES[each.dtype] for _, each in stores(graph)) % 4 == 0:
+                found.append(pipeline.Pipeline(graph, body, options))
+    return found
+
+
+class Function:
+    """The programs of a graph on a device of ``n_qpus``, chosen by the number of elements."""
+
+    def __init__(self, graph: Graph, n_qpus: int) -> None:
+        self.graph, self.n_qpus = graph, n_qpus
+        self.body = of_graph(graph)
+        self.work = cost.work_of(graph, self.body)
+        self.key = key_of(graph)
+        self._made: Dict[str, Lowered] = {}
+
+    def kind(self, n: int) -> str:
+        """The kernel that takes least time for ``n`` elements."""
+        work = self.work
+        kinds = list(cost.KINDS)
+        piped = 1 <= len(work.sizes) <= 2 and not work.joins and len(self.body.loads) <= 8
+        if not piped or work.code > PIPED:
+            kinds = kinds[2:]
+        if self.n_qpus < 12 and "wide" in kinds:
+            kinds.remove("wide")
+        if work.code > LONG:
+            return "own2" if work.code <= TWO else "own1"
+        kinds = [kind for kind in kinds if kind[:3] != "own" or int(kind[3:]) * work.code <= 1600]
+        kinds = kinds or ["own1"]
+        return min(kinds, key=lambda kind: cost.cycles(work, n, kind, self.n_qpus))
+
+    def program(self, n: int) -> Lowered:
+        """The program for ``n`` elements."""
+        kind = self.kind(n)
+        found = self._made.get(kind)
+        if found is None:
+            graph, body = self.graph, self.body
+            ways = _piped(graph, body, kind, self.n_qpus) if kind in ("stream", "wide") else []
+            unrolls = {"own1": (1,), "own2": (2, 1)}.get(kind, (4, 2, 1))
+            ways += _own(graph, body, unrolls, self.work.code)
+            name = f"{kind} {self.n_qpus}" if kind in ("stream", "wide") else kind
+            found = self._made.setdefault(kind, Lowered(graph, body, ways, name, self.key))
+        return found
+
+    def cycles(self, n: int, timing: Any = None, clock: float = 250e6) -> float:
+        """Estimated cycles of a launch (:func:`piblas.vector.cost.cycles`)."""
+        return cost.cycles(self.work, n, self.kind(n), self.n_qpus, timing, clock)
+
+    def seconds(self, n: int, board: Any) -> float:
+        """Estimated seconds of a launch on a board, without what starting it takes."""
+        clock = 1e6 * board.clock
+        return self.cycles(n, None, clock) / clock

@@ -14,7 +14,7 @@ reductions, many arrays or many values; others are faster as a pipeline (:mod:`.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -42,11 +42,13 @@ VPM_ROWS = 64
 @dataclasses.dataclass(frozen=True)
 class Options:
     """``unroll`` vectors make a group; ``hoist``: what is the same for all elements is computed
-    once, before the first; so many ``constants`` are kept in registers."""
+    once, before the first; so many ``constants`` are kept in registers.  With ``room`` above 0, as
+    many values of a vector are in registers at once, and the others in rows of the VPM."""
 
     unroll: int = 2
     hoist: bool = True
     constants: int = 16
+    room: int = 0
 
 
 class _Record(NamedTuple):
@@ -70,10 +72,10 @@ class Own:
         self.graph, self.body, self.options = graph, body, options
         self.stores, self.reductions = stores(graph), reductions(graph)
         self.arrays = list(body.loads)
-        self.scalars = [
-            number for number, each in enumerate(graph.arguments) if not each.array
-        ]
-        self.rows = options.unroll
+        self.scalars = body.scalars
+        self.spills = body.spills(options.room) if options.room else {}
+        slots = max(self.spills.values(), default=-1) + 1
+        self.rows = options.unroll * (1 + slots)
         self.indexed = body.index_used or bool(self.reductions)
         self.stored = sum(
             reduction.rows_of(each.how, self.kind(each)) * options.unroll
@@ -101,7 +103,9 @@ class Own:
         emitter = Emitter(
             asm, self.body, self.options.unroll, writer.supply, uniform=writer.uniform
         )
-        writer.end(emitter.run())
+        emitter.spills = self.spills
+        emitter.write()
+        writer.end(lambda place: emitter.value(self.body.results[place]))
         return asm.finish()
 
     # --- what it reads -------------------------------------------------------------------------
@@ -151,6 +155,9 @@ class Own:
             row = q * self.rows
             for size in self.row_sizes():
                 words.add(q, sw.vpm_write(row, size=8 * size, stride=4 // size))
+            if self.spills:
+                unroll = self.options.unroll
+                words.add(q, sw.vpm_write(row + unroll), sw.vpm_read(unroll, row + unroll))
             words.add(q, len(own))
             for record in own:
                 words.add(q, record.groups)
@@ -163,13 +170,11 @@ class Own:
                     size = SIZES[arguments[number].dtype]
                     for element in (at, at + record.count - 1):
                         words.address(q, f"in{number}", size * element)
+                for size in sorted({SIZES[each.dtype] for _, each in self.stores}):
+                    mode = store_mode(size)
+                    words.add(q, sw.vdw_store(record.rows, record.depth, row, modew=mode))
                 for place, each in self.stores:
-                    size = SIZES[each.dtype]
-                    words.address(q, f"out{place}", size * at)
-                    words.add(
-                        q,
-                        sw.vdw_store(record.rows, record.depth, row, modew=store_mode(size)),
-                    )
+                    words.address(q, f"out{place}", SIZES[each.dtype] * at)
                 if self.reductions:
                     part = order.index(record.first)
                     words.address(q, "partial", LINE * self.stored * part)
@@ -219,7 +224,10 @@ class Writer:
             asm.mov(register, asm.unif)
         constants = constants_of(asm, kernel.graph, options.constants)
         self.rows = {size: from_uniforms(asm, f"rows_of{size}")[0] for size in kernel.row_sizes()}
+        if kernel.spills:
+            self.spilled, self.reloaded = from_uniforms(asm, "spilled_rows", "reloaded_rows")
         self.supply = Supply(self._load, self.index, scalars, constants)
+        self.supply.spill, self.supply.reload = self._spill, self._reload
         self.uniform: Dict[int, Any] = {}
         if options.hoist:
             self.uniform = uniform_once(asm, kernel.body, self.supply)
@@ -240,24 +248,24 @@ class Writer:
         if self.states:
             (self.limit,) = from_uniforms(asm, "end")
         self.reader.start()
-        self.targets = [
-            from_uniforms(asm, f"out{place}", f"setup{place}") for place, _ in kernel.stores
-        ]
+        sizes = sorted({SIZES[each.dtype] for _, each in kernel.stores})
+        self.setups = {size: from_uniforms(asm, f"setup_of{size}")[0] for size in sizes}
+        self.targets = [from_uniforms(asm, f"out{place}")[0] for place, _ in kernel.stores]
         for state in self.states:
             state.clear()
         asm.label("group")
 
-    def end(self, results: List[Any]) -> None:
-        """What comes after them: ``results`` are the vectors of each result."""
+    def end(self, results: Callable[[int], List[Any]]) -> None:
+        """What comes after them: ``results(place)`` are the vectors of a result."""
         asm, kernel = self.asm, self.kernel
         for state, (place, _) in zip(self.states, kernel.reductions):
-            for v in range(self.options.unroll):
-                state.add(v, results[place][v], self.index(v), self.limit)
-        for (place, each), (out, setup) in zip(kernel.stores, self.targets):
+            for v, value in enumerate(results(place)):
+                state.add(v, value, self.index(v), self.limit)
+        for (place, each), out in zip(kernel.stores, self.targets):
             size = SIZES[each.dtype]
-            values = [self._narrow(each.dtype, value) for value in results[place]]
+            values = [self._narrow(each.dtype, value) for value in results(place)]
             fill(asm, self.rows[size], values)
-            store(asm, [(setup, out)])
+            store(asm, [(self.setups[size], out)])
             asm.add(out, out, self.steps[size])
         if kernel.indexed:
             asm.add(self.element, self.element, self.steps[0])
@@ -279,6 +287,29 @@ class Writer:
 
     def _load(self, number: int, vector: int) -> Any:
         return self.reader.take(number, vector)
+
+    def _slot(self, port: Any, base: Any, slot: int) -> None:
+        """Aim reads or writes of the VPM at the rows of a slot."""
+        asm, offset = self.asm, slot * self.options.unroll
+        if offset < 16:
+            asm.add(port, base, offset)
+        else:
+            far = asm.reg("far")
+            asm.ldi(far, offset)
+            asm.add(port, base, far)
+
+    def _spill(self, slot: int, values: List[Any]) -> None:
+        self._slot(self.asm.vpm_wr_setup, self.spilled, slot)
+        for value in values:
+            self.asm.mov(self.asm.vpm, value)
+
+    def _reload(self, slot: int) -> List[Any]:
+        asm = self.asm
+        self._slot(asm.vpm_rd_setup, self.reloaded, slot)
+        values = asm.regs("reloaded", self.options.unroll)
+        for value in values:
+            asm.mov(value, asm.vpm)
+        return values
 
     def index(self, v: int) -> Any:
         """The numbers of a vector's elements."""

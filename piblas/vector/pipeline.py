@@ -66,7 +66,7 @@ class Pipeline:
         self.graph, self.body, self.options = graph, body, options
         self.stores = stores(graph)
         self.arrays = list(body.loads)
-        self.scalars = [number for number, each in enumerate(graph.arguments) if not each.array]
+        self.scalars = body.scalars
         self.indexed = body.index_used
         self.sizes = [SIZES[each.dtype] for _, each in self.stores]
         if not 1 <= len(self.stores) <= 2 or len(self.stores) != len(graph.results):

@@ -20,8 +20,8 @@ from ..host.plan import PLANS, Launch, LaunchPlan, forgotten
 from ..host.runner import Runner
 from ..kernels.parts import LINE
 from .body import SIZES, reductions, stores
-from .graph import STORAGE, Graph
-from .lower import Lowered, lowered
+from .graph import STORAGE
+from .lower import Function, Lowered
 
 __all__ = ["Job", "is_resident"]
 
@@ -49,6 +49,7 @@ def is_resident(array: np.ndarray, device: Any) -> bool:
 class _Shape(NamedTuple):
     """What a plan depends on."""
 
+    name: str
     key: str
     n: int
     resident: Tuple[bool, ...]
@@ -75,7 +76,7 @@ def _plan(shape: _Shape, program: Lowered) -> LaunchPlan:
     parts = 0
     for part in limits.slices(n, n * moved / RATE, shape.longest):
         count = part.stop - part.start
-        streams = kernel.streams(count, shape.n_qpus, part.start)
+        streams = kernel.streams(count, shape.n_qpus, part.start, shape.alignment)
         if kernel.stored:
             streams.words[streams.addresses["partial"]] += np.uint32(LINE * kernel.stored * parts)
             parts += kernel.parts(count, shape.n_qpus)
@@ -102,13 +103,12 @@ class Job:
     ``resident`` says so for the arrays among the arguments, then for the arrays among the results.
     """
 
-    def __init__(
-        self, graph: Graph, n: int, resident: Sequence[bool], program: Optional[Lowered] = None
-    ) -> None:
+    def __init__(self, function: Function, n: int, resident: Sequence[bool]) -> None:
+        graph = function.graph
         self.graph, self.n, self.resident = graph, n, tuple(resident)
-        self.program = program or lowered(graph)
+        self.program = function.program(n)
         self.taken = [number for number, each in enumerate(graph.arguments) if each.array]
-        self.numbers = [number for number, each in enumerate(graph.arguments) if not each.array]
+        self.numbers = self.program.body.scalars
         self.format = "<" + "".join(
             _FORMATS[STORAGE[graph.arguments[number].dtype]] for number in self.numbers
         )
@@ -149,9 +149,11 @@ class Job:
             alignment = homes[reads][0] % LINE
         plan = self.plan()
         if plan is None or self.alignment != alignment or self.device != device.longest_launch:
+            program = self.program
             shape = _Shape(
-                self.program.key, n, self.resident, alignment, device.n_qpus, device.longest_launch
-            )
+                program.name, program.key, n, self.resident, alignment, device.n_qpus,
+                device.longest_launch,
+            )  # fmt: skip
             plan = PLANS.made(shape, _plan, shape, self.program)
             self.plan, self.alignment = weakref.ref(plan), alignment
             self.device = device.longest_launch
