@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any, List
 
 from . import ops as _ops
+from .fusing import fuse
 from .lists import Function
 from .ops import Op, Variable
 
 _NAMES = _ops.names()
 globals().update(_NAMES)
 
-__all__ = ["Function", "Op", "Variable", *_NAMES]  # noqa: PLE0604
+__all__ = ["Function", "Op", "Variable", "fuse", *_NAMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

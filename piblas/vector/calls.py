@@ -24,11 +24,13 @@ from ..errors import VectorError, brief
 from ..host.arrays import DeviceArray, Memory
 from ..host.numbers import BEYOND
 from ..host.runner import Runner
+from ..kernels.parts import QPUS
 from . import on_cpu
 from .costs import costs
 from .functions import expand
 from .graph import Argument, Graph, Store
-from .lower import Lowered, TooManyValues, lowered
+from . import lower
+from .lower import TooManyValues
 from .parse import is_number
 from .run import Job as Launches
 from .run import is_resident
@@ -41,7 +43,10 @@ KERNEL = "vector"
 
 _numbers = itertools.count()
 _ARRAYS = (np.ndarray, DeviceArray)
-_FLOATS = (float, np.float32, np.float64)
+_TYPED = frozenset((
+    float, np.float32, np.float64, np.float16, np.int32, np.uint32, np.int16, np.uint8, np.bool_,
+))  # fmt: skip
+"""Types of numbers whose value does not decide the types of a function."""
 
 
 def key_of(first: Tuple[Any, ...], values: Sequence[Any]) -> Optional[Tuple[Any, ...]]:
@@ -57,8 +62,11 @@ def key_of(first: Tuple[Any, ...], values: Sequence[Any]) -> Optional[Tuple[Any,
                 home = base.device_key
             elif base is not None and isinstance(base, np.ndarray):
                 return None
-            key += (value.shape, value.dtype, value.flags.num, home)
-        elif kind in _FLOATS:
+            dtype = value.dtype
+            if not dtype.isnative:
+                return None
+            key += (value.shape, dtype, value.flags.num, home)
+        elif kind in _TYPED:
             key += (kind,)
         elif kind is int:
             key += (kind, -0x80000000 <= value < 0x80000000)
@@ -68,10 +76,10 @@ def key_of(first: Tuple[Any, ...], values: Sequence[Any]) -> Optional[Tuple[Any,
 
 
 class Operand(NamedTuple):
-    """An argument of the graph: how its value is made from the arguments of a call."""
+    """An argument of the graph: how its value is made from the arguments of a call (a sequence)."""
 
     argument: Argument
-    make: Function[[Sequence[Any]], Any]
+    make: Function[..., Any]
 
 
 class Value(NamedTuple):
@@ -88,22 +96,21 @@ class Compiled(NamedTuple):
 
     ``source`` is its graph; the value of its argument i is ``operands[i]`` applied to the
     arguments of a call.  ``dtypes`` are those of the results (of a store "bool" for 0 and 1 in
-    uint8).  ``on_cpu(arguments, n)`` computes all results, arrays of any shape; None: by
+    uint8).  ``on_cpu(arguments, arrays for results, shape)`` computes what is returned; None: by
     the graph.  ``finish(results, arguments, n)`` makes what is returned of all results.
     """
 
     source: Graph
     operands: Tuple[Operand, ...]
     dtypes: Tuple[str, ...]
-    on_cpu: Optional[Function[..., List[Any]]] = None
+    on_cpu: Optional[Function[..., Any]] = None
     finish: Optional[Function[..., Any]] = None
 
 
 class _Program(NamedTuple):
-    """A compiled function's graph of machine operations, and its arguments' places among the
-    operands."""
+    """A compiled function's programs, and its arguments' places among the operands."""
 
-    lowered: Lowered
+    lowered: lower.Function
     kept: List[int]
 
 
@@ -151,7 +158,7 @@ class Callable:
 
     def __call__(self, *args: Any, out: Any = None) -> Any:
         given, outs = args, ()
-        if out is not None or len(args) != self.expected:
+        if out is not None or (self.expected >= 0 and len(args) != self.expected):
             given, outs = self.arranged(args, out)
             if outs:
                 _check_overlap(self, given, outs)
@@ -172,7 +179,8 @@ class Callable:
         return call.run(state, self._row, values, {}, None, job.on_cpu, job)
 
     expected = -1
-    """How many positional arguments there are where no array for results is among them."""
+    """How many positional arguments there are where no array for results is among them; -1: any
+    number, and none is."""
 
     def _job(self, state: State, given: Tuple[Any, ...], outs: Tuple[Any, ...]) -> Any:
         values = tuple(self._value(number, each) for number, each in enumerate(given))
@@ -182,9 +190,13 @@ class Callable:
         kept = self._compile(values, names)
         for number, each in enumerate(outs):
             if each.shape != shape:
-                self.fail(f"out has the shape {each.shape}, the arguments {shape}")
-            if not each.flags.writeable:
-                self.fail(f"out ({number}) is read-only")
+                self.fail(
+                    f"the array for result {number} has the shape {each.shape}, the arguments "
+                    f"{shape}"
+                )
+            if not each.flags.writeable or not each.dtype.isnative:
+                what = "read-only" if each.dtype.isnative else "of another byte order"
+                self.fail(f"the array for result {number} is {what}")
         stores = sum(isinstance(each, Store) for each in kept.source.results)
         if outs and len(outs) != stores:
             self.fail(f"stores {stores} arrays, and out is {len(outs)}")
@@ -195,7 +207,7 @@ class Callable:
         program = None
         bar = "" if n else NO_ELEMENTS
         if not bar and (state.target.backend != "cpu" and not state.target.missing):
-            program, bar = self._program(kept, state, values, names)
+            program, bar = self._program(kept, state, n, values, names)
         parts = costs(kept.source, program and program.lowered, n, resident, state.board)
         chosen = decide(parts, state.target, state.board, KERNEL, bar)
         cpu = _OnCpu(self, kept, shape, len(given))
@@ -215,19 +227,26 @@ class Callable:
             found = self._compiled[values, outs] = self.compiled(values, outs)
         return found
 
-    def _program(self, kept: Compiled, state: State, *key: Any) -> Tuple[Optional[_Program], str]:
-        found = self._programs.get(key)
+    def _program(
+        self, kept: Compiled, state: State, n: int, *key: Any
+    ) -> Tuple[Optional[_Program], str]:
+        """The programs, with that for n elements assembled; or why there is none."""
+        n_qpus = state.device.n_qpus
+        found = self._programs.get((n_qpus, *key))
         if found is None:
-            graph, places = expand(kept.source, self.precise)
-            found = _Program(lowered(graph), places)
-            try:
-                found.lowered.words()
-            except TooManyValues:
-                if state.target.demanded:
-                    raise
-                return None, TOO_MANY
-            self._programs[key] = found
+            found = self._lowered(kept, n_qpus)
+            self._programs[(n_qpus, *key)] = found
+        try:
+            found.lowered.program(n).words()
+        except TooManyValues:
+            if state.target.demanded:
+                raise
+            return None, TOO_MANY
         return found, ""
+
+    def _lowered(self, kept: Compiled, n_qpus: int) -> _Program:
+        graph, places = expand(kept.source, self.precise)
+        return _Program(lower.Function(graph, n_qpus), places)
 
     def _resident(self, state: State, given: Any, values: Any, outs: Any) -> bool:
         if state.device is None:
@@ -296,8 +315,7 @@ class Callable:
             length = -1
         if length < 0 or (n is None and not args):
             self.fail(f"why wants the arguments, or a number of elements n=; n = {brief(n)}")
-        graph, places = expand(kept.source, self.precise)
-        program = _Program(lowered(graph), places)
+        program = self._lowered(kept, QPUS)
         parts = costs(kept.source, program.lowered, length, resident, figures)
         return decide(parts, target, figures, KERNEL, "" if length else NO_ELEMENTS)
 
@@ -313,9 +331,14 @@ class Callable:
 
 
 def _plain(given: Any) -> Any:
-    """An argument as an array or a number, if it is a list of such."""
+    """An argument as a plain array or a number, if it is a list of such, or of another class."""
+    if isinstance(given, np.ndarray):
+        if not given.dtype.isnative:
+            return given.astype(given.dtype.newbyteorder("="))
+        known = type(given) in _ARRAYS or isinstance(given, np.ma.MaskedArray)
+        return given if known else np.asarray(given)
     if isinstance(given, (list, tuple)) or (
-        not isinstance(given, np.ndarray) and hasattr(given, "__array__") and not is_number(given)
+        hasattr(given, "__array__") and not is_number(given)
     ):
         return np.asarray(given)
     return given
@@ -391,13 +414,14 @@ class _OnCpu:
     def __call__(self, *values: Any) -> Any:
         kept, shape = self.kept, self.shape
         given, outs = values[: self.count], iter(values[self.count :])
-        n = math.prod(shape)
         if kept.on_cpu is not None:
-            found = kept.on_cpu(given, shape)
-        else:
-            operands = [np.ravel(each.make(given)) if each.argument.array else each.make(given)
-                        for each in kept.operands]  # fmt: skip
-            found = on_cpu.run(kept.source, operands, n)
+            return kept.on_cpu(given, list(outs), shape)
+        n = math.prod(shape)
+        operands = [
+            np.ravel(each.make(given)) if each.argument.array else each.make(given)
+            for each in kept.operands
+        ]
+        found = on_cpu.run(kept.source, operands, n)
         results: List[Any] = []
         for each, dtype, made in zip(kept.source.results, kept.dtypes, found):
             if isinstance(each, Store):
@@ -462,7 +486,7 @@ class _OnDevice:
                 there.append(lies)
         else:
             there += [self.fresh_there] * len(self.stored)
-        self.launches = Launches(graph, self.n, there, program.lowered)
+        self.launches = Launches(program.lowered, self.n, there)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Tuple[Any, Any]:
         taken = [make(values) for make in self.makes]

@@ -90,14 +90,6 @@ def costs(
         staged = 0.0 if resident else moved(program.graph, n) / (board.copy * 2**20)
         found["qpu"] = Cost(
             board.python * (CALLS + host_calls.per_launch()), board.launch, staged,
-            qpu_seconds(program.graph, n, board.clock),
+            program.seconds(n, board),
         )  # fmt: skip
     return found
-
-
-def qpu_seconds(graph: Graph, n: int, mhz: float) -> float:
-    """The QPUs' time, the longer of what the operations and what the memory take."""
-    count = sum(operations(graph).values())
-    arrays = sum(each.array for each in graph.arguments) + len(graph.results)
-    issue = 4 * (count + 4 * arrays) * (n / 16) / 12 / (mhz * 1e6)
-    return 1e-5 + max(issue, moved(graph, n) / 1e9)
