@@ -1,7 +1,7 @@
 """Vector functions: lists of operations, or Python functions, run over whole arrays in one pass.
 
-:class:`Function` makes one of a list of operations, whose names are here with and without the prefix
-``OP_``; :func:`fuse` makes one of a Python function.
+:class:`Function` makes one of a list of operations, whose names are here with and without the
+prefix ``OP_``; :func:`fuse` makes one of a Python function.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .ops import Op, Variable
 _NAMES = _ops.names()
 globals().update(_NAMES)
 
-__all__ = ["Function", "Op", "Variable", "fuse", *_NAMES]  # noqa: PLE0604
+__all__ = ["Function", "Op", "Variable", "fuse", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from typing import Any, Callable as Function, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Callable as Function
 
 import numpy as np
 
@@ -118,6 +119,7 @@ class _Job(call.Job):
     """A job with how the CPU computes the call."""
 
     __slots__ = ("on_cpu",)
+    on_cpu: Any
 
 
 class _Row(NamedTuple):
@@ -150,7 +152,7 @@ class Callable:
         """How errors name an argument."""
         raise NotImplementedError
 
-    def fail(self, message: str) -> Any:
+    def fail(self, message: str) -> NoReturn:
         """An error in a call."""
         raise VectorError(self.__name__, message)
 
@@ -232,10 +234,10 @@ class Callable:
     ) -> Tuple[Optional[_Program], str]:
         """The programs, with that for n elements assembled; or why there is none."""
         n_qpus = state.device.n_qpus
-        found = self._programs.get((n_qpus, *key))
+        key = n_qpus, *key
+        found = self._programs.get(key)
         if found is None:
-            found = self._lowered(kept, n_qpus)
-            self._programs[(n_qpus, *key)] = found
+            found = self._programs[key] = self._lowered(kept, n_qpus)
         try:
             found.lowered.program(n).words()
         except TooManyValues:

@@ -1,10 +1,11 @@
 """What a call of a vector function takes on each processor, by the model that dispatch decides by.
 
-CPU: NumPy runs a ufunc for each operation, which reads its operands and writes its result.  For each
-of them a call is counted, and the longer of its arithmetic and of its memory traffic.  Arithmetic:
-one number in the clocks of :data:`CLOCKS`, on one core, at half the multiplications and additions
-that ``cpu`` of :mod:`piblas.dispatch.boards` says for all cores (a matrix product does both in one
-instruction).  All of it is estimated: nobody has published such figures for these boards.
+CPU: NumPy runs a ufunc for each operation, which reads its operands and writes its result.  For
+each of them a call is counted, and the longer of its arithmetic and of its memory traffic.
+Arithmetic: one number in the clocks of :data:`CLOCKS`, on one core, at half the multiplications and
+additions that ``cpu`` of :mod:`piblas.dispatch.boards` says for all cores (a matrix product does
+both in one instruction).  All of it is estimated: nobody has published such figures for these
+boards.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def fuse(function: Optional[Function[..., Any]] = None, *, precise: bool = False
     Arrays have one shape; they may be plain arrays or device arrays, views with an offset or a
     stride; types bool, uint8, int16, int32, uint32, float16 and float32.  Results have NumPy's
     types; numbers of Python, and those of float64 and int64, are weak.  Arithmetic of float16 is
-    float32's, rounded where an array is stored.  Where the CPU computes the call, it is the function
-    itself that is called.  What differs on the QPUs: :data:`piblas.vector.functions.DIFFERS`.
+    float32's, rounded where an array is stored.  Where the CPU computes the call, the function
+    itself is called.  What differs on the QPUs: :data:`piblas.vector.functions.DIFFERS`.
 
     VectorError names the line of the function, and what to write instead.
     """
@@ -106,7 +106,11 @@ class Fused(Callable):
             make = take if dtype != "bool" else lambda arguments: take(arguments).view(np.uint8)
             return Traced(tracer, tracer.argument(name, dtype, True, make), dtype, name)
         if dtype in _WEAK:
-            return Host(tracer, lambda arguments, results, n: _python(take(arguments)), _WEAK[dtype])
+
+            def evaluate(arguments: Any, results: Any, n: int) -> Any:
+                return _python(take(arguments))
+
+            return Host(tracer, evaluate, _WEAK[dtype])
         if dtype not in KINDS:
             self.fail(f"{name} is a number of {dtype}: wants one of {', '.join(KINDS)}")
         convert = float if KINDS[dtype] == "f" else int

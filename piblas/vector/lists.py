@@ -94,9 +94,11 @@ class Function(Callable):
             f"{slot.kind} of op {slot.step.position} {slot.step.text}"
             for slot in (self._slots[i] for i in self._inputs)
         ]
-        shown = ", ".join(wanted if len(wanted) <= 8 else [*wanted[:7], f"... {len(wanted)} in all"])
+        if len(wanted) > 8:
+            wanted[7:] = [f"... {len(wanted)} in all"]
+        shown = ", ".join(wanted)
         more = f", or {len(self._slots)} with those to store in" if self._stores else ""
-        self.fail(f"wants {len(wanted)} arguments{more}, not {given}: {shown}")
+        self.fail(f"wants {len(self._inputs)} arguments{more}, not {given}: {shown}")
 
     def _slot(self, number: int) -> Slot:
         return self._slots[self._inputs[number]]

@@ -202,9 +202,9 @@ def apply(tracer: Tracer, ufunc: Any, inputs: Sequence[Any]) -> Traced:
     if name == "power":
         return _power(tracer, *inputs)
     if name == "clip":
-        return tracer.clip(*inputs)  # type: ignore[no-any-return]
+        return tracer.clip(*inputs)
     if name == "matmul":
-        return tracer.dot(*inputs)  # type: ignore[no-any-return]
+        return tracer.dot(*inputs)
     if name not in _TABLE:
         tracer.fail(f"np.{name} is not known on the QPUs; known are {', '.join(ufuncs())}")
     samples = [_sample(each) for each in inputs]
@@ -269,7 +269,7 @@ def _power(tracer: Tracer, x: Any, y: Any) -> Any:
 
 def _where(t: Tracer, condition: Any, *choices: Any) -> Any:
     if len(choices) != 2:
-        t.fail("np.where(condition, a, b) wants both a and b: places of elements are not known here")
+        t.fail("np.where(condition, a, b) wants both a and b: it finds no places of elements here")
     if not isinstance(condition, Traced):
         t.fail("the condition of np.where is no array")
     for each in choices:

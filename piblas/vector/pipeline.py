@@ -12,9 +12,8 @@ of four, two, one), and single elements.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, List, NamedTuple
 
-import numpy as np
 
 from ..isa import setup_words as sw
 from ..kernels import macros, parts

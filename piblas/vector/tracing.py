@@ -1,10 +1,10 @@
 """Values that stand for arrays while a Python function is traced, and what NumPy does with them.
 
-:class:`Traced` is an element of each array: a node of the graph with NumPy's dtype.  bool is a mask;
-uint8, int16 and int32 are int32 registers whose values are wrapped at the type's width after each
-operation; float16 is computed as float32 and rounded when it is stored.  :class:`Host` is a number
-that Python computes: before the launch from scalars among the arguments, or after it from results
-of reductions.
+:class:`Traced` is an element of each array: a node of the graph with NumPy's dtype.  bool is a
+mask; uint8, int16 and int32 are int32 registers whose values are wrapped at the type's width after
+each operation; float16 is computed as float32 and rounded when it is stored.  :class:`Host` is a
+number that Python computes: before the launch from scalars among the arguments, or after it from
+results of reductions.
 
 Result types are NumPy's: they are asked for with empty arrays.  Numbers of Python are weak, and so
 are those of float64 and int64.
@@ -34,12 +34,12 @@ _NUMPYS = os.path.dirname(os.path.abspath(np.__file__))
 
 def source_line() -> Optional[str]:
     """ "file:line" of the innermost caller outside of this package and NumPy."""
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while frame is not None:
         name = os.path.abspath(frame.f_code.co_filename)
         if not name.startswith((_OURS + os.sep, _NUMPYS + os.sep)):
             return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 
@@ -73,7 +73,7 @@ class Host(np.lib.mixins.NDArrayOperatorsMixin):
             "instead of math's, float() and int()"
         )
 
-    __float__ = __int__ = __index__ = __complex__ = _number  # type: ignore[assignment]
+    __float__ = __int__ = __index__ = __complex__ = _number
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -104,8 +104,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
             "cut and reshape arrays before the call"
         )
 
-    __float__ = __int__ = __index__ = __complex__ = _number  # type: ignore[assignment]
-    __getitem__ = __setitem__ = __iter__ = __len__ = _whole  # type: ignore[assignment]
+    __float__ = __int__ = __index__ = __complex__ = _number
+    __getitem__ = __setitem__ = __iter__ = __len__ = _whole
     __hash__ = None  # type: ignore[assignment]
     shape = ndim = T = strides = property(_whole)
     reshape = ravel = flatten = transpose = cumsum = sort = _whole
@@ -280,11 +280,13 @@ class Tracer:
             kwargs.pop("initial", None), kwargs.pop("keepdims", None)
             how = REDUCTIONS[ufunc.__name__]
             axis = kwargs.pop("axis", None)
-            return getattr(inputs[0], how)(**({} if axis in (0, None) else {"axis": axis}), **kwargs)
+            if axis not in (0, None):
+                kwargs["axis"] = axis
+            return getattr(inputs[0], how)(**kwargs)
         if method != "__call__":
             self.fail(f"np.{ufunc.__name__}.{method} works on whole arrays, not on elements")
         if where is not True:
-            self.fail("where= of a ufunc leaves elements undefined: write np.where(condition, a, b)")
+            self.fail("where= leaves elements undefined: write np.where(condition, a, b)")
         dtype = kwargs.pop("dtype", None)
         if kwargs:
             self.fail(f"np.{ufunc.__name__}: {', '.join(kwargs)}= is not known here")
@@ -360,8 +362,8 @@ class Tracer:
             else:
                 if dtype is None and KINDS[name] != "f":
                     self.fail(
-                        f"NumPy sums {name} in 64 bits, which QPUs lack: write .sum(dtype=np.int32), "
-                        "which wraps, or .astype(np.float32).sum()"
+                        f"NumPy sums {name} in 64 bits, which QPUs lack: write "
+                        ".sum(dtype=np.int32), which wraps, or .astype(np.float32).sum()"
                     )
                 returned = np.dtype(dtype or value.dtype)
                 wanted = np.dtype(np.float32) if returned.name == "float16" else returned
