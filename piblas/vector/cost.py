@@ -34,8 +34,9 @@ for _row in ops.MUL_OPS:
 
 
 class Work(NamedTuple):
-    """Of a vector: operations of the add unit, the mul unit and of either; of these the numbers in
-    the program (loops once); bytes read and written; rows' share of each result."""
+    """Of a vector: operations of the add unit, the mul unit and of either; how many the program
+    has of them (loops once); bytes read and written; bytes of an element of each array that is
+    stored; how many reductions; operations of the special function unit."""
 
     add: float
     mul: float
@@ -45,6 +46,7 @@ class Work(NamedTuple):
     written: int
     sizes: Tuple[int, ...]
     joins: int
+    special: float
 
     @property
     def slots(self) -> float:
@@ -60,39 +62,39 @@ class Work(NamedTuple):
 def _counted(body: Body, most: int) -> Tuple[List[float], float]:
     """Operations of each kind that a vector takes, and how many there are in the program."""
     nodes = body.graph.nodes
-    counts, code = [0.0, 0.0, 0.0], 0.0
+    counts, code = [0.0, 0.0, 0.0, 0.0], 0.0
     for number in body.steps:
         node = nodes[number]
         if number in body.uniform or number in body.direct or node.op == "result":
             continue
-        own = [0, 0, 0]
+        own = [0, 0, 0, 0]
         if node.op == "loop":
             inner, text = _counted(body.loops[number], most)
             turns = min(node.data.count, most)
-            for unit in range(3):
+            for unit in range(4):
                 counts[unit] += turns * inner[unit]
             counts[_ADD] += turns
             counts[_EITHER] += len(node.args)
             code += text + 4
             continue
         if node.op == "load":
-            own = [2, 0, 1]
+            own = [2, 0, 1, 0]
             if SIZES[body.graph.arguments[node.data].dtype] < 4:
-                own = [3, 0, 1]
+                own = [3, 0, 1, 0]
         elif node.op in COMPARISONS:
-            own = [_flags(body, number), 0, 2]
+            own = [_flags(body, number), 0, 2, 0]
         elif node.op == "select":
-            own = [0, 0, 2]
+            own = [0, 0, 2, 0]
             mask = node.args[0]
             own[_ADD if mask in body.direct else _EITHER] += _flags(body, mask)
         elif node.op in SPECIAL:
-            own = [0, 0, 2]
+            own = [0, 0, 2, 1]
         else:
             name = {"mand": "and", "mor": "or", "mnot": "not"}.get(node.op, node.op)
             own[_UNITS[name]] = 1
-        for unit in range(3):
+        for unit in range(4):
             counts[unit] += own[unit]
-        code += sum(own)
+        code += sum(own[:3])
     return counts, code
 
 
@@ -114,18 +116,23 @@ def work_of(graph: Graph, body: Any = None) -> Work:
         counts[_EITHER] += 1 if each.how in ("sum", "min", "max") else 2
         joins += 1
     read = sum(SIZES[graph.arguments[number].dtype] for number in body.loads)
-    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, joins)
+    special = counts.pop()
+    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, joins, special)
 
 
-_PAIRED = {"own1": 1.35, "own2": 1.2, "own4": 1.12, "stream": 1.15, "wide": 1.15}
+_PAIRED = {"own1": 1.5, "own2": 1.3, "own4": 1.15, "stream": 1.25, "wide": 1.35}
 """Instructions in units of those with perfect pairing: independent operations lie further apart the
 fewer vectors there are."""
 
 
+_COLD = 4
+"""Clocks that an instruction waits for its line to come from memory, the first time."""
+
+
 @functools.lru_cache(maxsize=64)
-def _rates(timing: Any, clock: float) -> Tuple[float, float, float]:
-    """Clocks of a byte of memory, of a row and of a transfer."""
-    return clock / memory_rate(timing), timing.dma_store_row, timing.dma_store_start
+def _rates(timing: Any, clock: float) -> Tuple[float, float, float, float]:
+    """Clocks of a byte of memory, of a row, of a transfer, of a special function."""
+    return clock / memory_rate(timing), timing.dma_store_row, timing.dma_store_start, timing.sfu
 
 
 def cycles(
@@ -137,7 +144,7 @@ def cycles(
     clock: float = 250e6,
 ) -> float:
     """Cycles of a launch of ``n`` elements with a kernel of :data:`KINDS`."""
-    byte, row, start = _rates(timing or timing_set(), clock)
+    byte, row, start, sfu = _rates(timing or timing_set(), clock)
     vectors = -(-n // LANES)
     memory = byte * (work.read + work.written)
     issue = 4 * min(work.slots * _PAIRED[kind], max(work.total, work.slots))
@@ -147,12 +154,14 @@ def cycles(
         block = workers * rows
         stored = sum(row * size / 4 + start / block + 0.5 for size in work.sizes)
         granted = 4 * grant * workers / block * len(work.sizes)
-        each = max(memory, stored, granted, (issue + 4 * 8 / rows) / workers)
+        # Four QPUs share a special function unit.
+        special = sfu * work.special * min(4, workers) / workers
+        each = max(memory, stored, granted, special, (issue + 4 * 16 / rows) / workers)
         if kind == "wide":
             each = max(each, (row + (start + 80) / block) * len(work.sizes))
-        if 2 * rows * work.code * _PAIRED[kind] / 2 > 480:
-            each = max(each, 1.05 * issue / workers)
-        return 1000 + 4 * issue * rows / 4 + each * -(-vectors // block) * block
+        # Lines of code come from memory at first; a block is computed before the first is stored.
+        cold = _COLD * 2 * rows * min(work.code, 400) / 2
+        return 1000 + cold + issue * rows + each * -(-vectors // block) * block
     unroll = int(kind[3:])
     qpus = min(n_qpus, QPUS)
     groups = -(-vectors // unroll)
@@ -160,8 +169,9 @@ def cycles(
     transfer = sum(unroll * row * max(size / 4, 0.4) + start + 28 for size in work.sizes)
     group = issue * unroll + 4 * (12 + 6 * len(work.sizes)) + transfer
     engine = groups * transfer
-    total = max(rounds * group, engine, memory * vectors)
-    return 800 + 400 * (work.joins > 0) + total
+    special = sfu * work.special * min(4, qpus) * rounds * unroll
+    total = max(rounds * group, engine, special, memory * vectors)
+    return 800 + _COLD * unroll * min(work.code, 400) / 2 + 400 * (work.joins > 0) + total
 
 
 def seconds(work: Work, n: int, kind: str, board: Any, n_qpus: int = QPUS) -> float:

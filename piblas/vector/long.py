@@ -95,7 +95,7 @@ class _Writer(Writer):
         found += reader.steps.values()
         if self.kernel.body.index_used:
             found.append(self.element)
-        return list(dict.fromkeys(found))
+        return [each for each in dict.fromkeys(found) if isinstance(each, Operand)]
 
     def move(self, places: Dict[Operand, Any]) -> None:
         """From here on these registers have their places."""
@@ -103,7 +103,7 @@ class _Writer(Writer):
         self.code, self.lead = places[self.code], places[self.lead]
         for table in (supply.scalars, supply.constants, self.uniform, reader.steps):
             for key, register in table.items():
-                table[key] = places[register]
+                table[key] = places.get(register, register)  # a constant stays
         for array in reader.arrays.values():
             array.at, array.last = places[array.at], places[array.last]
             if array.shift is not None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import AssemblerError, PiblasError
 from ..kernels import store
+from ..kernels.parts import TMU_DEPTH
 from . import cost, own, pipeline
 from .body import SIZES, Body, of_graph, reductions, stores
 from .graph import Graph
@@ -128,6 +129,8 @@ class Lowered:
         )
 
     def _tried(self, kernel: Any) -> Any:
+        if kernel.most_qpus < 1:
+            return None
         try:
             return kernel.assemble(self.name).words
         except AssemblerError as error:
@@ -174,19 +177,15 @@ def _own(graph: Graph, body: Body, unrolls: Sequence[int], code: float) -> List[
 def _piped(graph: Graph, body: Body, kind: str, n_qpus: int) -> List[Any]:
     """Ways to write a store pipeline."""
     results = len(stores(graph))
-    loads = len(body.loads)
     workers, rows, pace = (8, 4, 8) if kind == "stream" else (11, 2, 0)
     hoisted = len([n for n in body.uniform_values() if graph.nodes[n].op != "scalar"])
     free = 58 - _registers(graph, body) - hoisted - rows * results
-    # A single array is asked for when a block's rows are filled, several as they are taken.
-    early = loads == 1 and results == 1 and kind == "stream"
-    ahead, asked = (2, 2) if early else (1, 0)
     found = []
-    for unroll in (2, 1):
+    for unroll in (4, 2, 1)[rows == 2 :]:
         room = free - unroll * body.pressure()
         if room >= 0:
             options = pipeline.Options(
-                workers=workers, rows=rows, ahead=ahead, asked=asked, pace=pace,
+                workers=workers, rows=rows, ahead=TMU_DEPTH, asked=0, pace=pace,
                 unroll=unroll, constants=min(room, 24),
             )  # fmt: skip
             options = options.fitted(n_qpus)

@@ -61,6 +61,8 @@ class Pipeline:
     stored = 0
     """Vectors that reductions store: there are none."""
 
+    most_qpus = parts.QPUS
+
     def __init__(self, graph: Graph, body: Body, options: Options) -> None:
         self.graph, self.body, self.options = graph, body, options
         self.stores = stores(graph)

@@ -117,9 +117,33 @@ class Job:
         self.dtypes = [np.dtype(each) for each in dtypes]
         self.sizes = [each.itemsize for each in self.dtypes]
         self.joins = bool(reductions(graph))
+        self.count, self.reads = len(graph.arguments), len(self.taken)
+        self.writes = len(self.sizes) - self.reads
+        self.narrow = self.writes > 0 and min(self.sizes) < 4
+        self.function = function
+        self.copying: Dict[Tuple[bool, ...], Job] = {}
         self.plan: Callable[[], Optional[LaunchPlan]] = forgotten
         self.device: Any = None
         self.alignment = -1
+
+    def _shared(self, homes: Sequence[Any]) -> Optional["Job"]:
+        """A job that copies arguments of small elements that share words with a result: two QPUs
+        would read and write the same word."""
+        resident = list(self.resident)
+        for out in range(self.reads, len(homes)):
+            for at in range(self.reads):
+                one, two = homes[at], homes[out]
+                if one is None or two is None or min(self.sizes[at], self.sizes[out]) >= 4:
+                    continue
+                ends = one[0] + self.sizes[at] * self.n, two[0] + self.sizes[out] * self.n
+                if one[0] < ends[1] and two[0] < ends[0] and one[0] % 4:
+                    resident[at] = False
+        key = tuple(resident)
+        if key == self.resident:
+            return None
+        if key not in self.copying:
+            self.copying[key] = Job(self.function, self.n, key)
+        return self.copying[key]
 
     def __call__(
         self, runner: Runner, values: Sequence[Any]
@@ -130,10 +154,8 @@ class Job:
         changed and returned; all have the dtypes of the graph, arrays of arguments may be
         read-only.  The function's numbers fit their types.
         """
-        count, n = len(self.graph.arguments), self.n
-        views = [values[number] for number in self.taken]
-        reads = len(views)
-        views += values[count:]
+        count, n, reads = self.count, self.n, self.reads
+        views = (*[values[number] for number in self.taken], *values[count:])
         device = runner.device
         homes: List[Any] = []
         for view, size, resident in zip(views, self.sizes, self.resident):
@@ -143,9 +165,13 @@ class Job:
                 if not 0 <= offset <= memory.nbytes - size * n:
                     raise CpuNeeded(SORT_OUT)
                 home = memory.bus_address + offset, memory.buffer
-            homes.append(home)
+            homes += [home]
+        if self.narrow:
+            shared = self._shared(homes)
+            if shared is not None:
+                return shared(runner, values)
         alignment = 0
-        if len(homes) > reads and homes[reads] is not None:
+        if self.writes and homes[reads] is not None:
             alignment = homes[reads][0] % LINE
         plan = self.plan()
         if plan is None or self.alignment != alignment or self.device != device.longest_launch:
@@ -172,9 +198,9 @@ class Job:
                 if at < reads:
                     inside[...] = view
                 else:
-                    copied.append((view, inside))
+                    copied += [(view, inside)]
             home[1].clean()
-            buffers.append(home[1])
+            buffers += [home[1]]
             addresses += (home[0],)
         data = plan.data
         if data.parts:
@@ -189,7 +215,7 @@ class Job:
         for view, inside in copied:
             view[...] = inside
         if not self.joins:
-            return list(values[count:]), reports
+            return [*values[count:]], reports
         partial.buffer.invalidate()
         numbers = iter(data.kernel.results(partial.words[: data.words]))
         outs = iter(values[count:])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import reference as ref
 
 from piblas.emu import sfu
 from piblas.isa import ops
 from piblas.vector.graph import STORAGE, Graph, Loop, Store
-from tests.emu import reference as ref
 
 M32 = 0xFFFFFFFF
 SFU = {"recip": sfu.RECIP, "rsqrt": sfu.RSQRT, "exp2": sfu.EXP2, "log2": sfu.LOG2}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import reference as ref
 
 from piblas.vector.graph import STORAGE, Argument, Graph, Loop, Reduction, Store
-from tests.emu import reference as ref
 
 FLOAT = ("fadd", "fsub", "fmin", "fmax", "fminabs", "fmaxabs", "fmul")
 INTEGER = (
