@@ -16,8 +16,10 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 from ..isa import ops
 from ..isa.timing import memory_rate, timing_set
 from ..kernels.parts import LANES, QPUS
+from ..kernels.reduce import PARTS
 from .body import COMPARISONS, SIZES, SPECIAL, Body, of_graph, reductions, stores
 from .graph import Graph
+from .reduction import rows_of
 
 __all__ = ["KINDS", "Work", "cycles", "seconds", "work_of"]
 
@@ -36,7 +38,7 @@ for _row in ops.MUL_OPS:
 class Work(NamedTuple):
     """Of a vector: operations of the add unit, the mul unit and of either; how many the program
     has of them (loops once); bytes read and written; bytes of an element of each array that is
-    stored; how many reductions; operations of the special function unit."""
+    stored; vectors of the states of reductions; operations of the special function unit."""
 
     add: float
     mul: float
@@ -45,7 +47,7 @@ class Work(NamedTuple):
     read: int
     written: int
     sizes: Tuple[int, ...]
-    joins: int
+    states: int
     special: float
 
     @property
@@ -110,14 +112,14 @@ def work_of(graph: Graph, body: Any = None) -> Work:
     counts, code = _counted(body, 1 << 30)
     sizes = tuple(SIZES[each.dtype] for _, each in stores(graph))
     counts[_EITHER] += 2 * len(sizes)
-    joins = 0
+    states = 0
     for _, each in reductions(graph):
         counts[_ADD] += 5 if each.how == "sum" else 2
         counts[_EITHER] += 1 if each.how in ("sum", "min", "max") else 2
-        joins += 1
+        states += rows_of(each.how, graph.nodes[each.node].kind)
     read = sum(SIZES[graph.arguments[number].dtype] for number in body.loads)
     special = counts.pop()
-    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, joins, special)
+    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, states, special)
 
 
 _PAIRED = {"own1": 1.5, "own2": 1.3, "own4": 1.15, "stream": 1.25, "wide": 1.35}
@@ -171,10 +173,13 @@ def cycles(
     engine = groups * transfer
     special = sfu * work.special * min(4, qpus) * rounds * unroll
     total = max(rounds * group, engine, special, memory * vectors)
-    return 800 + _COLD * unroll * min(work.code, 400) / 2 + 400 * (work.joins > 0) + total
+    cold = _COLD * unroll * min(work.code, 400) / 2
+    # The states of each part are stored one after the other.
+    states = min(PARTS, groups) * work.states * unroll * (row + start + 40)
+    return 800 + cold + states + total
 
 
 def seconds(work: Work, n: int, kind: str, board: Any, n_qpus: int = QPUS) -> float:
-    """Seconds of the QPUs on a board (:class:`piblas.dispatch.boards.Board`), without the launch."""
+    """Seconds of the QPUs on a board of :mod:`piblas.dispatch.boards`, without the launch."""
     clock = 1e6 * board.clock
     return cycles(work, n, kind, n_qpus, None, clock) / clock

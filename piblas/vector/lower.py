@@ -208,7 +208,7 @@ class Function:
         """The kernel that takes least time for ``n`` elements."""
         work = self.work
         kinds = list(cost.KINDS)
-        piped = 1 <= len(work.sizes) <= 2 and not work.joins and len(self.body.loads) <= 8
+        piped = 1 <= len(work.sizes) <= 2 and not work.states and len(self.body.loads) <= 8
         if not piped or work.code > PIPED:
             kinds = kinds[2:]
         if self.n_qpus < 12 and "wide" in kinds:

@@ -12,9 +12,8 @@ of four, two, one), and single elements.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, List, NamedTuple
 
-import numpy as np
 
 from ..isa import setup_words as sw
 from ..kernels import macros, parts
@@ -273,8 +272,9 @@ class _Role(Role):
     def _compute(self) -> None:
         """Take this QPU's operands of a block and compute the results."""
         asm, kernel, unroll = self.asm, self.kernel, self.options.unroll
-        for self.row in range(0, self.options.rows, unroll):
-            rows = slice(self.row, self.row + unroll)
+        for row in range(0, self.options.rows, unroll):
+            self.row = row
+            rows = slice(row, row + unroll)
             emitter = Emitter(asm, kernel.body, unroll, self.supply, uniform=self.uniform)
             targets = [registers[rows] for registers in self.results]
             emitter.aim(targets)

@@ -2,8 +2,8 @@
 
 A program takes vectors in an order that is known when it is written: array after array as the
 operations want them, and for each array the vectors of the group.  Arrays are dealt to the two TMUs
-in turn; a single one uses both in turn.  Each TMU has up to :data:`~piblas.kernels.parts.TMU_DEPTH` requests under way: whoever
-takes a vector asks for one that is wanted later, in this group or in one of the next.
+in turn; a single one uses both in turn.  Each TMU has up to ``TMU_DEPTH`` requests under way:
+whoever takes a vector asks for one that is wanted later, in this group or in one of the next.
 
 A lookup returns the word that holds an element.  Smaller elements are shifted down in it, by a
 distance that is the same for all vectors of a lane, as vectors are whole words apart.
