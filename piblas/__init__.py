@@ -24,6 +24,7 @@ from .errors import (
     EmulatorFault,
     OutOfDeviceMemory,
     PiblasError,
+    VectorError,
 )
 from .host.arrays import DeviceArray, array, asarray, empty, zeros
 from .record import reset_stats, stats
@@ -41,6 +42,7 @@ __all__ = [
     "EmulatorFault",
     "OutOfDeviceMemory",
     "PiblasError",
+    "VectorError",
     "array",
     "asarray",
     "driver",
@@ -49,18 +51,21 @@ __all__ = [
     "reset_stats",
     "stats",
     "use",
+    "vector",
     "why",
     "zeros",
 ]
 
 
-_LATER = {"profile": "profiler", "why": "dispatch.why"}
-"""Names that few processes want, and the module that each is imported from when it is wanted."""
+_LATER = {"profile": "profiler", "why": "dispatch.why", "vector": ""}
+"""Names that few processes want, and the module that each is imported from when it is wanted ("":
+it is a package itself)."""
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
-        made = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+        module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
+        made = getattr(module, name) if _LATER[name] else module
     else:
         made = _generic.function(name)
     if made is None:

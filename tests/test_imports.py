@@ -33,7 +33,7 @@ ALLOWED = {
     "blas": {
         "host", "dispatch", "routines", "record", "kernels", "driver", "errors", "config", "log",
     },
-    "vector": {"kernels", "codegen", "isa", "driver", "errors"},
+    "vector": {"blas", "host", "dispatch", "kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "host", "dispatch", "kernels", "driver", "errors"},
     "selftest": {"blas", "dispatch", "record", "routines", "kernels", "driver", "isa", "errors"},
     "tune": {

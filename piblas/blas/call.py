@@ -114,20 +114,25 @@ def run(
     row: Routine,
     args: Tuple[Any, ...],
     kwargs: Dict[str, Any],
-    bind: Callable[[Bound, State], Job],
+    bind: Optional[Callable[[Bound, State], Job]],
     on_cpu: Callable[..., Any],
+    job: Optional[Job] = None,
 ) -> Any:
     """The result of a call of the routine at the present target, ``state``.
 
-    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.
+    ``bind(bound, state)`` makes its job, unless the caller has ``job``; ``on_cpu(*args, **kwargs)``
+    computes it on the CPU.
     """
     if state.jobs is None:
         # The runner first: other threads look at the jobs.
         state.runner = None if state.device is None else runner_of(state.device)
         state.jobs = {}
-    key = key_of(row.name, args, kwargs)
-    job = state.jobs.get(key) if key is not None else None
+    key = None
     if job is None:
+        key = key_of(row.name, args, kwargs)
+        job = state.jobs.get(key) if key is not None else None
+    if job is None:
+        assert bind is not None
         try:
             job = bind(Bound(row, args, kwargs), state)
         except (Unbound, TypeError, ValueError, OverflowError):

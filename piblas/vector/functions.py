@@ -47,6 +47,8 @@ class Code:
     Operands are node numbers; :meth:`f` and :meth:`i` make constants.
     """
 
+    graph: Graph
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
@@ -492,7 +494,7 @@ class _Expander:
 
     def __init__(self, source: Graph, precise: bool, around: Optional["_Expander"] = None) -> None:
         self.source, self.precise = source, precise
-        self.graph = Graph(around=around.graph if around else None)
+        self.graph: Graph = Graph(around=around.graph if around else None)
         self.code = Code(self.graph)
         self.arguments: Dict[int, int] = around.arguments if around else {}
 

@@ -25,8 +25,8 @@ Types of operands (``takes``): ``float`` is float32; ``int`` is int32 or uint32,
 is; ``bits`` are any 32 bits, and a float value becomes bits that the next operation may take for
 whatever it works on; ``same`` is the type of the value.  Arrays of uint8, int16 and float16 are
 widened to int32 and float32 when they are loaded.  What is not of the type is refused, not
-converted: ``ITOF`` and ``FTOI`` convert, ``ASFLOAT``, ``ASINT`` and ``ASUINT`` take the bits as they
-are.
+converted: ``ITOF`` and ``FTOI`` convert, ``ASFLOAT``, ``ASINT`` and ``ASUINT`` take the bits as
+they are.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ class Builder:
         return value
 
     def open(self, variable: int) -> Value:
-        found = self.variables.get(variable)
+        found, variable = self.variables.get(variable), int(variable)
         if found is None:
             if self.any_variable:
                 return self.unknown()
@@ -336,8 +336,6 @@ class Builder:
 
     def named_by_call(self) -> Optional[Variable]:
         given: Optional[Variable] = self.next_slot()
-        if given is None:
-            self.any_variable = True
         return given
 
     # --- forms ---------------------------------------------------------------------------------
@@ -427,7 +425,9 @@ class Builder:
             return int(self.step.row.name[-1])
         if self.step.operands:
             return int(self.step.operands[0])
-        return self.named_by_call()
+        found = self.named_by_call()
+        self.any_variable |= found is None
+        return found
 
     def on_select(self, row: Row) -> None:
         assert self.step is not None
