@@ -171,6 +171,8 @@ def _own(graph: Graph, body: Body, unrolls: Sequence[int], code: float) -> List[
     if code <= LONG:
         for room in (32, 24, 16, 10, 6):
             found.append(Own(graph, body, own.Options(1, False, 0, room)))
+        for room in (32, 16, 8, 4):
+            found.append(Own(graph, body, own.Options(1, False, 0, room, True)))
     return found
 
 
