@@ -11,7 +11,7 @@ tests hold the estimate against simulated cycles.
 from __future__ import annotations
 
 import functools
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from ..isa import ops
 from ..isa.timing import memory_rate, timing_set
@@ -21,7 +21,10 @@ from .body import COMPARISONS, SIZES, SPECIAL, Body, of_graph, reductions, store
 from .graph import Graph
 from .reduction import rows_of
 
-__all__ = ["KINDS", "Work", "cycles", "seconds", "work_of"]
+__all__ = ["KINDS", "PIPES", "Work", "cycles", "pace", "whole_rows", "work_of"]
+
+PIPES = {"stream": (8, 4), "wide": (11, 2)}
+"""Producers of the pipelines, and rows that each fills of a half buffer."""
 
 KINDS = ("stream", "wide", "own4", "own2", "own1")
 """Kernels: pipelines of eight and of eleven producers, and QPUs on their own with so many vectors
@@ -137,6 +140,26 @@ def _rates(timing: Any, clock: float) -> Tuple[float, float, float, float]:
     return clock / memory_rate(timing), timing.dma_store_row, timing.dma_store_start, timing.sfu
 
 
+_GRANT = 2
+"""Instructions of the consumer for a grant and a report."""
+
+
+def whole_rows(kind: str, sizes: Sequence[int]) -> bool:
+    """Whether the blocks of a pipeline are whole rows of the VPM for results of these sizes."""
+    workers, rows = PIPES[kind]
+    return workers * rows * min(sizes, default=4) % 4 == 0
+
+
+def pace(kind: str, size: int) -> int:
+    """Idle instructions between two grants, so that those of a half buffer take as long as its
+    transfer of elements of ``size`` bytes: then producers ask for operands evenly.  (The 2 that a
+    grant needs less was found by trying.)"""
+    timing = timing_set()
+    workers, rows = PIPES[kind]
+    transfer = workers * rows * size / 4 * timing.dma_store_row + timing.dma_store_start
+    return max(0, int(transfer / workers / 4 - 1.9))
+
+
 def cycles(
     work: Work,
     n: int,
@@ -150,17 +173,16 @@ def cycles(
     vectors = -(-n // LANES)
     memory = byte * (work.read + work.written)
     issue = 4 * min(work.slots * _PAIRED[kind], max(work.total, work.slots))
-    if kind in ("stream", "wide"):
-        workers, rows, grant = (8, 4, 14) if kind == "stream" else (11, 2, 6)
+    if kind in PIPES:
+        workers, rows = PIPES[kind]
+        grant = _GRANT + pace(kind, max(work.sizes))
         workers = min(workers, max(n_qpus - 1, 1))
         block = workers * rows
         stored = sum(row * size / 4 + start / block + 0.5 for size in work.sizes)
-        granted = 4 * grant * workers / block * len(work.sizes)
+        granted = (4 * grant * workers + 36) / block * len(work.sizes)
         # Four QPUs share a special function unit.
         special = sfu * work.special * min(4, workers) / workers
         each = max(memory, stored, granted, special, (issue + 4 * 16 / rows) / workers)
-        if kind == "wide":
-            each = max(each, (row + (start + 80) / block) * len(work.sizes))
         # Lines of code come from memory at first; a block is computed before the first is stored.
         cold = _COLD * 2 * rows * min(work.code, 400) / 2
         return 1000 + cold + issue * rows + each * -(-vectors // block) * block
@@ -178,8 +200,3 @@ def cycles(
     states = min(PARTS, groups) * work.states * unroll * (row + start + 40)
     return 800 + cold + states + total
 
-
-def seconds(work: Work, n: int, kind: str, board: Any, n_qpus: int = QPUS) -> float:
-    """Seconds of the QPUs on a board of :mod:`piblas.dispatch.boards`, without the launch."""
-    clock = 1e6 * board.clock
-    return cycles(work, n, kind, n_qpus, None, clock) / clock
