@@ -12,7 +12,7 @@ Long code runs once from memory to the instruction cache, and would wait for eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Sequence
 
 from ..isa.hazards import MAX_DISTANCE
 from ..isa.instr import NOP

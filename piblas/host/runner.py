@@ -258,9 +258,9 @@ class Runner:
         """Launch all of the plan; the reports, each with its kernel's name, at the end of
         ``reports``.
 
-        ``addresses`` and ``scalars`` are in the plan's order; the words of a plan's only numbers may
-        be given as bytes, which are no floats.  ``vectors`` are float32 arrays whose elements the
-        streams hold.  The caller has cleaned what the QPUs are to see.  After each
+        ``addresses`` and ``scalars`` are in the plan's order; the words of numbers that are no
+        floats may be given as bytes, all together.  ``vectors`` are float32 arrays whose elements
+        the streams hold.  The caller has cleaned what the QPUs are to see.  After each
         launch ``after`` is called with its number; if one fails, ``undo`` is called while scratch
         memory is still there.
         """

@@ -11,15 +11,20 @@ tests hold the estimate against simulated cycles.
 from __future__ import annotations
 
 import functools
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from ..isa import ops
 from ..isa.timing import memory_rate, timing_set
 from ..kernels.parts import LANES, QPUS
+from ..kernels.reduce import PARTS
 from .body import COMPARISONS, SIZES, SPECIAL, Body, of_graph, reductions, stores
 from .graph import Graph
+from .reduction import rows_of
 
-__all__ = ["KINDS", "Work", "cycles", "seconds", "work_of"]
+__all__ = ["KINDS", "PIPES", "Work", "cycles", "pace", "whole_rows", "work_of"]
+
+PIPES = {"stream": (8, 4), "wide": (11, 2)}
+"""Producers of the pipelines, and rows that each fills of a half buffer."""
 
 KINDS = ("stream", "wide", "own4", "own2", "own1")
 """Kernels: pipelines of eight and of eleven producers, and QPUs on their own with so many vectors
@@ -36,7 +41,7 @@ for _row in ops.MUL_OPS:
 class Work(NamedTuple):
     """Of a vector: operations of the add unit, the mul unit and of either; how many the program
     has of them (loops once); bytes read and written; bytes of an element of each array that is
-    stored; how many reductions; operations of the special function unit."""
+    stored; vectors of the states of reductions; operations of the special function unit."""
 
     add: float
     mul: float
@@ -45,7 +50,7 @@ class Work(NamedTuple):
     read: int
     written: int
     sizes: Tuple[int, ...]
-    joins: int
+    states: int
     special: float
 
     @property
@@ -110,14 +115,14 @@ def work_of(graph: Graph, body: Any = None) -> Work:
     counts, code = _counted(body, 1 << 30)
     sizes = tuple(SIZES[each.dtype] for _, each in stores(graph))
     counts[_EITHER] += 2 * len(sizes)
-    joins = 0
+    states = 0
     for _, each in reductions(graph):
         counts[_ADD] += 5 if each.how == "sum" else 2
         counts[_EITHER] += 1 if each.how in ("sum", "min", "max") else 2
-        joins += 1
+        states += rows_of(each.how, graph.nodes[each.node].kind)
     read = sum(SIZES[graph.arguments[number].dtype] for number in body.loads)
     special = counts.pop()
-    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, joins, special)
+    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, states, special)
 
 
 _PAIRED = {"own1": 1.5, "own2": 1.3, "own4": 1.15, "stream": 1.25, "wide": 1.35}
@@ -135,6 +140,26 @@ def _rates(timing: Any, clock: float) -> Tuple[float, float, float, float]:
     return clock / memory_rate(timing), timing.dma_store_row, timing.dma_store_start, timing.sfu
 
 
+_GRANT = 2
+"""Instructions of the consumer for a grant and a report."""
+
+
+def whole_rows(kind: str, sizes: Sequence[int]) -> bool:
+    """Whether the blocks of a pipeline are whole rows of the VPM for results of these sizes."""
+    workers, rows = PIPES[kind]
+    return workers * rows * min(sizes, default=4) % 4 == 0
+
+
+def pace(kind: str, size: int) -> int:
+    """Idle instructions between two grants, so that those of a half buffer take as long as its
+    transfer of elements of ``size`` bytes: then producers ask for operands evenly.  (The 2 that a
+    grant needs less was found by trying.)"""
+    timing = timing_set()
+    workers, rows = PIPES[kind]
+    transfer = workers * rows * size / 4 * timing.dma_store_row + timing.dma_store_start
+    return max(0, int(transfer / workers / 4 - 1.9))
+
+
 def cycles(
     work: Work,
     n: int,
@@ -148,17 +173,16 @@ def cycles(
     vectors = -(-n // LANES)
     memory = byte * (work.read + work.written)
     issue = 4 * min(work.slots * _PAIRED[kind], max(work.total, work.slots))
-    if kind in ("stream", "wide"):
-        workers, rows, grant = (8, 4, 14) if kind == "stream" else (11, 2, 6)
+    if kind in PIPES:
+        workers, rows = PIPES[kind]
+        grant = _GRANT + pace(kind, max(work.sizes))
         workers = min(workers, max(n_qpus - 1, 1))
         block = workers * rows
         stored = sum(row * size / 4 + start / block + 0.5 for size in work.sizes)
-        granted = 4 * grant * workers / block * len(work.sizes)
+        granted = (4 * grant * workers + 36) / block * len(work.sizes)
         # Four QPUs share a special function unit.
         special = sfu * work.special * min(4, workers) / workers
         each = max(memory, stored, granted, special, (issue + 4 * 16 / rows) / workers)
-        if kind == "wide":
-            each = max(each, (row + (start + 80) / block) * len(work.sizes))
         # Lines of code come from memory at first; a block is computed before the first is stored.
         cold = _COLD * 2 * rows * min(work.code, 400) / 2
         return 1000 + cold + issue * rows + each * -(-vectors // block) * block
@@ -171,10 +195,8 @@ def cycles(
     engine = groups * transfer
     special = sfu * work.special * min(4, qpus) * rounds * unroll
     total = max(rounds * group, engine, special, memory * vectors)
-    return 800 + _COLD * unroll * min(work.code, 400) / 2 + 400 * (work.joins > 0) + total
+    cold = _COLD * unroll * min(work.code, 400) / 2
+    # The states of each part are stored one after the other.
+    states = min(PARTS, groups) * work.states * unroll * (row + start + 40)
+    return 800 + cold + states + total
 
-
-def seconds(work: Work, n: int, kind: str, board: Any, n_qpus: int = QPUS) -> float:
-    """Seconds of the QPUs on a board (:class:`piblas.dispatch.boards.Board`), without the launch."""
-    clock = 1e6 * board.clock
-    return cycles(work, n, kind, n_qpus, None, clock) / clock

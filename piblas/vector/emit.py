@@ -41,6 +41,8 @@ class Supply:
 
     spill: Callable[[int, Values], None]
     reload: Callable[[int], Values]
+    unpack: Optional[Callable[[int], Any]] = None
+    """Takes the place of ``scalars`` where numbers are found anew for each use."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Emitter:
         self.targets: Dict[int, Values] = {}
         self.outside: Dict[int, Values] = {}  # values of the graph around, read before a loop
         self.spills: Dict[int, int] = {}  # nodes that are kept in rows of the VPM
+        self.brief = False  # leaves are found anew for each use, which saves registers
         self.after_step: Callable[[int], None] = lambda position: None
 
     def run(self) -> List[Values]:
@@ -109,7 +112,7 @@ class Emitter:
             if number in self.spills:
                 return self.supply.reload(self.spills[number])
             found = self._leaf(number)
-            if not self.spills or self.body.graph.nodes[number].op in ("scalar", "const"):
+            if not self.brief or self.body.graph.nodes[number].op == "const":
                 self.values[number] = found
         return found
 
@@ -118,6 +121,8 @@ class Emitter:
         if node.op == "const":
             return [self.constant(node.data)] * self.unroll
         if node.op == "scalar":
+            if self.supply.unpack is not None:
+                return [self.supply.unpack(node.data)] * self.unroll
             return [self.supply.scalars[node.data]] * self.unroll
         if node.op == "index":
             return [self.supply.index(vector) for vector in range(self.unroll)]
@@ -288,7 +293,7 @@ class Emitter:
         asm.label(label)
         self.flags = None
         emitter = Emitter(asm, inner, self.unroll, self.supply, self, carried)
-        emitter.outside = outside
+        emitter.outside, emitter.brief = outside, self.brief
         emitter.targets = _targets(inner, carried)
         results = emitter.run()
         self._carry(carried, results)

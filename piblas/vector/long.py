@@ -1,4 +1,4 @@
-"""A program for a graph of very many operations, assembled in pieces (:mod:`piblas.codegen.pieces`).
+"""A program for a graph of very many operations (:mod:`piblas.codegen.pieces`).
 
 It works as :mod:`.own` does.  The operations fill a hole of the frame, some hundred at a time, so
 that the time to build it grows in proportion to their number.  As the code is far longer than the

@@ -171,15 +171,18 @@ def _own(graph: Graph, body: Body, unrolls: Sequence[int], code: float) -> List[
     if code <= LONG:
         for room in (32, 24, 16, 10, 6):
             found.append(Own(graph, body, own.Options(1, False, 0, room)))
+        for room in (32, 16, 8, 4):
+            found.append(Own(graph, body, own.Options(1, False, 0, room, True)))
     return found
 
 
 def _piped(graph: Graph, body: Body, kind: str, n_qpus: int) -> List[Any]:
     """Ways to write a store pipeline."""
     results = len(stores(graph))
-    workers, rows, pace = (8, 4, 8) if kind == "stream" else (11, 2, 0)
+    workers, rows = cost.PIPES[kind]
     hoisted = len([n for n in body.uniform_values() if graph.nodes[n].op != "scalar"])
     free = 58 - _registers(graph, body) - hoisted - rows * results
+    pace = cost.pace(kind, max(SIZES[each.dtype] for _, each in stores(graph)))
     found = []
     for unroll in (4, 2, 1)[rows == 2 :]:
         room = free - unroll * body.pressure()
@@ -188,9 +191,7 @@ def _piped(graph: Graph, body: Body, kind: str, n_qpus: int) -> List[Any]:
                 workers=workers, rows=rows, ahead=TMU_DEPTH, asked=0, pace=pace,
                 unroll=unroll, constants=min(room, 24),
             )  # fmt: skip
-            options = options.fitted(n_qpus)
-            if options.block * min(SIZES[each.dtype] for _, each in stores(graph)) % 4 == 0:
-                found.append(pipeline.Pipeline(graph, body, options))
+            found.append(pipeline.Pipeline(graph, body, options.fitted(n_qpus)))
     return found
 
 
@@ -208,10 +209,10 @@ class Function:
         """The kernel that takes least time for ``n`` elements."""
         work = self.work
         kinds = list(cost.KINDS)
-        piped = 1 <= len(work.sizes) <= 2 and not work.joins and len(self.body.loads) <= 8
+        piped = 1 <= len(work.sizes) <= 2 and not work.states and len(self.body.loads) <= 8
         if not piped or work.code > PIPED:
             kinds = kinds[2:]
-        if self.n_qpus < 12 and "wide" in kinds:
+        elif self.n_qpus < 12 or not cost.whole_rows("wide", work.sizes):
             kinds.remove("wide")
         if work.code > LONG:
             return "own2" if work.code <= TWO else "own1"
@@ -225,10 +226,10 @@ class Function:
         found = self._made.get(kind)
         if found is None:
             graph, body = self.graph, self.body
-            ways = _piped(graph, body, kind, self.n_qpus) if kind in ("stream", "wide") else []
+            ways = _piped(graph, body, kind, self.n_qpus) if kind in cost.PIPES else []
             unrolls = {"own1": (1,), "own2": (2, 1)}.get(kind, (4, 2, 1))
             ways += _own(graph, body, unrolls, self.work.code)
-            name = f"{kind} {self.n_qpus}" if kind in ("stream", "wide") else kind
+            name = f"{kind} {self.n_qpus}" if kind in cost.PIPES else kind
             found = self._made.setdefault(kind, Lowered(graph, body, ways, name, self.key))
         return found
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple
 import numpy as np
 
 from ..isa import setup_words as sw
-from ..kernels import parts
+from ..kernels import macros, parts
 from ..kernels.parts import LANES, LINE
 from ..kernels.reduce import PARTS
 from ..kernels.stream import fill, from_uniforms, share, store
@@ -28,7 +28,7 @@ from . import reduction
 from .body import SIZES, Body, reductions, stores
 from .emit import Emitter, Supply
 from .graph import Graph
-from .reading import Reader
+from .reading import CompactReader, Reader
 from .writing import Words, constants_of, store_mode, uniform_once
 
 if TYPE_CHECKING:
@@ -43,12 +43,15 @@ VPM_ROWS = 64
 class Options:
     """``unroll`` vectors make a group; ``hoist``: what is the same for all elements is computed
     once, before the first; so many ``constants`` are kept in registers.  With ``room`` above 0, as
-    many values of a vector are in registers at once, and the others in rows of the VPM."""
+    many values of a vector are in registers at once, and the others in rows of the VPM.
+    ``compact``, for one vector a group: arrays share what they count with, and 16 numbers share a
+    register."""
 
     unroll: int = 2
     hoist: bool = True
     constants: int = 16
     room: int = 0
+    compact: bool = False
 
 
 class _Record(NamedTuple):
@@ -104,6 +107,7 @@ class Own:
             asm, self.body, self.options.unroll, writer.supply, uniform=writer.uniform
         )
         emitter.spills = self.spills
+        emitter.brief = bool(self.spills) or self.options.compact
         emitter.write()
         writer.end(lambda place: emitter.value(self.body.results[place]))
         return asm.finish()
@@ -166,10 +170,14 @@ class Own:
                     words.add(q, at)
                 if self.reductions:
                     words.add(q, at + record.count)
+                if self.options.compact:
+                    for size in sorted({SIZES[arguments[number].dtype] for number in self.arrays}):
+                        words.add(q, size * (record.count - 1))
                 for number in self.arrays:
                     size = SIZES[arguments[number].dtype]
-                    for element in (at, at + record.count - 1):
-                        words.address(q, f"in{number}", size * element)
+                    words.address(q, f"in{number}", size * at)
+                    if not self.options.compact:
+                        words.address(q, f"in{number}", size * (at + record.count - 1))
                 for size in sorted({SIZES[each.dtype] for _, each in self.stores}):
                     mode = store_mode(size)
                     words.add(q, sw.vdw_store(record.rows, record.depth, row, modew=mode))
@@ -219,19 +227,28 @@ class Writer:
         asm, kernel, options = self.asm, self.kernel, self.options
         asm.mov(asm.tmu_noswap, 1)
         self.first()
-        scalars = {number: asm.reg(f"scalar{number}") for number in kernel.scalars}
-        for register in scalars.values():
-            asm.mov(register, asm.unif)
+        scalars = {}
+        if options.compact:
+            self._pack_scalars()
+        else:
+            scalars = {number: asm.reg(f"scalar{number}") for number in kernel.scalars}
+            for register in scalars.values():
+                asm.mov(register, asm.unif)
         constants = constants_of(asm, kernel.graph, options.constants)
         self.rows = {size: from_uniforms(asm, f"rows_of{size}")[0] for size in kernel.row_sizes()}
         if kernel.spills:
             self.spilled, self.reloaded = from_uniforms(asm, "spilled_rows", "reloaded_rows")
         self.supply = Supply(self._load, self.index, scalars, constants)
         self.supply.spill, self.supply.reload = self._spill, self._reload
+        if options.compact:
+            self.supply.unpack = self._unpacked
         self.uniform: Dict[int, Any] = {}
         if options.hoist:
             self.uniform = uniform_once(asm, kernel.body, self.supply)
-        self.reader = Reader(asm, kernel.body, options.unroll, units=kernel.tmus)
+        if options.compact:
+            self.reader: Any = CompactReader(asm, kernel.body)
+        else:
+            self.reader = Reader(asm, kernel.body, options.unroll, units=kernel.tmus)
         self.states = [
             reduction.State(asm, place, each.how, kernel.kind(each), options.unroll)
             for place, each in kernel.reductions
@@ -269,6 +286,7 @@ class Writer:
             asm.add(out, out, self.steps[size])
         if kernel.indexed:
             asm.add(self.element, self.element, self.steps[0])
+        self.reader.next_group()
         asm.sub(self.groups, self.groups, 1, sf=True)
         asm.branch("group", cond="any_zc")
         self.reader.drop()
@@ -287,6 +305,22 @@ class Writer:
 
     def _load(self, number: int, vector: int) -> Any:
         return self.reader.take(number, vector)
+
+    def _pack_scalars(self) -> None:
+        """Numbers as the lanes of registers."""
+        asm, numbers = self.asm, self.kernel.scalars
+        self.packed = asm.regs("packed", -(-len(numbers) // LANES), undefined=True)
+        for place in range(len(numbers)):
+            number = asm.reg("number")
+            asm.mov(number, asm.unif)
+            asm.sub(asm.null, asm.elem_num, place % LANES, sf=True)
+            asm.mov(self.packed[place // LANES], number, cond="zs")
+
+    def _unpacked(self, number: int) -> Any:
+        place = self.kernel.scalars.index(number)
+        found = self.asm.reg(f"scalar{number}")
+        macros.broadcast(self.asm, found, self.packed[place // LANES], place % LANES)
+        return found
 
     def _slot(self, port: Any, base: Any, slot: int) -> None:
         """Aim reads or writes of the VPM at the rows of a slot."""

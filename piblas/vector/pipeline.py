@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, List, NamedTuple
 
 
 from ..isa import setup_words as sw
-from ..kernels import macros, parts
+from ..kernels import parts
 from ..kernels.elementwise import StreamOptions
 from ..kernels.parts import LANES, LINE
 from ..kernels.store_pipeline import EMPTY, FULL, HALF, Role, write_roles
@@ -241,10 +241,8 @@ class _Role(Role):
             fill(asm, self.rows[half], self.results[out])
             self.report_full(self.reader.catch_up if alternating else lambda: None)
         else:
-            left = asm.reg("left")
-            asm.ldi(left, self.options.workers)
-            with macros.counted_loop(asm, f"grant{EMPTY[half]}", left):
-                with asm.fixed():
+            with asm.fixed():
+                for _ in range(self.options.workers):
                     asm.sema_up(EMPTY[half])
                     for _ in range(self.options.pace):
                         asm.nop()
@@ -272,8 +270,9 @@ class _Role(Role):
     def _compute(self) -> None:
         """Take this QPU's operands of a block and compute the results."""
         asm, kernel, unroll = self.asm, self.kernel, self.options.unroll
-        for self.row in range(0, self.options.rows, unroll):
-            rows = slice(self.row, self.row + unroll)
+        for row in range(0, self.options.rows, unroll):
+            self.row = row
+            rows = slice(row, row + unroll)
             emitter = Emitter(asm, kernel.body, unroll, self.supply, uniform=self.uniform)
             targets = [registers[rows] for registers in self.results]
             emitter.aim(targets)

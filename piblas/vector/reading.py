@@ -2,8 +2,8 @@
 
 A program takes vectors in an order that is known when it is written: array after array as the
 operations want them, and for each array the vectors of the group.  Arrays are dealt to the two TMUs
-in turn; a single one uses both in turn.  Each TMU has up to :data:`~piblas.kernels.parts.TMU_DEPTH` requests under way: whoever
-takes a vector asks for one that is wanted later, in this group or in one of the next.
+in turn; a single one uses both in turn.  Each TMU has up to ``TMU_DEPTH`` requests under way:
+whoever takes a vector asks for one that is wanted later, in this group or in one of the next.
 
 A lookup returns the word that holds an element.  Smaller elements are shifted down in it, by a
 distance that is the same for all vectors of a lane, as vectors are whole words apart.
@@ -36,6 +36,23 @@ class _Array:
         self.dtype, self.size = dtype, SIZES[dtype]
         self.at, self.last = asm.reg(f"at{number}"), asm.reg(f"last{number}")
         self.shift = asm.reg(f"shift{number}") if self.size < 4 else None
+
+
+def _popped(asm: "Assembler", unit: int, number: int, dtype: str, shift: Any) -> Any:
+    """The oldest result of a TMU, as a word for each element."""
+    value = asm.reg(f"load{number}_")
+    if shift is None:
+        asm.ldtmu(unit, value)
+        return value
+    asm.ldtmu(unit)
+    word = asm.reg(f"word{number}_", "A")
+    asm.shr(word, asm.r4, shift)
+    source = word.unpack(UNPACK[dtype])
+    if dtype == "float16":
+        asm.fmin(value, source, source)
+    else:
+        asm.mov(value, source)
+    return value
 
 
 class Reader:
@@ -128,24 +145,112 @@ class Reader:
         queue = self.queues[unit]
         assert queue[self.popped[unit] % len(queue)] == number, "loads come in another order"
         self.popped[unit] += 1
-        value = asm.reg(f"load{number}_{vector}")
-        if array.shift is None:
-            asm.ldtmu(unit, value)
-        else:
-            asm.ldtmu(unit)
-            word = asm.reg(f"word{number}_{vector}", "A")
-            asm.shr(word, asm.r4, array.shift)
-            source = word.unpack(UNPACK[array.dtype])
-            if array.dtype == "float16":
-                asm.fmin(value, source, source)
-            else:
-                asm.mov(value, source)
+        value = _popped(asm, unit, number, array.dtype, array.shift)
         if ask:
             self.ask(unit)
         return value
 
+    def next_group(self) -> None:
+        """The vectors of a group have been taken."""
+
     def drop(self) -> None:
         """Take what was asked for in advance and is not needed, with nothing left to catch up."""
+        for unit in (0, 1):
+            for _ in range(self.ahead[unit]):
+                self.asm.ldtmu(unit)
+
+
+class _Places:
+    """Where elements of one size are, as bytes from the beginning of their arrays: those of this
+    group, those of the next before and after the last element is heeded."""
+
+    def __init__(self, asm: "Assembler", size: int) -> None:
+        self.asm, self.size = asm, size
+        self.now, self.next = asm.reg(f"now{size}_"), asm.reg(f"next{size}_")
+        self.free, self.last = asm.reg(f"free{size}_"), asm.reg(f"last{size}_")
+        self.step = asm.reg(f"bytes_of{size}_")
+        asm.ldi(self.step, LANES * size)
+
+    def start(self) -> None:
+        asm = self.asm
+        asm.mov(self.last, asm.unif)
+        asm.shl(self.free, asm.elem_num, _SHIFT[self.size])
+        asm.min(self.now, self.free, self.last)
+        self._advance()
+
+    def _advance(self) -> None:
+        self.asm.add(self.free, self.free, self.step)
+        self.asm.min(self.next, self.free, self.last)
+
+    def next_group(self) -> None:
+        self.asm.mov(self.now, self.next)
+        self._advance()
+
+
+class CompactReader:
+    """Reads many arrays with few registers, a vector of each a group: an array has its address, and
+    arrays of elements of one size share the rest."""
+
+    def __init__(self, asm: "Assembler", body: Body) -> None:
+        self.asm = asm
+        arguments = body.graph.arguments
+        self.dtypes = {number: arguments[number].dtype for number in body.loads}
+        self.bases = {number: asm.reg(f"base{number}_") for number in body.loads}
+        order = list(self.bases)
+        self.queues = order[0::2], order[1::2]
+        self.ahead = [min(TMU_DEPTH, len(queue)) for queue in self.queues]
+        sizes = sorted({SIZES[dtype] for dtype in self.dtypes.values()})
+        self.places = {size: _Places(asm, size) for size in sizes}
+        self.popped = [0, 0]
+
+    def start(self) -> None:
+        """Read the distance of the last element for each size, then the address of each array; ask
+        for the first vectors."""
+        asm = self.asm
+        for place in self.places.values():
+            place.start()
+        for number, base in self.bases.items():
+            asm.mov(base, asm.unif)
+        for unit in (0, 1):
+            for place in range(self.ahead[unit]):
+                self._ask(unit, place)
+
+    def _ask(self, unit: int, place: int) -> None:
+        """Ask for a vector of this group, or of the next."""
+        asm, queue = self.asm, self.queues[unit]
+        number = queue[place % len(queue)]
+        where = self.places[SIZES[self.dtypes[number]]]
+        offset = where.now if place < len(queue) else where.next
+        asm.add((asm.t0s, asm.t1s)[unit], self.bases[number], offset)
+
+    def take(self, number: int, vector: int) -> Any:
+        """The vector of an array, as a word for each element; asks for a later one."""
+        unit = 0 if number in self.queues[0] else 1
+        place = self.popped[unit]
+        assert self.queues[unit][place] == number, "loads come in another order"
+        self.popped[unit] += 1
+        value = _popped(self.asm, unit, number, self.dtypes[number], self._shift(number))
+        self._ask(unit, place + self.ahead[unit])
+        return value
+
+    def _shift(self, number: int) -> Any:
+        """How far elements are shifted down; it is worked out anew for each vector."""
+        asm, size = self.asm, SIZES[self.dtypes[number]]
+        if size == 4:
+            return None
+        lane, at, shift = asm.reg("lane"), asm.reg("at"), asm.reg("shift")
+        asm.shl(lane, asm.elem_num, _SHIFT[size])
+        asm.add(at, lane, self.bases[number])
+        asm.shl(shift, at, 3)
+        return shift
+
+    def next_group(self) -> None:
+        """The vectors of a group have been taken."""
+        for place in self.places.values():
+            place.next_group()
+
+    def drop(self) -> None:
+        """Take what was asked for in advance and is not needed."""
         for unit in (0, 1):
             for _ in range(self.ahead[unit]):
                 self.asm.ldtmu(unit)

@@ -9,7 +9,7 @@ import reference as ref
 
 from piblas.emu import sfu
 from piblas.isa import ops
-from piblas.vector.graph import STORAGE, Graph, Loop, Store
+from piblas.vector.graph import STORAGE, Graph, Store
 
 M32 = 0xFFFFFFFF
 SFU = {"recip": sfu.RECIP, "rsqrt": sfu.RSQRT, "exp2": sfu.EXP2, "log2": sfu.LOG2}

@@ -148,5 +148,7 @@ def random_values(rng, graph, n):
         dtype = np.dtype(each.dtype)
         bits = words.astype({4: np.uint32, 2: np.uint16, 1: np.uint8}[dtype.itemsize])
         array = bits.view(dtype)[:count]
+        if not each.array and array.dtype.kind == "f" and np.isnan(array[0]):
+            array = np.array([np.inf], dtype)  # numbers are floats of Python, whose NaN is one
         values.append(array if each.array else array[0])
     return values

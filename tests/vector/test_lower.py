@@ -46,6 +46,7 @@ def kernels(graph, pieces=False):
         "own2": Own(graph, body, own.Options(2, constants=2)),
         "own1": Own(graph, body, own.Options(1, hoist=False, constants=0)),
         "spilled": Own(graph, body, own.Options(1, hoist=False, constants=0, room=2)),
+        "compact": Own(graph, body, own.Options(1, hoist=False, constants=0, compact=True)),
         "long": Long(graph, body, own.Options(2)),
     }
     if len(stores(graph)) == len(graph.results) <= 2:
@@ -61,7 +62,7 @@ def kernels(graph, pieces=False):
     return found
 
 
-NAMES = ("own4", "own2", "own1", "spilled", "long", "stream", "wide", "alone")
+NAMES = ("own4", "own2", "own1", "spilled", "compact", "long", "stream", "wide", "alone")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -288,6 +289,44 @@ def test_values_beyond_the_registers(device):
     for n in (5, 100, 1000):
         values = random_values(random.Random(n), graph, n)
         results, _ = launch(device, kernel, values, n)
+        check_stores(graph, results, values, n)
+
+
+def _wide(arrays, numbers, results, dtype):
+    """A graph that has all arrays and numbers in use before it stores so many results."""
+    kind = STORAGE[dtype]
+    words = {"f": "float32", "i": "int32", "u": "uint32"}[kind]
+    graph = Graph(arguments(*[dtype] * arrays, scalars=[words] * numbers))
+    loads = [graph.add("load", kind, data=i) for i in range(arrays)]
+    numbered = [graph.add("scalar", kind, data=arrays + i) for i in range(numbers)]
+    op = "fsub" if kind == "f" else "sub"
+    made = loads[:]
+    for i, number in enumerate(numbered):
+        made[i % len(made)] = graph.add(op, kind, number, made[i % len(made)])
+    total = made[0]
+    for each in made[1:]:
+        total = graph.add(op, kind, total, each)
+    made.append(total)
+    for i in range(results):
+        graph.results.append(Store(graph.add(op, kind, total, made[i % len(made)]), dtype))
+    return graph
+
+
+@pytest.mark.parametrize(
+    "size",
+    ((40, 0, 1, "float32"), (20, 20, 4, "float32"), (1, 40, 2, "int32"), (8, 8, 16, "float32"),
+     (30, 5, 3, "uint8"), (12, 12, 8, "float16")),
+    ids=str,
+)  # fmt: skip
+def test_many_operands(device, size):
+    graph = _wide(*size)
+    program = lower.Function(graph, 12).program(1000)
+    kernel = program.ways[int(program._assemble()[-1]) & 0xFFFF]
+    rng = random.Random(str(size))
+    for n in (5, 100, 1000):
+        values = random_values(rng, graph, n)
+        shifts = [rng.randrange(64) for _ in range(60)]
+        results, _ = launch(device, kernel, values, n, shifts=shifts)
         check_stores(graph, results, values, n)
 
 
