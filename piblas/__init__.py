@@ -21,6 +21,7 @@ from .errors import (
     EmulatorFault,
     OutOfDeviceMemory,
     PiblasError,
+    VectorError,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ __all__ = [
     "EmulatorFault",
     "OutOfDeviceMemory",
     "PiblasError",
+    "VectorError",
     "array",
     "asarray",
     "device_memory",
@@ -61,6 +63,7 @@ __all__ = [
     "stats",
     "unpatch",
     "use",
+    "vector",
     "why",
     "zeros",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "DeviceTimeout",
     "OutOfDeviceMemory",
     "EmulatorFault",
+    "VectorError",
 ]
 
 
@@ -158,6 +159,29 @@ def _caught_as_scipys() -> Type[BlasError]:
         names = {"__module__": BlasError.__module__, "__doc__": BlasError.__doc__}
         _kinds[found] = type("BlasError", (BlasError, *found), names)
     return _kinds[found]
+
+
+class VectorError(PiblasError, ValueError):
+    """A vector function is wrong, or a call of it; no array was written.
+
+    Attributes: ``function`` (its name), ``position`` (of the op in its list, from 0; or None),
+    ``op`` (as it was written; or None) and ``where`` ("file:line" of a traced function, or None).
+    """
+
+    def __init__(
+        self,
+        function: str,
+        message: str,
+        *,
+        position: Optional[int] = None,
+        op: Any = None,
+        where: Optional[str] = None,
+    ) -> None:
+        self.function, self.position, self.op, self.where = function, position, op, where
+        at = "" if position is None else f" op {position}"
+        what = "" if op is None else f" {op if isinstance(op, str) else brief(op)}"
+        text = f"{function}:{at}{what}{':' if at or what else ''} {_words(message)}"
+        super().__init__(f"{where}: {text}" if where else text)
 
 
 class DeviceError(PiblasError, RuntimeError):

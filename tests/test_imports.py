@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "protocols": {"blas", "host", "dispatch", "errors"},
     "swap": {"blas", "dispatch", "routines", "record", "decorating", "errors", "log"},
-    "vector": {"kernels", "codegen", "isa", "driver", "errors"},
+    "vector": {"blas", "host", "dispatch", "kernels", "codegen", "isa", "driver", "errors"},
     "doctor": {"blas", "host", "dispatch", "kernels", "driver", "errors"},
     "selftest": {"blas", "dispatch", "record", "routines", "kernels", "driver", "isa", "errors"},
     "tune": {

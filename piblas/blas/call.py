@@ -122,16 +122,17 @@ def run(
     row: Routine,
     args: Tuple[Any, ...],
     kwargs: Dict[str, Any],
-    bind: Callable[[Bound, State], Job],
+    bind: Optional[Callable[[Bound, State], Job]],
     on_cpu: Callable[..., Any],
     name: str = "",
     variant: str = "",
+    job: Optional[Job] = None,
 ) -> Any:
     """The result of a call of the routine at the present target, ``state``.
 
-    ``bind(bound, state)`` makes its job; ``on_cpu(*args, **kwargs)`` has SciPy compute it.  The
-    call is counted under ``name``, or the routine's own.  Jobs of a ``variant`` of the routine,
-    which has another ``bind``, are kept apart.
+    ``bind(bound, state)`` makes its job, unless the caller has ``job``; ``on_cpu(*args, **kwargs)``
+    computes it on the CPU.  The call is counted under ``name``, or the routine's own.  Jobs of a
+    ``variant`` of the routine, which has another ``bind``, are kept apart.
     """
     began = time.perf_counter() if record.timing else 0.0
     name = name or row.name
@@ -139,9 +140,12 @@ def run(
         # The runner first: other threads look at the jobs.
         state.runner = None if state.device is None else runner_of(state.device)
         state.jobs = {}
-    key = key_of(variant or name, args, kwargs)
-    job = state.jobs.get(key) if key is not None else None
+    key = None
     if job is None:
+        key = key_of(variant or name, args, kwargs)
+        job = state.jobs.get(key) if key is not None else None
+    if job is None:
+        assert bind is not None
         try:
             job = bind(Bound(row, args, kwargs), state)
         except (Unbound, TypeError, ValueError, OverflowError):

@@ -37,6 +37,11 @@ class Recorder:
         self._fixed = 0
         self._comments: List[str] = []
 
+    @property
+    def count(self) -> int:
+        """Bundles and labels so far."""
+        return len(self._items)
+
     def _where(self) -> Where:
         frame = sys._getframe(1)
         while frame is not None:

@@ -28,7 +28,7 @@ _ACC, _A, _B = 0, 1, 2
 _GROUPS = ((MASK_ACC, range(64, 68)), (MASK_A, range(32)), (MASK_B, range(32, 64)))
 _ROUNDS = 40
 
-_SWAPS = 12
+SWAPS = 12
 _FIRM = 10000
 """Weight of a wish that cannot be met by a copy."""
 
@@ -38,14 +38,17 @@ Hints = Dict[Operand, int]
 """Files that registers should keep out of."""
 
 
-def allocate(code: Code) -> Tuple[Code, Dict[str, str]]:
-    """Code on physical registers, and the places of each declared register."""
+def allocate(code: Code, swaps: int = SWAPS) -> Tuple[Code, Dict[str, str]]:
+    """Code on physical registers, and the places of each declared register.
+
+    ``swaps`` is how many registers are tried in the other file, to save copies.
+    """
     split_values(code)
     hints: Hints = {}
     for attempt in range(_ROUNDS):
         placement = _place(code, hints)
         if not attempt:
-            placement = _swap(code, placement, hints)
+            placement = _swap(code, placement, hints, swaps)
         code, clashes = resolve(code, placement)
         if not clashes:
             break
@@ -234,11 +237,11 @@ def _out_of_registers(
     )
 
 
-def _swap(code: Code, placement: Placement, hints: Hints) -> Placement:
+def _swap(code: Code, placement: Placement, hints: Hints, swaps: int) -> Placement:
     """A placement with fewer clashes, found by keeping one register at a time out of its file."""
     tried = set()
     clashes = clashes_of(code, placement)
-    for _ in range(_SWAPS):
+    for _ in range(swaps):
         swap = None
         for _, bundle, side in sorted(clashes, key=lambda clash: -clash[0]):
             for src in sources_of(bundle):

@@ -37,6 +37,7 @@ __all__ = [
     "any_staged_pays",
     "choose",
     "costs",
+    "decide",
     "least_product",
     "predict",
     "size",
@@ -219,7 +220,25 @@ TRIED = {1: (1, 1 << 10, 1 << 18, 1 << 26), 2: (1, 64, 512, 4096), 3: (1, 64, 51
 def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
     """The backend for a call aimed at ``target``."""
     row = ROUTINES[call.routine]
-    parts = costs(call, board)
+    bar = call.bar
+    if row.kernel is None:
+        bar = NO_KERNEL
+    elif not row.flops(**call.sizes) and (row.level > 1 or not row.staged(**call.sizes)):
+        bar = NO_PRODUCT
+    elif target.missing:
+        bar = target.missing
+    return decide(costs(call, board), target, board, row.kernel, bar)
+
+
+def decide(
+    parts: Mapping[str, Cost],
+    target: Target,
+    board: Optional[Board],
+    kernel: Optional[str],
+    bar: str = "",
+) -> Choice:
+    """The backend for a call that takes ``parts`` on each processor; ``bar`` says why it must not
+    go to the QPUs."""
     seconds = {backend: cost.seconds for backend, cost in parts.items()}
     name = board.name if board else None
 
@@ -228,21 +247,15 @@ def choose(call: Call, target: Target, board: Optional[Board] = None) -> Choice:
 
     if target.backend == "cpu":
         return cpu(target.missing or CPU_ASKED)
-    if row.kernel is None:
-        return cpu(NO_KERNEL)
-    if not row.flops(**call.sizes) and (row.level > 1 or not row.staged(**call.sizes)):
-        return cpu(NO_PRODUCT)
-    if target.missing:
-        return cpu(target.missing)
-    if call.bar:
-        return cpu(call.bar)
+    if bar or target.missing:
+        return cpu(bar or target.missing)
     if target.demanded:
         reason = f"the {target.backend} was asked for"
-        return Choice(target.backend, row.kernel, reason, seconds, name, parts)
+        return Choice(target.backend, kernel, reason, seconds, name, parts)
     if not seconds:
         return cpu("no figures for this board to decide by")
     if "qpu" not in seconds:
         return cpu("no prediction for this kernel")
     if seconds["qpu"] >= seconds["cpu"]:
         return cpu(FASTER_ON_CPU)
-    return Choice(target.backend, row.kernel, "predicted faster on the QPUs", seconds, name, parts)
+    return Choice(target.backend, kernel, "predicted faster on the QPUs", seconds, name, parts)

@@ -264,8 +264,9 @@ class Runner:
         """Launch all of the plan; the reports, each with its kernel's name, at the end of
         ``reports``.
 
-        ``addresses`` and ``scalars`` are in the plan's order, ``vectors`` are float32 arrays whose
-        elements the streams hold.  The caller has cleaned what the QPUs are to see.  After each
+        ``addresses`` and ``scalars`` are in the plan's order; the words of numbers that are no
+        floats may be given as bytes, all together.  ``vectors`` are float32 arrays whose elements
+        the streams hold.  The caller has cleaned what the QPUs are to see.  After each
         launch ``after`` is called with its number; if one fails, ``undo`` is called while scratch
         memory is still there.
         """
@@ -305,7 +306,10 @@ def _fill(
     values: Dict[str, np.ndarray] = {}
     if vectors:
         values = {**vectors}
-    if scalars:
+    if scalars and isinstance(scalars[0], bytes):
+        ((name, _),) = plan.scalars
+        values[name] = np.frombuffer(scalars[0], dtype=np.float32)
+    elif scalars:
         numbers, at = np.array(scalars, dtype=np.float32), 0
         for name, count in plan.scalars:
             values[name] = numbers[at : at + count]

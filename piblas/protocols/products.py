@@ -22,7 +22,7 @@ __all__ = ["dot", "inner", "matmul", "norm", "outer", "product", "ready", "resha
 
 _FLOAT32 = np.dtype(np.float32)
 _ARRAYS = (np.ndarray, DeviceArray)
-_COUNTER = devices.counters(3)
+_COUNTER = devices.counters("matmul", 3)
 _AXES = {2: [(-2, -1), (-2, -1), (-2, -1)], 1: [(-1,), (-2, -1), (-1,)]}
 """What NumPy passes on for ``a @= b``, by the number of axes of a (2 for more)."""
 

@@ -12,6 +12,7 @@ import threading
 import warnings
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
+from ..dispatch import devices
 from ..errors import PiblasError, brief
 
 __all__ = ["TARGETS", "is_patched", "patch", "patch_map", "unpatch"]
@@ -173,6 +174,7 @@ def _settle() -> None:
             _installed[target].set_least(size)
         else:
             _installed[target] = TARGETS[target](size)
+    devices.set_patched(bool(least))
     for name in left:
         warnings.warn(
             f"piblas.unpatch leaves {name} as it is: it was replaced again after piblas.patch",

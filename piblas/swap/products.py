@@ -24,9 +24,6 @@ _HELD = 1 << 15
 _SGEMM, _SGEMV, _SDOT = (ROUTINES[name] for name in ("sgemm", "sgemv", "sdot"))
 _NOTHING: Any = {}
 
-ACCURACY: Any = None
-"""The accuracy that products of patched functions ask for; None is the default of ``sgemm``."""
-
 
 class Limit:
     """What a redirected function needs to know of the target to leave a small call alone.
@@ -135,7 +132,8 @@ def stacked(
     products: List[Any] = [
         batch.Each(1.0, y.T, x.T, 0.0, z.T) for x, y, z in zip(a, b, out)
     ]
-    _run(limit.name, limit.least, batch.row("sgemm_batch", "products"), (products,), batch.bind, original)
+    row = batch.row("sgemm_batch", "products")
+    _run(limit.name, limit.least, row, (products,), batch.bind, original)
 
 
 def dot(

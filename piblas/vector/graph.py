@@ -1,8 +1,9 @@
-"""What a vector function computes, as a graph of values: made by the front ends, lowered to a program.
+"""What a vector function computes, as a graph of values: made by the front ends, lowered to a
+program.
 
-A *node* is a value of each element (or a number for all of them).  Its arguments are nodes before it,
-so the list of nodes is in order of computation.  Equal nodes are one (common subexpressions), and
-constants are folded by nobody but :mod:`.simplify`.
+A *node* is a value of each element (or a number for all of them).  Its arguments are nodes before
+it, so the list of nodes is in order of computation.  Equal nodes are one (common subexpressions);
+no constants are folded.
 
 Registers of a QPU hold 32 bits a lane, so a node has one of four *kinds*: ``"f"`` float32, ``"i"``
 int32, ``"u"`` uint32, ``"m"`` a mask, which only ``select`` and the logic of masks take.  Arrays
@@ -73,7 +74,8 @@ class Store(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """A number as a result: "sum", "min", "max", "argmin" or "argmax" of ``node`` over all elements.
+    """A number as a result: "sum", "min", "max", "argmin" or "argmax" of ``node`` over all
+    elements.
 
     (A dot product is the sum of products.)
     """
@@ -94,7 +96,8 @@ class Loop:
 
 @dataclasses.dataclass(eq=False)
 class Graph:
-    """Nodes in order; arguments of the function; results in the order in which they are returned."""
+    """Nodes in order; arguments of the function; results in the order in which they are
+    returned."""
 
     arguments: Tuple[Argument, ...] = ()
     nodes: List[Node] = dataclasses.field(default_factory=list)
