@@ -165,14 +165,18 @@ def run(
         with lock:
             runner.begin()
             taken = [values[at] for at in job.take]
+            made: Any = None
             try:
-                result, reports = job.compute(runner, taken)
-            except OutOfDeviceMemory:
-                if runner.launched:  # an operand may have been changed in place
-                    raise
-                from ..host import pieces  # here, as few calls are that large
+                try:
+                    made = job.compute(runner, taken)
+                except OutOfDeviceMemory:
+                    if runner.launched:  # an operand may have been changed in place
+                        raise
+                if made is None:  # and the error is gone, whose frames held memory
+                    from ..host import pieces  # here, as few calls are that large
 
-                result, reports = pieces.again(job.compute, runner, taken)
+                    made = pieces.again(job.compute, runner, taken)
+                result, reports = made
             finally:
                 runner.active = False
                 if runner.scratch_bytes > KEPT_SCRATCH:

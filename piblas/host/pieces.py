@@ -20,6 +20,7 @@ import numpy as np
 from ..driver.device import RunReport
 from ..errors import OutOfDeviceMemory
 from . import gemm_resident, gemm_staged, limits
+from .gemm_staged import WORD
 from .numbers import all_below, all_finite
 from .outcome import NOT_FINITE, OVERFLOW, CpuNeeded, Outcome
 from .runner import TIMEOUT, Runner
@@ -60,7 +61,7 @@ def again(
             try:
                 return compute(runner, values)
             except OutOfDeviceMemory as error:
-                problem = error
+                problem = error.with_traceback(None)  # whose frames hold the result's memory
         raise problem
     finally:
         runner.cut = 0
@@ -77,6 +78,13 @@ def halved(sizes: Sequence[int], times: int) -> List[int]:
         half = -(-found[at] // 2)
         found[at] = -(-half // limits.UNIT) * limits.UNIT if half > limits.UNIT else half
     return found
+
+
+def _need(runner: Runner, words: int) -> None:
+    """Say at once what else would be known when a plan has been made: that pieces are too large."""
+    free = runner.device.memory_state()[2]
+    if free is not None and WORD * words > free + runner.kept_bytes:
+        raise OutOfDeviceMemory(f"no room for {WORD * words} bytes: {free} bytes are free")
 
 
 def ranges(begin: int, end: int, step: int) -> List[slice]:
@@ -112,6 +120,7 @@ def product(
     made = np.zeros((m, n), np.float32)
     with whole(runner) as cut:
         height, width, depth = halved((m, n, k), cut)
+        _need(runner, height * depth + depth * width + height * width)
         for rows in ranges(0, m, height):
             for columns in ranges(0, n, width):
                 if not _wanted(shape.tiles, rows, columns):
@@ -162,6 +171,7 @@ def resident(
             if cut:
                 height, width, deep = halved((m, n, k), cut)
                 depth = min(deep, depth)
+                _need(runner, height * depth + depth * width)
                 blocks = [
                     (rows, columns)
                     for columns in ranges(0, n, width) for rows in ranges(0, m, height)
@@ -175,7 +185,11 @@ def resident(
         # What the kernel adds to is not looked at by the launches of a block.
         if (beta != 0 or depth < k) and not all_below(d):
             raise CpuNeeded(OVERFLOW, reports)
-    except BaseException:
+    except BaseException as error:
         if before is not None:
             d[...] = before
+        if isinstance(error, CpuNeeded):
+            # What is in d when a block fails says nothing about the operands.
+            finite = all_finite(p_of) and all_finite(q_of)
+            raise CpuNeeded(OVERFLOW if finite else NOT_FINITE, reports) from None
         raise
