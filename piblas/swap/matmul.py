@@ -12,6 +12,7 @@ An exception that left the function would leave NumPy with a result that nobody 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import struct
 from typing import Any, List, Tuple
 
@@ -178,11 +179,8 @@ def _address() -> int:
 def _replace(loop: int) -> int:
     """Make this the loop of ``np.matmul`` for float32; the one that it was."""
     try:
-        if hasattr(np, "_core"):
-            from numpy._core import _multiarray_umath as compiled
-        else:  # NumPy 1
-            from numpy.core import _multiarray_umath as compiled  # type: ignore[no-redef]
-        capsule = compiled._UFUNC_API
+        core = "numpy._core" if hasattr(np, "_core") else "numpy.core"  # NumPy 2, NumPy 1
+        capsule = importlib.import_module(f"{core}._multiarray_umath")._UFUNC_API
     except (ImportError, AttributeError) as error:
         raise PiblasError(f"numpy.matmul cannot be redirected: {error}") from error
     get = ctypes.pythonapi.PyCapsule_GetPointer

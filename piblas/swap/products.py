@@ -24,9 +24,6 @@ _HELD = 1 << 15
 _SGEMM, _SGEMV, _SDOT = (ROUTINES[name] for name in ("sgemm", "sgemv", "sdot"))
 _NOTHING: Any = {}
 
-ACCURACY: Any = None
-"""The accuracy that products of patched functions ask for; None is the default of ``sgemm``."""
-
 
 class Limit:
     """What a redirected function needs to know of the target to leave a small call alone.
@@ -102,6 +99,7 @@ def matmul(
     m, k = a.shape
     n = b.shape[1]
     made: Any
+    given: Tuple[Any, ...]
     if m == n == 1:
         made = _run(limit.name, limit.least, _SDOT, (a[0], b[:, 0]), level1.bind, original)
     elif n == 1:
