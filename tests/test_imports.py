@@ -50,8 +50,8 @@ ALLOWED = {
         "blas", "dispatch", "record", "routines", "kernels", "codegen", "driver", "isa", "errors",
     },
     "cli": {
-        "", "doctor", "profiler", "swap", "blas", "host", "dispatch", "routines", "record", "driver", "emu",
-        "kernels", "codegen", "isa", "errors", "config", "selftest", "tune",
+        "", "doctor", "profiler", "swap", "blas", "host", "dispatch", "routines", "record",
+        "driver", "emu", "kernels", "codegen", "isa", "errors", "config", "selftest", "tune",
     },
     "__main__": {"cli"},
     "": {

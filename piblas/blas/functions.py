@@ -184,7 +184,7 @@ class Function:
     def _dispatched(self, args: Any, kwargs: Any) -> Any:
         if not self._row.kernel:  # it has no use for a device that may be missing
             return self._without_kernel(args, kwargs)
-        state = self._state()
+        state = self._offered() if self._lenient else devices.now()
         if self._counter[0] is not None:
             return self(*args, **kwargs)
         if self._bind is None:
@@ -193,10 +193,8 @@ class Function:
             self._run, self._bind = run, _binder(self._row)
         return self._run(state, self._row, args, kwargs, self._bind, self._on_cpu)
 
-    def _state(self) -> Any:
-        """What the call is aimed at."""
-        if not self._lenient:
-            return devices.now()
+    def _offered(self) -> devices.State:
+        """What a call is aimed at that ``piblas.patch`` has redirected."""
         devices.cpu_reason(3)  # sets the counters
         return devices.offered(self.least)
 

@@ -90,13 +90,15 @@ class Sgemm(Function):
                 made = self._on_cpu(*given)
                 record.count("sgemm", "cpu", NO_PRODUCT)
                 return made
-            return call.run(self._state(), _ROW, given, _NOTHING, bind, self._on_cpu)
+            state = self._offered() if self._lenient else devices.now()
+            return call.run(state, _ROW, given, _NOTHING, bind, self._on_cpu)
         given = alpha, a, b, beta, c, trans_a, trans_b, overwrite_c
         try:
             result, plain = _coerced(*given)
         except BlasError as error:
             return self._as_scipy_says(error, given)
-        made = call.run(self._state(), _ROW, plain, _NOTHING, bind, self._on_cpu)
+        state = self._offered() if self._lenient else devices.now()
+        made = call.run(state, _ROW, plain, _NOTHING, bind, self._on_cpu)
         return made if result is None else result
 
     __call__.__qualname__ = "sgemm"  # as it stands in Python's own messages

@@ -64,6 +64,8 @@ def parse(argv: List[str], commands: Collection[str]) -> Optional[Program]:
         else:
             break
     asked = stats or bool(values)
+    device = _one_of(values.get("--device"), "--device", devices.NAMES)
+    targets, size = _targets(values.get("--targets")), _number(values.get("--min-size"))
     if not rest or rest[0].startswith("-") and rest[0] != "-m" or rest[0] in commands:
         if asked:
             raise PiblasError(f"{' '.join(argv[: len(argv) - len(rest)])}: of which program?")
@@ -77,10 +79,7 @@ def parse(argv: List[str], commands: Collection[str]) -> Optional[Program]:
         return None
     elif not os.path.exists(rest[0]):
         raise PiblasError(f"{rest[0]}: there is no such file")
-    return Program(
-        rest[0], module, rest[1:], _one_of(values.get("--device"), "--device", devices.NAMES),
-        stats, _targets(values.get("--targets")), _number(values.get("--min-size")),
-    )  # fmt: skip
+    return Program(rest[0], module, rest[1:], device, stats, targets, size)
 
 
 def _one_of(value: Optional[str], option: str, choices: Collection[str]) -> Optional[str]:

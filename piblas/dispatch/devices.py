@@ -64,6 +64,7 @@ __all__ = [
     "resolve",
     "set_aside",
     "set_patched",
+    "steady",
     "use",
 ]
 
@@ -230,6 +231,11 @@ def offered(least: int) -> State:
                 log.warning("calls of patched functions go to the CPU: %s", error)
             state = _offered[least] = State(target, device, least, True)
     return state
+
+
+def steady() -> ContextManager[Any]:
+    """While it is held, the target stays what it is."""
+    return _lock
 
 
 def on_change(call: Callable[[], None]) -> None:

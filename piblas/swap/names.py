@@ -13,7 +13,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 
 __all__ = ["Replaced"]
 
-_dict_of: Any = types.ModuleType.__dict__["__dict__"].__get__
+_slots: Any = vars(types.ModuleType)
+_dict_of = _slots["__dict__"].__get__
 
 
 class _Saved(NamedTuple):

@@ -8,7 +8,7 @@ results, warnings and errors are NumPy's.
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 
@@ -48,21 +48,22 @@ class Limit:
 
     def refresh(self) -> None:
         """Work it out for the present target."""
-        reason, limit = devices.cpu_reason(3), HUGE
-        if not reason:
-            state = devices.offered(self.least)
-            # A call is at most four times as large as the number of its multiplications.
-            limit = -(-self.least // 4)
-            if state.device is None:
-                reason, limit = state.target.missing, HUGE
-            elif state.target.demanded:
-                reason = choose.TOO_SMALL
-            else:
-                reason = choose.FASTER_ON_CPU
-                limit = max(limit, choose.least_product(state.board))
-        self.count = record.tally(self.name, "cpu", reason).counter.__next__
-        if not record.timing:  # else each call is timed, where dispatch is
-            self.multiplications, self.held = limit, min(limit, _HELD)
+        with devices.steady():
+            reason, limit = devices.cpu_reason(3), HUGE
+            if not reason:
+                state = devices.offered(self.least)
+                # A call is at most four times as large as the number of its multiplications.
+                limit = -(-self.least // 4)
+                if state.device is None:
+                    reason, limit = state.target.missing, HUGE
+                elif state.target.demanded:
+                    reason = choose.TOO_SMALL
+                else:
+                    reason = choose.FASTER_ON_CPU
+                    limit = max(limit, choose.least_product(state.board))
+            self.count = record.tally(self.name, "cpu", reason).counter.__next__
+            if not record.timing:  # else each call is timed, where dispatch is
+                self.multiplications, self.held = max(1, limit), min(limit, _HELD)
 
 
 def busy() -> bool:
@@ -98,6 +99,7 @@ def matmul(
     m, k = a.shape
     n = b.shape[1]
     made: Any
+    given: Tuple[Any, ...]
     if m == n == 1:
         made = _run(limit.name, limit.least, _SDOT, (a[0], b[:, 0]), level1.bind, original)
     elif n == 1:
@@ -129,9 +131,7 @@ def stacked(
     limit: Limit, a: np.ndarray, b: np.ndarray, out: np.ndarray, original: Callable[[], Any]
 ) -> None:
     """out[i] = a[i] @ b[i] for each i, in one launch."""
-    products: List[Any] = [
-        batch.Each(1.0, y.T, x.T, 0.0, z.T) for x, y, z in zip(a, b, out)
-    ]
+    products = [batch.Each(1.0, y.T, x.T, 0.0, z.T) for x, y, z in zip(a, b, out)]
     row = batch.row("sgemm_batch", "products")
     _run(limit.name, limit.least, row, (products,), batch.bind, original)
 

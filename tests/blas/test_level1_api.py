@@ -326,7 +326,15 @@ def test_overhead():
     root = pathlib.Path(__file__).parents[2]
     command = [sys.executable, "-m", "bench.cpu_overhead", "--json"]
     rows = json.loads(subprocess.run(command, cwd=root, capture_output=True, check=True).stdout)
-    ratios = {(row["routine"], row["n"], bool(row["keywords"])): row["ratio"] for row in rows}
-    print(ratios)
+    ratios = {
+        (row["routine"], row["n"], bool(row["keywords"])): row["ratio"]
+        for row in rows if row["target"] == "cpu"
+    }  # fmt: skip
+    more = {
+        (row["target"], row["routine"], row["n"]): row["piblas_seconds"] - row["scipy_seconds"]
+        for row in rows if "patched" in row["target"]
+    }  # fmt: skip
+    print(ratios, more)
+    assert len(more) == 8 and max(more.values()) <= 1.5e-6
     assert max(ratios["saxpy", 16, False], ratios["saxpy", 16, True]) <= 3.0
     assert min(ratios["saxpy", 10**6, False], ratios["saxpy", 10**6, True]) <= 1.02
