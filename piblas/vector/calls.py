@@ -160,13 +160,18 @@ class Callable:
 
     def __call__(self, *args: Any, out: Any = None) -> Any:
         given, outs = args, ()
-        if out is not None or (self.expected >= 0 and len(args) != self.expected):
+        if type(out) in _ARRAYS and self.expected in (-1, len(args)):
+            outs = (out,)
+        elif out is not None or (self.expected >= 0 and len(args) != self.expected):
             given, outs = self.arranged(args, out)
-            if outs:
-                _check_overlap(self, given, outs)
+        if outs:
+            _check_overlap(self, given, outs)
         state = devices.now()
-        values = given + outs if outs else given
-        key = key_of((self._number, len(outs)), values)
+        if outs:
+            values = given + outs
+            key = key_of((self._number, len(outs)), values)
+        else:
+            values, key = given, key_of((self._number, 0), given)
         job = None
         if key is not None and state.jobs is not None:
             job = state.jobs.get(key)
@@ -201,7 +206,7 @@ class Callable:
                 self.fail(f"the array for result {number} is {what}")
         stores = sum(isinstance(each, Store) for each in kept.source.results)
         if outs and len(outs) != stores:
-            self.fail(f"stores {stores} arrays, and out is {len(outs)}")
+            self.fail(f"out is {len(outs)} arrays, and {stores} are stored")
         if n == 0 and any(getattr(each, "how", "sum") != "sum" for each in kept.source.results):
             self.fail("the extreme of no elements")
         resident = self._resident(state, given, values, outs)
@@ -361,6 +366,19 @@ def _number_type(given: Any) -> str:
     return "float"
 
 
+def number_of(place: int, low: float, high: float, plain: type, convert: Any) -> Any:
+    """Makes the number at a place among a call's arguments: Python's own within bounds stay as they
+    are, others are converted."""
+
+    def number(values: Sequence[Any]) -> Any:
+        value = values[place]
+        if type(value) is plain and low <= value <= high:
+            return value
+        return convert(value)
+
+    return number
+
+
 def as_float(value: Any) -> float:
     """A number that float32 may hold; too large ones are infinite."""
     number = float(value)
@@ -391,18 +409,35 @@ def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
 def _check_overlap(function: Callable, given: Sequence[Any], outs: Sequence[Any]) -> None:
     """Refuse a result's array that shares elements with another array, but for an argument that is
     the very same elements."""
-    for number, out in enumerate(outs):
-        for other in outs[:number]:
-            if np.may_share_memory(out, other) and np.shares_memory(out, other):
-                function.fail("two of the arrays for results overlap")
-        for place, each in enumerate(given):
-            if (
-                isinstance(each, np.ndarray)
-                and np.may_share_memory(out, each)
-                and not _same_memory(out, each)
-                and np.shares_memory(out, each)
-            ):
-                function.fail(f"the array for result {number} overlaps {function.place(place)}")
+    before: List[Any] = []
+    for out in outs:
+        first = out.__array_interface__["data"][0]
+        last = first + out.nbytes if out.flags.c_contiguous else -1
+        for each in (*given, *before):
+            kind = type(each)
+            if kind is float or kind is int:
+                continue
+            if kind not in _ARRAYS and not isinstance(each, np.ndarray):
+                continue
+            if last >= 0 and each.flags.c_contiguous:
+                start = each.__array_interface__["data"][0]
+                if start >= last or first >= start + each.nbytes:
+                    continue
+            _refuse_overlap(function, out, each, given, before)
+        before += [out]
+
+
+def _refuse_overlap(
+    function: Callable, out: np.ndarray, each: Any, given: Sequence[Any], before: Sequence[Any]
+) -> None:
+    """An error if two arrays share elements; an argument may be the result itself."""
+    if not np.shares_memory(out, each):
+        return
+    if any(each is other for other in before):
+        function.fail("two of the arrays for results overlap")
+    if not _same_memory(out, each):
+        place = next(i for i, other in enumerate(given) if other is each)
+        function.fail(f"the array for result {len(before)} overlaps {function.place(place)}")
 
 
 class _OnCpu:
@@ -463,11 +498,13 @@ class _OnDevice:
         self.given_outs = len(outs)
         graph = program.lowered.graph
         device = state.device
-        self.stored = [
-            (np.dtype(each.dtype), dtype == "bool")
-            for each, dtype in zip(graph.results, kept.dtypes)
-            if isinstance(each, Store)
-        ]
+        self.device: Any = device  # the state that keeps the job keeps it, too
+        self.stored = []
+        for each, dtype in zip(graph.results, kept.dtypes):
+            if isinstance(each, Store):
+                stored = np.dtype(each.dtype)
+                nbytes = max(4, stored.itemsize * self.n)
+                self.stored.append((stored, dtype == "bool", nbytes))
         made = [make(given) for make in self.makes]
         there = [
             is_resident(value, device)
@@ -488,37 +525,34 @@ class _OnDevice:
                 there.append(lies)
         else:
             there += [self.fresh_there] * len(self.stored)
+        self.changed = any(self.copied) or any(boolean for _, boolean, _ in self.stored)
         self.launches = Launches(program.lowered, self.n, there)
 
     def __call__(self, runner: Runner, values: Sequence[Any]) -> Tuple[Any, Any]:
-        taken = [make(values) for make in self.makes]
+        taken: List[Any] = []
+        for make in self.makes:
+            taken += [make(values)]
         outs: List[Any] = []
-        for number, (dtype, boolean) in enumerate(self.stored):
-            if self.given_outs:
+        for number, (dtype, boolean, nbytes) in enumerate(self.stored):
+            if self.given_outs and not self.copied[number]:
                 out = values[self.count + number]
-                if self.copied[number]:
-                    out = self._fresh(runner, dtype)
-                elif boolean:
+                if boolean:
                     out = out.view(np.uint8)
-            elif self.fresh_there:
-                out = self._fresh(runner, dtype)
+            elif self.given_outs or self.fresh_there:
+                memory = Memory(self.device, self.device.alloc(nbytes))
+                out = DeviceArray(self.shape, dtype, np.asarray(memory))
             else:
                 out = np.empty(self.shape, dtype)
-            outs.append(out)
+            outs += [out]
         taken += outs
         results, reports = self.launches(runner, taken)
-        if self.given_outs or self.stored[-1:] and any(each[1] for each in self.stored):
+        if self.changed:
             results = self._returned(results, values)
         if not self.shape:
             results = [np.asarray(each)[()] for each in results]
         if self.kept.finish is None:
             return (results[0] if len(results) == 1 else tuple(results)), reports
         return self.kept.finish(results, values, self.n), reports
-
-    def _fresh(self, runner: Runner, dtype: Any) -> Any:
-        device = runner.device
-        memory = Memory(device, device.alloc(max(4, dtype.itemsize * self.n)))
-        return DeviceArray(self.shape, dtype, np.asarray(memory))
 
     def _returned(self, results: Sequence[Any], values: Sequence[Any]) -> List[Any]:
         """The arrays of the caller in place of those that were computed into."""

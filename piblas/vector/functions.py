@@ -226,15 +226,18 @@ def _div(c: Code, a: int, b: int) -> int:
 
 
 def _div_precise(c: Code, a: int, b: int) -> int:
-    """As 1 / b, from a times the reciprocal; small quotients are corrected 2**32 times as large."""
+    """As 1 / b, from a times the reciprocal; what is near the ends of the range is corrected nearer
+    to 1."""
     scale = _large(c, b)
     b = c.fmul(b, scale)
     r, one = c.recip(b), c.f(1.0)
     error = c.fsub(one, c.fmul(b, r))
-    small = c.lt(_fabs(c, c.fmul(a, r)), c.f(2.0**-90))
-    q = c.fmul(c.fmul(a, c.select(small, c.f(2.0**32), one)), r)
+    size = _fabs(c, c.fmul(a, r))
+    small, large = c.lt(size, c.f(2.0**-90)), c.lt(c.f(2.0**90), size)
+    up, down = c.f(2.0**32), c.f(2.0**-32)
+    q = c.fmul(c.fmul(a, c.select(small, up, c.select(large, down, one))), r)
     q = c.fadd(q, c.fmul(q, error))
-    return c.fmul(q, c.fmul(scale, c.select(small, c.f(2.0**-32), one)))
+    return c.fmul(q, c.fmul(scale, c.select(small, down, c.select(large, up, one))))
 
 
 # --- powers and logarithms ----------------------------------------------------------------------
@@ -443,7 +446,7 @@ FUNCTIONS: Mapping[str, Function] = {
 
 ERRORS: Mapping[str, Tuple[float, float]] = {
     "recip": (512, 2), "rsqrt": (512, 2), "exp2": (512, 2), "log2": (512, 2),
-    "sqrt": (1536, 2), "div": (1024, 2), "exp": (704, 2), "log": (768, 2),
+    "sqrt": (1536, 2), "div": (1024, 2), "exp": (704, 1.5), "log": (768, 2),
     "sin": (3, 3), "cos": (3, 3), "tanh": (704, 2), "sigmoid": (1664, 4),
 }  # fmt: skip
 """By name, (plain, precise): the largest error in ulp, where the result is a normal number.

@@ -110,7 +110,7 @@ class Fused(Callable):
             def evaluate(arguments: Any, results: Any, n: int) -> Any:
                 return _python(take(arguments))
 
-            return Host(tracer, evaluate, _WEAK[dtype])
+            return Host(tracer, evaluate, _WEAK[dtype], place=number)
         if dtype not in KINDS:
             self.fail(f"{name} is a number of {dtype}: wants one of {', '.join(KINDS)}")
         convert = float if KINDS[dtype] == "f" else int

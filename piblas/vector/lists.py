@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import VectorError, brief
-from .calls import Callable, Compiled, Operand, Value, as_float, as_int, as_uint
+from .calls import Callable, Compiled, Operand, Value, as_float, as_int, as_uint, number_of
 from .graph import STORAGE
 from .ops import Variable
 from .parse import Builder, Slot, parsed, slots_of
 
 __all__ = ["Function"]
 
-_CONVERT = {"float32": as_float, "int32": as_int, "uint32": as_uint}
+_LARGE = 1e38
 _NUMBERS = {
     "float": "float32", "float32": "float32", "float16": "float32", "int": "int32",
     "bigint": "uint32", "bool": "int32", "int32": "int32", "uint32": "uint32", "int16": "int32",
@@ -178,10 +178,7 @@ class Function(Callable):
 def _maker(place: int, dtype: str, array: bool) -> Any:
     if array:
         return operator.itemgetter(place)
-    convert: Optional[Any] = _CONVERT[dtype]
-    assert convert is not None
-
-    def number(values: Sequence[Any]) -> Any:
-        return convert(values[place])
-
-    return number
+    if dtype == "float32":
+        return number_of(place, -_LARGE, _LARGE, float, as_float)
+    info = np.iinfo(dtype)
+    return number_of(place, info.min, info.max, int, as_int if dtype == "int32" else as_uint)

@@ -216,6 +216,8 @@ def apply(tracer: Tracer, ufunc: Any, inputs: Sequence[Any]) -> Traced:
         tracer.fail(f"np.{name}: {error}")
     # int16 becomes float32 for sqrt, a bool an int8 for negative.
     loop = result if result.kind == "f" and common.kind != "f" else common
+    if result.kind == "b" and common.name == "int64" and _bools(inputs):
+        loop = np.dtype(np.int32)  # comparisons of a mask with a whole number
     for each in (loop, result):
         if each.name not in KINDS:
             types = ", ".join(str(getattr(each, "dtype", type(each).__name__)) for each in samples)
@@ -233,6 +235,11 @@ def apply(tracer: Tracer, ufunc: Any, inputs: Sequence[Any]) -> Traced:
         tracer.fail(f"np.{name} is not known for {loop}")
     nodes = [tracer.node(each, loop) for each in inputs]
     return Traced(tracer, make(tracer, loop.name, *nodes), result)
+
+
+def _bools(inputs: Sequence[Any]) -> bool:
+    """Whether all arrays are masks, and all numbers Python's."""
+    return all(each.dtype.kind == "b" for each in inputs if isinstance(each, Traced))
 
 
 def _sample(value: Any) -> Any:

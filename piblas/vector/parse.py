@@ -14,7 +14,7 @@ import numbers
 import operator
 from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
-from ..errors import VectorError
+from ..errors import VectorError, brief
 from .functions import bits_of
 from .graph import STORAGE, Argument, Graph, Loop, Reduction, Store
 from .ops import BY_NAME, Row, Variable
@@ -70,7 +70,8 @@ def parsed(name: str, ops: Sequence[Any]) -> List[Step]:
         if row is None:
             near = difflib.get_close_matches(str(head).upper(), list(BY_NAME), 3)
             hint = f"; near it: {', '.join(near)}" if near and isinstance(head, str) else ""
-            _fail(name, position, head, f"there is no such op{hint}")
+            shown = head if isinstance(head, str) else brief(head)
+            _fail(name, position, shown, f"there is no such op{hint}")
         step = Step(position, row, tuple(operands))
         _check_operands(name, step)
         steps.append(step)

@@ -46,13 +46,16 @@ def source_line() -> Optional[str]:
 class Host(np.lib.mixins.NDArrayOperatorsMixin):
     """A number that Python computes: ``evaluate(arguments, results, n)``.
 
-    ``sample`` is a number of its type.  ``after`` tells that it depends on results.
+    ``sample`` is a number of its type.  ``after`` tells that it depends on results; ``place`` is
+    the argument that it is, unchanged.
     """
 
     def __init__(
-        self, tracer: "Tracer", evaluate: Callable[..., Any], sample: Any, after: bool = False
-    ) -> None:
+        self, tracer: "Tracer", evaluate: Callable[..., Any], sample: Any, after: bool = False,
+        place: Optional[int] = None,
+    ) -> None:  # fmt: skip
         self.tracer, self.evaluate, self.sample, self.after = tracer, evaluate, sample, after
+        self.place = place
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return self.tracer.ufunc(ufunc, method, inputs, kwargs)
@@ -419,19 +422,28 @@ def _weak(value: Any) -> Any:
 
 def _number(value: Host, dtype: np.dtype) -> Callable[[Sequence[Any]], Any]:
     """Makes an argument of the graph from the arguments of a call."""
-    from .calls import as_float
+    from .calls import as_float, number_of
 
     evaluate = value.evaluate
+    convert: Callable[[Any], Any]
     if dtype.kind == "f":
-        return lambda arguments: as_float(evaluate(arguments, (), 0))
-    if dtype.kind == "b":
-        return lambda arguments: int(bool(evaluate(arguments, (), 0)))
-    info = np.iinfo(dtype)
+        plain, low, high, convert = float, -1e38, 1e38, as_float
+    elif dtype.kind == "b":
+        plain, low, high = int, 0, 1
 
-    def number(arguments: Sequence[Any]) -> int:
-        found = int(evaluate(arguments, (), 0))
-        if not info.min <= found <= info.max:
-            raise VectorError("fuse", f"the number {brief(found)} does not fit {dtype}")
-        return found
+        def convert(number: Any) -> int:
+            return int(bool(number))
 
-    return number
+    else:
+        info = np.iinfo(dtype)
+        plain, low, high = int, info.min, info.max
+
+        def convert(number: Any) -> int:
+            found = int(number)
+            if not low <= found <= high:
+                raise VectorError(value.tracer.name, f"the number {brief(found)} does not fit {dtype}")
+            return found
+
+    if value.place is not None:
+        return number_of(value.place, low, high, plain, convert)
+    return lambda arguments: convert(evaluate(arguments, (), 0))
