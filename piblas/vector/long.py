@@ -110,7 +110,8 @@ class _Writer(Writer):
             array.at, array.last = places[array.at], places[array.last]
             if array.shift is not None:
                 array.shift = places[array.shift]
-        self.element = places.get(self.element, self.element)
+        if self.element in places:
+            self.element = places[self.element]
         if self.kernel.spills:
             self.spilled, self.reloaded = places[self.spilled], places[self.reloaded]
 

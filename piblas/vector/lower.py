@@ -173,7 +173,7 @@ def _own(graph: Graph, body: Body, unrolls: Sequence[int], code: float) -> List[
     hoisted = len([n for n in body.uniform_values() if graph.nodes[n].op != "scalar"])
     each = body.pressure() + joined
     kernel = Long if code > LONG else Own
-    found = []
+    found: List[Any] = []
     for unroll in unrolls:
         room = 60 - fixed - hoisted - unroll * each - (6 if joined else 0)
         if room >= 0:
@@ -199,7 +199,7 @@ def _piped(graph: Graph, body: Body, kind: str, n_qpus: int) -> List[Any]:
     for unroll in (4, 2, 1)[rows == 2 :]:
         room = free - unroll * body.pressure()
         if room >= 0:
-            options = pipeline.Options(
+            options: Any = pipeline.Options(
                 workers=workers, rows=rows, ahead=TMU_DEPTH, asked=0, pace=pace,
                 unroll=unroll, constants=min(room, 24),
             )  # fmt: skip

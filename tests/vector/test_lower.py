@@ -64,7 +64,8 @@ def kernels(graph, pieces=False):
 
 
 NAMES = (
-    "own4", "own2", "own1", "spilled", "compact", "long", "long, spilled", "stream", "wide", "alone",
+    "own4", "own2", "own1", "spilled", "compact", "long", "long, spilled", "stream", "wide",
+    "alone",
 )  # fmt: skip
 
 
