@@ -13,18 +13,20 @@ import os
 import threading
 from typing import Any, Callable, Hashable, Mapping, Optional, Sequence, Tuple
 
-from ..kernels.spec import KernelSpec
 from ..kernels.uniforms import Streams
 
 __all__ = ["Cache", "Launch", "LaunchPlan", "PLANS", "forgotten"]
 
 
 class Launch:
-    """One launch: a program, and a stream for each QPU that works."""
+    """One launch: a program, and a stream for each QPU that works.
+
+    ``spec`` is a :class:`~piblas.kernels.spec.KernelSpec`, or has its ``name`` and ``words``.
+    """
 
     __slots__ = ("options", "spec", "streams")
 
-    def __init__(self, spec: KernelSpec, options: Any, streams: Streams) -> None:
+    def __init__(self, spec: Any, options: Any, streams: Streams) -> None:
         self.spec, self.options, self.streams = spec, options, streams
 
 

@@ -121,8 +121,10 @@ def work_of(graph: Graph, body: Any = None) -> Work:
         counts[_EITHER] += 1 if each.how in ("sum", "min", "max") else 2
         states += rows_of(each.how, graph.nodes[each.node].kind)
     read = sum(SIZES[graph.arguments[number].dtype] for number in body.loads)
-    special = counts.pop()
-    return Work(*counts, code, LANES * read, LANES * sum(sizes), sizes, states, special)
+    add, mul, either, special = counts
+    return Work(
+        add, mul, either, code, LANES * read, LANES * sum(sizes), sizes, states, special
+    )
 
 
 _PAIRED = {"own1": 1.5, "own2": 1.3, "own4": 1.15, "stream": 1.25, "wide": 1.35}

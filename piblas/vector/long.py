@@ -95,6 +95,8 @@ class _Writer(Writer):
         found += reader.steps.values()
         if self.kernel.body.index_used:
             found.append(self.element)
+        if self.kernel.spills:
+            found += [self.spilled, self.reloaded]
         return [each for each in dict.fromkeys(found) if isinstance(each, Operand)]
 
     def move(self, places: Dict[Operand, Any]) -> None:
@@ -108,7 +110,10 @@ class _Writer(Writer):
             array.at, array.last = places[array.at], places[array.last]
             if array.shift is not None:
                 array.shift = places[array.shift]
-        self.element = places.get(self.element, self.element)
+        if self.element in places:
+            self.element = places[self.element]
+        if self.kernel.spills:
+            self.spilled, self.reloaded = places[self.spilled], places[self.reloaded]
 
 
 class _Pieces:
@@ -149,8 +154,11 @@ class _Pieces:
         emitter = self.emitter
         emitter.aim(self.results)
         emitter.after_step = self._after
-        for values, into in zip(emitter.run(), self.results):
-            for value, register in zip(values, into):
+        emitter.spills = self.kernel.spills
+        emitter.brief = bool(emitter.spills)
+        emitter.write()
+        for number, into in zip(self.kernel.body.results, self.results):
+            for value, register in zip(emitter.value(number), into):
                 if value is not register:
                     self.asm.mov(register, value)
         self.frame.piece(self.asm, [each for row in self.results for each in row])

@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 
 from ..errors import AssemblerError, PiblasError
+from ..isa.timing import timing_set
 from ..kernels import store
 from ..kernels.parts import TMU_DEPTH
 from . import cost, own, pipeline
@@ -39,6 +40,7 @@ MARK = 0x7669626C61730000
 """Above the number of the way that was taken, in the word after the program."""
 
 _LINE_WORDS = 8
+_SLOW, _SLOW_CLOCK = timing_set("pessimistic"), 250e6
 
 
 class TooManyValues(PiblasError, ValueError):
@@ -85,12 +87,11 @@ class Lowered:
     ``words``.
     """
 
-    def __init__(
-        self, graph: Graph, body: Body, ways: List[Any], kind: str, key: str
-    ) -> None:
-        self.graph, self.body, self.ways = graph, body, ways
-        self.key = key
-        self.name = f"vector {kind} {self.key[:16]}"
+    def __init__(self, function: "Function", kind: str, ways: List[Any]) -> None:
+        self.graph, self.body, self.work = function.graph, function.body, function.work
+        self.n_qpus, self.key, self.kind, self.ways = function.n_qpus, function.key, kind, ways
+        qpus = f" {self.n_qpus}" if kind in cost.PIPES else ""
+        self.name = f"vector {kind}{qpus} {self.key[:16]}"
         self._lock = threading.Lock()
         self._words: Any = None
         self._kernel: Any = None
@@ -101,6 +102,11 @@ class Lowered:
         if self._kernel is None:
             self._assembled()
         return self._kernel
+
+    def longest_seconds(self, n: int) -> float:
+        """Seconds that a launch of ``n`` elements takes at most, however slow board and memory."""
+        cycles = cost.cycles(self.work, n, self.kind, self.n_qpus, _SLOW, _SLOW_CLOCK)
+        return 1.4 * cycles / _SLOW_CLOCK
 
     def words(self, options: Any = None) -> np.ndarray:
         """The program (uint64)."""
@@ -113,13 +119,19 @@ class Lowered:
             if self._words is not None:
                 return
             words = store.load(f"{self.name} {self.key} {_sources()}", self._assemble)
-            way = int(words[-_LINE_WORDS]) ^ MARK
-            self._kernel = self.ways[way]
+            self._kernel = self._way(int(words[-_LINE_WORDS]) ^ MARK)
             self._words = words
 
+    def _way(self, number: int) -> Any:
+        """A kernel; those that look for values to put elsewhere are made when they are wanted."""
+        way = self.ways[number]
+        if isinstance(way, functools.partial):
+            way = self.ways[number] = way()
+        return way
+
     def _assemble(self) -> np.ndarray:
-        for way, kernel in enumerate(self.ways):
-            words = self._tried(kernel)
+        for way in range(len(self.ways)):
+            words = self._tried(self._way(way))
             if words is not None:
                 tail = np.full(_LINE_WORDS, MARK | way, dtype=np.uint64)
                 return np.concatenate((words, tail))
@@ -161,18 +173,18 @@ def _own(graph: Graph, body: Body, unrolls: Sequence[int], code: float) -> List[
     hoisted = len([n for n in body.uniform_values() if graph.nodes[n].op != "scalar"])
     each = body.pressure() + joined
     kernel = Long if code > LONG else Own
-    found = []
+    found: List[Any] = []
     for unroll in unrolls:
         room = 60 - fixed - hoisted - unroll * each - (6 if joined else 0)
         if room >= 0:
             found.append(kernel(graph, body, own.Options(unroll, True, min(room, 24))))
-    found.append(kernel(graph, body, own.Options(1, True, 0)))
-    found.append(kernel(graph, body, own.Options(1, False, 0)))
-    if code <= LONG:
-        for room in (32, 24, 16, 10, 6):
-            found.append(Own(graph, body, own.Options(1, False, 0, room)))
-        for room in (32, 16, 8, 4):
-            found.append(Own(graph, body, own.Options(1, False, 0, room, True)))
+    if fixed + each <= 76:  # more than there are, as the estimate is no bound
+        found.append(kernel(graph, body, own.Options(1, True, 0)))
+        found.append(kernel(graph, body, own.Options(1, False, 0)))
+    for room in (32, 24, 16, 10, 6):
+        found.append(functools.partial(kernel, graph, body, own.Options(1, False, 0, room)))
+    for room in (32, 16, 8, 4) if code <= LONG else ():
+        found.append(functools.partial(Own, graph, body, own.Options(1, False, 0, room, True)))
     return found
 
 
@@ -187,7 +199,7 @@ def _piped(graph: Graph, body: Body, kind: str, n_qpus: int) -> List[Any]:
     for unroll in (4, 2, 1)[rows == 2 :]:
         room = free - unroll * body.pressure()
         if room >= 0:
-            options = pipeline.Options(
+            options: Any = pipeline.Options(
                 workers=workers, rows=rows, ahead=TMU_DEPTH, asked=0, pace=pace,
                 unroll=unroll, constants=min(room, 24),
             )  # fmt: skip
@@ -229,8 +241,7 @@ class Function:
             ways = _piped(graph, body, kind, self.n_qpus) if kind in cost.PIPES else []
             unrolls = {"own1": (1,), "own2": (2, 1)}.get(kind, (4, 2, 1))
             ways += _own(graph, body, unrolls, self.work.code)
-            name = f"{kind} {self.n_qpus}" if kind in cost.PIPES else kind
-            found = self._made.setdefault(kind, Lowered(graph, body, ways, name, self.key))
+            found = self._made.setdefault(kind, Lowered(self, kind, ways))
         return found
 
     def cycles(self, n: int, timing: Any = None, clock: float = 250e6) -> float:

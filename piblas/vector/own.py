@@ -55,11 +55,11 @@ class Options:
 
 
 class _Record(NamedTuple):
-    """A run of groups of one QPU: elements ``first`` .. ``first + count - 1``; each group stores
+    """A run of groups of one QPU: elements ``first`` .. ``first + elements - 1``; each group stores
     ``rows`` vectors of ``depth`` elements."""
 
     first: int
-    count: int
+    elements: int
     groups: int
     rows: int
     depth: int
@@ -169,15 +169,15 @@ class Own:
                 if self.indexed:
                     words.add(q, at)
                 if self.reductions:
-                    words.add(q, at + record.count)
+                    words.add(q, at + record.elements)
                 if self.options.compact:
                     for size in sorted({SIZES[arguments[number].dtype] for number in self.arrays}):
-                        words.add(q, size * (record.count - 1))
+                        words.add(q, size * (record.elements - 1))
                 for number in self.arrays:
                     size = SIZES[arguments[number].dtype]
                     words.address(q, f"in{number}", size * at)
                     if not self.options.compact:
-                        words.address(q, f"in{number}", size * (at + record.count - 1))
+                        words.address(q, f"in{number}", size * (at + record.elements - 1))
                 for size in sorted({SIZES[each.dtype] for _, each in self.stores}):
                     mode = store_mode(size)
                     words.add(q, sw.vdw_store(record.rows, record.depth, row, modew=mode))

@@ -49,7 +49,7 @@ class _Segment(NamedTuple):
     (``words``) of one vector."""
 
     first: int
-    count: int
+    elements: int
     blocks: int
     vectors: int
     words: int
@@ -158,7 +158,7 @@ class Pipeline:
                     for number in self.arrays:
                         size = SIZES[self.graph.arguments[number].dtype]
                         words.address(q, f"in{number}", size * (at + LANES * producer))
-                        words.address(q, f"in{number}", size * (at + segment.count - 1))
+                        words.address(q, f"in{number}", size * (at + segment.elements - 1))
             words.add(q, *parts.finish_words(q, options.n_qpus))
         return words.streams()
 

@@ -207,8 +207,8 @@ class CompactReader:
         """Read the distance of the last element for each size, then the address of each array; ask
         for the first vectors."""
         asm = self.asm
-        for place in self.places.values():
-            place.start()
+        for where in self.places.values():
+            where.start()
         for number, base in self.bases.items():
             asm.mov(base, asm.unif)
         for unit in (0, 1):
@@ -246,8 +246,8 @@ class CompactReader:
 
     def next_group(self) -> None:
         """The vectors of a group have been taken."""
-        for place in self.places.values():
-            place.next_group()
+        for where in self.places.values():
+            where.next_group()
 
     def drop(self) -> None:
         """Take what was asked for in advance and is not needed."""

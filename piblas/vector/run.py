@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import weakref
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from .lower import Function, Lowered
 
 __all__ = ["Job", "is_resident"]
 
-RATE = 0.8e9
-"""Bytes a second that a launch moves at least, for its length."""
+UNIT = 768
+"""Elements of which slices of long functions are multiples: groups for every QPU."""
 
 _FORMATS = {"f": "f", "i": "i", "u": "I"}
 _WORDS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
@@ -70,11 +70,9 @@ def _plan(shape: _Shape, program: Lowered) -> LaunchPlan:
     kernel, graph, n = program.kernel, program.graph, shape.n
     taken = [number for number, each in enumerate(graph.arguments) if each.array]
     made = stores(graph)
-    moved = sum(SIZES[graph.arguments[number].dtype] for number in taken)
-    moved += sum(SIZES[each.dtype] for _, each in made)
     launches: List[Launch] = []
     parts = 0
-    for part in limits.slices(n, n * moved / RATE, shape.longest):
+    for part in _slices(n, program.longest_seconds(n), shape.longest):
         count = part.stop - part.start
         streams = kernel.streams(count, shape.n_qpus, part.start, shape.alignment)
         if kernel.stored:
@@ -95,6 +93,14 @@ def _plan(shape: _Shape, program: Lowered) -> LaunchPlan:
         scratch["partial"] = 4 * words
     scalars = [("scalars", 0)] if kernel.scalars else []
     return LaunchPlan(launches, names, scalars, scratch, _Data(parts, words, kernel))
+
+
+def _slices(n: int, seconds: float, longest: Optional[float]) -> List[slice]:
+    """Slices of n elements, which take ``seconds`` in one launch."""
+    if longest is None or seconds * limits.SLICE <= longest * n:
+        return limits.slices(n, seconds, longest)
+    step = max(int(n * longest / seconds) // UNIT, 1) * UNIT
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 class Job:

@@ -19,7 +19,7 @@ from piblas.driver import Emulator
 from piblas.errors import DeviceError
 from piblas.host.runner import Runner, runner_of
 from piblas.kernels import store as kept
-from piblas.vector import lower
+from piblas.vector import lower, run
 from piblas.vector.body import stores
 from piblas.vector.graph import STORAGE, Graph, Reduction, Store
 from piblas.vector.lower import Function
@@ -162,6 +162,21 @@ def test_work_is_cut_into_launches(device, monkeypatch):
     assert len(reports) > 1
     np.testing.assert_array_equal(out, x - np.arange(n, dtype=np.int32))
     assert results[1:] == [x.sum(dtype=np.int32), x.argmax()]
+
+
+def test_long_functions_are_cut_finely():
+    """A launch through the firmware is cut off after a second."""
+    graph = Graph(arguments("float32"))
+    x = value = graph.add("load", "f", data=0)
+    for i in range(3000):
+        value = graph.add(("fadd", "fmul")[i % 2], "f", value, x)
+    graph.results = [Store(value, "float32")]
+    program = Function(graph, 12).program(10**6)
+    longest = 10 * program.longest_seconds(768)
+    cuts = run._slices(10**5, program.longest_seconds(10**5), longest)
+    assert all(0 < each.stop - each.start < 16384 for each in cuts)
+    assert [each.start for each in cuts[1:]] == [each.stop for each in cuts[:-1]]
+    assert cuts[0].start == 0 and cuts[-1].stop == 10**5
 
 
 @pytest.mark.parametrize("n_qpus", (1, 2, 3, 12))
