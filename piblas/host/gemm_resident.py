@@ -44,7 +44,8 @@ class _Resident(NamedTuple):
 
     Element (i, j) of P lies ``p_down * i + p_along * j`` bytes after the first, of Q likewise; rows
     of D are contiguous and ``pitch`` bytes apart.  ``aligned``: the rows of Q are contiguous and
-    begin on lines.  ``forced``: Q is read in place even if that does not pay.  ``kept``: there is a copy of D to go back to.
+    begin on lines.  ``forced``: Q is read in place even if that does not pay.  ``kept``: there is
+    a copy of D to go back to.
     """
 
     m: int

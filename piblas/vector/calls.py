@@ -159,7 +159,8 @@ class Callable:
     # --- calls ---------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, out: Any = None) -> Any:
-        given, outs = args, ()
+        outs: Tuple[Any, ...] = ()
+        given = args
         if type(out) in _ARRAYS and self.expected in (-1, len(args)):
             outs = (out,)
         elif out is not None or (self.expected >= 0 and len(args) != self.expected):
@@ -372,7 +373,8 @@ def number_of(place: int, low: float, high: float, plain: type, convert: Any) ->
 
     def number(values: Sequence[Any]) -> Any:
         value = values[place]
-        if type(value) is plain and low <= value <= high:
+        kind: Any = type(value)
+        if kind is plain and low <= value <= high:
             return value
         return convert(value)
 

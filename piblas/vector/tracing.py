@@ -426,6 +426,7 @@ def _number(value: Host, dtype: np.dtype) -> Callable[[Sequence[Any]], Any]:
 
     evaluate = value.evaluate
     convert: Callable[[Any], Any]
+    plain: type
     if dtype.kind == "f":
         plain, low, high, convert = float, -1e38, 1e38, as_float
     elif dtype.kind == "b":
@@ -441,7 +442,8 @@ def _number(value: Host, dtype: np.dtype) -> Callable[[Sequence[Any]], Any]:
         def convert(number: Any) -> int:
             found = int(number)
             if not low <= found <= high:
-                raise VectorError(value.tracer.name, f"the number {brief(found)} does not fit {dtype}")
+                what = f"the number {brief(found)} does not fit {dtype}"
+                raise VectorError(value.tracer.name, what)
             return found
 
     if value.place is not None:
