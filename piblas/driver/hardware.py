@@ -58,6 +58,9 @@ kernel's cleaning and invalidating, and small buffers do not use up descriptors.
 
 MAX_QPUS = 12
 
+_ending = False
+"""The process ends, so that arrays in memory that is not freed harm nobody."""
+
 _open_devices: "weakref.WeakSet[Pi]" = weakref.WeakSet()
 _kept: List[Any] = []
 """Memory of programs that may run on after their device was closed: held to the process's end."""
@@ -390,7 +393,7 @@ class Pi(Device):
     @staticmethod
     def _close_pool(pool: Pool) -> Callable[[], Any]:
         def close() -> None:
-            if not pool.close():
+            if not pool.close() and not _ending:
                 log.warning("arrays in GPU memory outlive their device: the memory is not freed")
 
         return close
@@ -407,6 +410,8 @@ class Pi(Device):
 
 @atexit.register
 def _close_all() -> None:
+    global _ending
+    _ending = True
     for device in list(_open_devices):
         device.close()
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import piblas
-from piblas import EmulatorFault, OutOfDeviceMemory
-from piblas.driver import Emulator
+from bench.null_device import NullDevice
+from piblas import DeviceError, EmulatorFault, OutOfDeviceMemory
+from piblas.driver import Emulator, hardware
 from piblas.driver.hardware import Pi
 from piblas.driver.memory import Block, MemoryBackend
 from piblas.driver.pools import pools_for
@@ -181,6 +182,82 @@ def test_a_pi_frees_arrays_in_cycles(pi, fresh):
         with pytest.raises(OutOfDeviceMemory):
             piblas.empty(3 * MIB, np.uint8)
     assert held.on_device is pi
+
+
+class Blocks(Room):
+    """Blocks that stay mapped as long as there are views of them."""
+
+    def take(self, nbytes):
+        block = super().take(nbytes)
+        block.release = lambda: Block.release(block)
+        return block
+
+
+@pytest.mark.parametrize("ending", (False, True))
+def test_a_pi_that_is_closed_under_its_arrays_says_so(ending, fresh, monkeypatch, caplog):
+    """Not where the process ends, as all memory goes then."""
+    monkeypatch.setattr(hardware, "_ending", ending)
+    backend = Blocks({"left": 4 * MIB, "next": 0xC0000000}, True)
+    board = Board("a board", "BCM2837", 0x3F000000, 0xC0000000)
+    dev = Pi(board, 250e6, Stub(), pools_for(backend, backend), Stub(), Stub())
+    x = piblas.array(np.arange(9000), device=dev)
+    dev.close()
+    assert ("outlive their device" in caplog.text) == (not ending)
+    np.testing.assert_array_equal(x.copy(), np.arange(9000))
+    assert x.copy().on_device is None
+
+
+# --- how full it is ------------------------------------------------------------------------------
+
+
+def test_device_memory(small):
+    before = piblas.device_memory()
+    assert before.total == 4 * MIB and before.used + before.free == before.total
+    assert before.largest <= before.free
+    x = piblas.empty(MIB, np.uint8)
+    held = piblas.device_memory()
+    assert held.used == before.used + MIB + 4096 and held.total == before.total
+    piblas.sgemm(1.0, np.ones((100, 100), F32), np.ones((100, 100), F32))
+    kept = piblas.device_memory()
+    assert kept.cached >= 3 * 40_000 and kept.used >= held.used + kept.cached
+    del x
+    gone = piblas.device_memory()
+    assert gone.cached == kept.cached + MIB and gone.used == kept.used
+    runner_of(small).release()
+    assert piblas.device_memory().cached < gone.cached
+    piblas.empty(piblas.device_memory().largest, np.uint8)
+    with pytest.raises(OutOfDeviceMemory):
+        small.alloc(piblas.device_memory().total)
+    assert piblas.device_memory().cached == 0
+
+
+def test_device_memory_of_a_named_device(small):
+    with Emulator(memory=MIB, timing="off") as other:
+        assert piblas.device_memory(other).total == MIB
+        assert piblas.device_memory().total == 4 * MIB
+    with pytest.raises(DeviceError, match="this device was closed"):
+        piblas.device_memory(other)
+    with piblas.use("cpu"), pytest.raises(DeviceError, match="calls go to the CPU"):
+        piblas.device_memory()
+
+
+def test_device_memory_of_a_pi(pi, fresh, monkeypatch):
+    """What its system tells, and what waits in its pools."""
+    with piblas.use(pi):
+        assert piblas.device_memory() == (None, 0, None, None, 0)
+        x = piblas.empty(MIB, np.uint8)
+        assert piblas.device_memory().used == MIB
+        monkeypatch.setattr(Room, "room", lambda self: (4 * MIB, self.store["left"], None))
+        found = piblas.device_memory()
+        assert found == (4 * MIB, MIB, 3 * MIB, None, 0)
+        del x
+        arrays.collect()
+        assert piblas.device_memory() == (4 * MIB, 0, 4 * MIB, None, 0)
+
+
+def test_a_device_that_does_not_tell(fresh):
+    with piblas.use(NullDevice()):
+        assert piblas.device_memory() == (None, None, None, None, 0)
 
 
 def test_a_pi_takes_what_waits_in_its_other_pool(pi):

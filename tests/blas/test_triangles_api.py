@@ -328,7 +328,7 @@ def test_failures_leave_the_arrays(name, good, emulator, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_too_large_for_the_device(name, fresh):
     call = {key: np.ones((200, 200), F32, order="F") for key in "ab" if key in OPERANDS[name]}
-    with piblas.driver.Emulator(memory=1 << 17) as tiny, piblas.use(tiny):
+    with piblas.driver.Emulator(memory=1 << 14) as tiny, piblas.use(tiny):
         with pytest.raises(OutOfDeviceMemory):
             getattr(piblas, name)(1, **call)
     assert all((value == 1).all() for value in call.values())
