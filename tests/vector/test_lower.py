@@ -190,6 +190,8 @@ def test_the_same_bits_on_any_number_of_qpus(device):
     values = [np.random.default_rng(4).normal(size=5000).astype(np.float32)]
     kernel = kernels(_sums())["own2"]
     made = [launch(device, kernel, values, 5000, n_qpus)[0] for n_qpus in (1, 2, 5, 12)]
+    for n in (1, 100, 1000, 5000, 10**6):  # and the vectors of a group are as many
+        assert len({lower.Function(_sums(), n_qpus).kind(n) for n_qpus in range(1, 13)}) == 1
     for other in made[1:]:
         assert [np.asarray(each).tobytes() for each in other] == [
             np.asarray(each).tobytes() for each in made[0]
