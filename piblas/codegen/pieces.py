@@ -39,7 +39,7 @@ that the code that runs waits."""
 
 _LINE_WORDS = 8
 _TOUCH = ("touch", 0)
-_HOLE, _END = "the hole", "behind the hole"
+_HOLE, _END = "the hole", "after the hole"
 
 
 def _use(operand: Operand) -> Bundle:
@@ -65,7 +65,7 @@ def touch(asm: "Assembler", unit: int, base: Operand, factor: Operand) -> None:
 
 
 class Frame:
-    """The hole of a program, at the place where it is made: ``asm`` goes on behind it.
+    """The hole of a program, at the place where it is made: ``asm`` goes on after it.
 
     The pieces read the registers ``reads`` and may change them; they write ``writes`` without
     having read them.  Accumulators do not survive the hole.

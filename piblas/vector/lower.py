@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import AssemblerError, PiblasError
 from ..isa.timing import timing_set
 from ..kernels import store
-from ..kernels.parts import TMU_DEPTH
+from ..kernels.parts import QPUS, TMU_DEPTH
 from . import cost, own, pipeline
 from .body import SIZES, Body, of_graph, reductions, stores
 from .graph import Graph
@@ -230,7 +230,9 @@ class Function:
             return "own2" if work.code <= TWO else "own1"
         kinds = [kind for kind in kinds if kind[:3] != "own" or int(kind[3:]) * work.code <= 1600]
         kinds = kinds or ["own1"]
-        return min(kinds, key=lambda kind: cost.cycles(work, n, kind, self.n_qpus))
+        # The bits of a sum depend on the vectors of a group, and not on the number of QPUs.
+        n_qpus = QPUS if work.states else self.n_qpus
+        return min(kinds, key=lambda kind: cost.cycles(work, n, kind, n_qpus))
 
     def program(self, n: int) -> Lowered:
         """The program for ``n`` elements."""
