@@ -232,11 +232,17 @@ def calls_that_are_wrong():
     frozen.flags.writeable = False
     big, out = np.zeros(2 * N, np.float32), np.empty(N, np.float32)
     return [
-        (saxpy, (X, 2.0), {}, "wants 3 arguments, or 4 with those to store in, not 2: array of op 0"),
+        (
+            saxpy, (X, 2.0), {},
+            "wants 3 arguments, or 4 with those to store in, not 2: array of op 0",
+        ),
         (saxpy, (X, 2.0, Y, out, 5), {}, "not 5"),
         (saxpy, (), {}, "not 0"),
         (saxpy, (X, 2.0, Y.astype(float)), {}, r"op 2 VFADD: argument 2 is an array of float64"),
-        (saxpy, (X, 2.0, whole), {}, "op 2 VFADD: argument 2 is int32, and the op works on a float"),
+        (
+            saxpy, (X, 2.0, whole), {},
+            "op 2 VFADD: argument 2 is int32, and the op works on a float",
+        ),
         (saxpy, (whole, 2.0, X), {}, "op 1 SFMUL: the value is int32, not float32"),
         (add, (whole, X), {}, "op 1 VADD: argument 1 is float32, and the op works on an integer"),
         (add, (X, whole), {}, "op 1 VADD: the value is float32"),
@@ -251,7 +257,10 @@ def calls_that_are_wrong():
         (saxpy, (np.ma.array(X), 2.0, Y), {}, "masked array"),
         (saxpy, (X, 2.0, Y), {"out": np.empty(N - 1, "f")}, r"result 0 has the shape \(199,\)"),
         (saxpy, (X, 2.0, Y), {"out": frozen}, "result 0 is read-only"),
-        (saxpy, (X, 2.0, Y), {"out": np.empty(N, "i")}, "op 3 STORE: the value is float32, and the"),
+        (
+            saxpy, (X, 2.0, Y), {"out": np.empty(N, "i")},
+            "op 3 STORE: the value is float32, and the",
+        ),
         (saxpy, (X, 2.0, Y), {"out": np.empty(N)}, "op 3 STORE"),
         (saxpy, (X, 2.0, Y), {"out": [1.0] * N}, "out is 200 arrays, and 1 are stored"),
         (saxpy, (X, 2.0, Y), {"out": 3}, "op 3 STORE: wants an array to store in, not 3"),

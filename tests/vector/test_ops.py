@@ -81,7 +81,9 @@ def check(row, found, *operands):
         wide = [each.astype(np.float64) for each in operands]
         fair = np.ones(len(found), bool)
         for each in wide:
-            fair &= np.isfinite(each) & (np.abs(each) < 1e4) & ((np.abs(each) > 1e-30) | (each == 0))
+            fair &= (
+                np.isfinite(each) & (np.abs(each) < 1e4) & ((np.abs(each) > 1e-30) | (each == 0))
+            )
         if row.function in ("recip", "log2", "log", "rsqrt", "div"):
             fair &= wide[-1] != 0
         if row.function in EXACT:
@@ -114,7 +116,11 @@ def operands_of(row, dtype):
     return a, b
 
 
-NUMBERS = {"float32": (1.5, -0.37, 3e38), "int32": (3, -7, 40, 0x7FFFFFFF), "uint32": (3, 0xFFFFFFF0)}
+NUMBERS = {
+    "float32": (1.5, -0.37, 3e38),
+    "int32": (3, -7, 40, 0x7FFFFFFF),
+    "uint32": (3, 0xFFFFFFF0),
+}
 
 
 @pytest.mark.parametrize("row", BINARY, ids=lambda row: row.name)
@@ -175,16 +181,21 @@ COMPARISONS = {"LT": np.less, "LE": np.less_equal, "GT": np.greater, "GE": np.gr
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_if(name, dtype, on_chip):
     """In all forms, with and without ELSE."""
-    a, b = (integers(N, 6), integers(N, 7)) if dtype == "int32" else (
-        np.round(np.random.default_rng(seed).standard_normal(N).astype(np.float32) * 2)
-        for seed in (6, 7)
+    a, b = (
+        (integers(N, 6), integers(N, 7))
+        if dtype == "int32"
+        else (
+            np.round(np.random.default_rng(seed).standard_normal(N).astype(np.float32) * 2)
+            for seed in (6, 7)
+        )
     )
     add, number = ("ADD", 3) if dtype == "int32" else ("FADD", 3.0)
     ops = [
         "VLOAD", "SAVE0", "VIF_" + name, (add, number), "END_IF", "STORE",
         "OPEN0", "SIF_" + name, (add, number), "ELSE", (add, 2 * number), "END_IF", "STORE",
         "VLOAD", "SAVE1", "OPEN0", ("IF_" + name, VAR_1), "OPEN1", "END_IF", "STORE",
-        "OPEN0", ("IF_" + name, number), "SAVE1", (add, number), "END_IF", "STORE", "OPEN1", "STORE",
+        "OPEN0", ("IF_" + name, number), "SAVE1", (add, number), "END_IF", "STORE", "OPEN1",
+        "STORE",
     ]  # fmt: skip
     found = Function(ops)(a, b, number, b)
     compare, three = COMPARISONS[name], a.dtype.type(number)
@@ -273,7 +284,9 @@ def test_all_names_are_there():
         assert getattr(vector, name) == name and name in vector.__all__
     for prefix in ("", "OP_"):
         for form in "SV":
-            for name in "ADD SUB MIN MAX ABS AND OR XOR SHL SHR ASR ROR MUL24 MUL FADD FSUB".split():
+            for (
+                name
+            ) in "ADD SUB MIN MAX ABS AND OR XOR SHL SHR ASR ROR MUL24 MUL FADD FSUB".split():
                 assert prefix + form + name in BY_NAME
     assert vector.VAR_3 == 3 and repr(vector.VAR_3) == "VAR_3"
     assert {row.function for row in BINARY} <= set(DIFFERS)

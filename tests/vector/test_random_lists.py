@@ -1,4 +1,4 @@
-"""Random lists of up to 40 operations on the emulated chip, against the interpreter, bit for bit."""
+"""Random lists of up to 40 operations on the emulator, against the interpreter, bit for bit."""
 
 from __future__ import annotations
 
