@@ -16,6 +16,7 @@ MADE = {
     "AssemblerError": lambda: errors.AssemblerError(
         "not so", where="a.py:3", instruction="nop", rule="H3"
     ),
+    "VectorError": lambda: errors.VectorError("f", "no array is stored"),
     "BlasError": lambda: errors.BlasError("sgemm", "m", -1, "at least 0"),
     "DeviceError": lambda: errors.DeviceError("no", 3),
     "DeviceBusy": lambda: errors.DeviceBusy("process 7 has it"),

@@ -13,7 +13,7 @@ from ..errors import BlasError, OutOfDeviceMemory
 from ..host import arrays
 from ..host.outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW
 from ..routines import ROUTINES
-from . import arguments, call, scipy_blas, scipy_errors
+from . import arguments, call, scipy_blas
 from .binding import Bound, need
 from .call import Job, job_of
 from .functions import Function, function
@@ -119,6 +119,8 @@ class Sgemm(Function):
         try:
             made = theirs(*asked)
         except Exception as refusal:
+            from . import scipy_errors  # here, as most calls are fine
+
             if not scipy_errors.blas_error(refusal):
                 raise
             raise error.with_words(str(refusal)) from refusal
@@ -143,7 +145,18 @@ def product(
     state = devices.now()
     if state.accuracy or state.device is None:
         return function("sgemm")(*given)
-    result, given = _coerced(*given)
+    result = None
+    if not (
+        type(a) in _ARRAYS
+        and type(b) in _ARRAYS
+        and a.dtype == b.dtype == _FLOAT32
+        and a.ndim == b.ndim == 2
+        and (c is None or type(c) in _ARRAYS and c.dtype == _FLOAT32 and c.ndim == 2)
+        and alpha == 1
+        and a.size
+        and b.size
+    ):
+        result, given = _coerced(*given)
     made = call.run(state, _ROW, given, _NOTHING, _bind_product, _on_cpu, variant="product")
     return made if result is None else result
 

@@ -15,7 +15,6 @@ import numpy as np
 from ..driver.device import Device, RunReport
 from ..errors import OutOfDeviceMemory
 from . import arrays, limits
-from .gemm_resident import in_device_memory
 from .gemm_staged import Dense, staged
 from .numbers import all_below, all_finite
 from .outcome import NO_PRODUCT, NOT_FINITE, OVERFLOW, CpuNeeded, Outcome
@@ -74,6 +73,11 @@ class Product:
         self.transposed, self.given, self.own = transposed, given, own
         self.accuracy = accuracy
         self.there, self.resident = resident
+        self.in_device_memory: Any = None
+        if self.resident:
+            from .gemm_resident import in_device_memory  # here, as the first call need not pack
+
+            self.in_device_memory = in_device_memory
         a, b = self._operands(a, b)
         (m, k), n = a.shape, b.shape[1]
         self.sizes = m, n, k
@@ -106,7 +110,7 @@ class Product:
                 np.may_share_memory(a, out) or np.may_share_memory(b, out)
             )
             if apart:
-                in_device_memory(
+                self.in_device_memory(
                     runner, self.device, alpha, b.T, a.T, beta, out.T, self.own, reports,
                     self.accuracy,
                 )  # fmt: skip

@@ -24,7 +24,6 @@ from ..kernels import (
     gemm_layout,
     gemm_schedule,
     gemm_streams,
-    triangle,
 )  # fmt: skip
 from . import limits
 from .numbers import all_below, largest
@@ -120,10 +119,13 @@ def _plan(shape: Dense) -> LaunchPlan:
     reads = beta and split_k == 1
     skew = gemm_accuracy.skew(way, p, q, reads) if split_k == 1 else 0
     ranges = None
-    if wanted == "ramp":
-        ranges = triangle.ramp(options, p, q)
-    elif wanted != "all":
-        ranges = triangle.half(options, p, q, wanted == "lower")
+    if wanted != "all":
+        from ..kernels import triangle  # here, as sgemm needs none of it
+
+        if wanted == "ramp":
+            ranges = triangle.ramp(options, p, q)
+        else:
+            ranges = triangle.half(options, p, q, wanted == "lower")
     tiles = gemm_schedule.dense_tiles(options, p, q, n, skew, ranges, split_k)
     watched = gemm_streams.watched_words(shape.n_qpus)
     scratch = {

@@ -97,7 +97,7 @@ def test_batches_take_the_member_with_the_least_work():
 def test_prediction_is_near_the_simulation(m, n, k):
     import numpy as np
 
-    from piblas.host import gemm as host_gemm
+    from piblas.host import gemm_staged as host_gemm
 
     options = gemm_choice.choose(m, n, k, False)
     b, a = np.ones((k, m), np.float32), np.ones((n, k), np.float32)

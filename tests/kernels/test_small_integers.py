@@ -50,7 +50,7 @@ def narrow(monkeypatch):
             importlib.import_module(f"{package.__name__}.{module.name}")
     packages = "piblas.kernels", "piblas.blas", "piblas.host", "piblas.codegen"
     patched = narrow_all(monkeypatch, *packages)
-    wanted = {"piblas.kernels.gemm_pack", "piblas.kernels.panel", "piblas.host.matvec"}
+    wanted = {"piblas.kernels.gemm_segments", "piblas.kernels.panel", "piblas.host.matvec"}
     assert wanted <= set(patched)
 
 

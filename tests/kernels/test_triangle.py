@@ -9,7 +9,7 @@ import pytest
 
 from piblas.driver import Emulator
 from piblas.host import batch, triangles
-from piblas.host import gemm as host_gemm
+from piblas.host import gemm_staged as host_gemm
 from piblas.host.runner import runner_of
 from piblas.kernels import (
     gemm,
@@ -140,7 +140,8 @@ def test_inverted():
 def staged(device, alpha, a, b, tiles, beta=0.0, c=None):
     """(alpha * a @ b + beta * c in these tiles, the reports)."""
     (m, k), n, runner, reports = a.shape, b.shape[1], runner_of(device), []
-    shape = host_gemm.Dense(m, n, k, c is not None, tiles, device.n_qpus, device.clock_hz, None)
+    own = device.n_qpus, device.clock_hz, None
+    shape = host_gemm.Dense(m, n, k, c is not None, tiles, "fast", *own)
     runner.begin()
     return host_gemm.staged(runner, shape, alpha, a.T, b, beta, c, reports).copy(), reports
 
@@ -149,7 +150,7 @@ def solved(device, t, g):
     """(x, the right-hand sides that each block was solved for, the reports)."""
     n, m = g.shape
     target = triangles.Target(True, False, (n, m))
-    solve = triangles.Solve(n, m, True, False, False, False, target, device)
+    solve = triangles.Solve(n, m, True, False, False, False, target, device, "fast")
     runner = runner_of(device)
     runner.begin()
     x, reports = solve(runner, (1.0, t, g))

@@ -289,4 +289,4 @@ def test_jobs_are_kept_and_bounded(on_chip, monkeypatch):
         double(np.ones(n, np.float32), 2.0)
         double(np.ones(n, np.float32), 3.0)
     assert len(devices.now().jobs) <= 3
-    assert record.stats()["emulator"]["the emulator was asked for"] == 16
+    assert piblas.stats()["emulator"]["the emulator was asked for"] == 16
