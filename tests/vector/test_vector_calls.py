@@ -11,7 +11,7 @@ from front import floats, same
 import piblas
 from bench import counting
 from bench.null_device import NullDevice
-from piblas import config, record
+from piblas import config
 from piblas.dispatch import devices
 from piblas.driver import Emulator
 from piblas.errors import DeviceError, VectorError
