@@ -237,7 +237,7 @@ def launch_pair(
     reads = beta != 0
     shape = _Resident(
         m, n, k, reads, p_down, p_along, q_down, q_along, pitch, aligned,
-        bool(in_place), given, accuracy, n_qpus,
+        in_place is True, given, accuracy, n_qpus,
     )  # fmt: skip
     plan = PLANS.made(shape, _resident_plan, shape)
     made = plan.data
@@ -248,10 +248,12 @@ def launch_pair(
     for buffer in (watch.buffer, of_p, of_q, of_d):
         buffer.clean()
     looked = watch.bus_address
-    at = (
+    at: Tuple[int, ...] = (
         at_p, at_q, at_d, p.bus_address, q.bus_address, most.bus_address, copy.bus_address, looked,
-        looked + WORD * MULTIPLIED, *[room.bus_address for room in own],
+        looked + WORD * MULTIPLIED,
     )  # fmt: skip
+    if own:  # a list is a function call, and most products keep no sums
+        at += tuple([room.bus_address for room in own])
     size = alpha if alpha > 0 else -alpha
     limit = gemm_streams.LIMIT / size if size > 1 else gemm_streams.LIMIT
     before, fine = len(reports), False
