@@ -315,6 +315,8 @@ def test_names_taken_before_and_meanwhile(device, monkeypatch):
 
 
 def test_what_others_replaced_stays(monkeypatch):
+    # So that NumPy's own function is what monkeypatch puts back, and not ours.
+    monkeypatch.setattr(np, "dot", np.dot)
     original, theirs = np.dot, lambda a, b: "theirs"
     piblas.patch("numpy.dot")
     monkeypatch.setattr(np, "dot", theirs)
